@@ -1,0 +1,122 @@
+//! How a tensor's elements lie in memory.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Columns of one packed panel: one 512-bit register of f32. Wider micro-kernels
+/// take several neighbouring panels, so weights are packed once for every ISA.
+pub const PANEL_WIDTH: usize = 16;
+
+/// How a tensor's elements lie in memory; changing it is an op like any other.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// Row-major, contiguous.
+    #[default]
+    Dense,
+    /// The right-hand operand of a contraction, packed for the GEMM micro-kernels.
+    Panels(PanelEncoding),
+    /// Block-quantised (GGUF formats).
+    Quant(QuantFormat),
+    /// Only blocks of `rows`×`cols` with a non-zero are stored.
+    BlockSparse {
+        /// Block height.
+        rows: u32,
+        /// Block width.
+        cols: u32,
+    },
+}
+
+/// `[k_blocks][panels][k_block][PANEL_WIDTH]` of the logical matrix `B[K,N]`.
+///
+/// K is cut into blocks of `k_block` rows (the last one shorter in the logical
+/// matrix, zero-padded here); inside a block the N columns lie in panels of
+/// [`PANEL_WIDTH`], zero-padded on the right. A leading batch of matrices is
+/// stored one packed matrix after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PanelEncoding {
+    /// Rows of the logical matrix.
+    pub k: u64,
+    /// Columns of the logical matrix.
+    pub n: u64,
+    /// Rows per K block.
+    pub k_block: u64,
+}
+
+impl PanelEncoding {
+    /// Number of K blocks.
+    pub fn k_blocks(&self) -> u64 {
+        self.k.div_ceil(self.k_block.max(1))
+    }
+    /// Number of column panels.
+    pub fn panels(&self) -> u64 {
+        self.n.div_ceil(PANEL_WIDTH as u64)
+    }
+    /// Elements between a panel and its right neighbour in the same K block.
+    pub fn panel_stride(&self) -> u64 {
+        self.k_block * PANEL_WIDTH as u64
+    }
+    /// Elements between a K block and the next.
+    pub fn block_stride(&self) -> u64 {
+        self.panels() * self.panel_stride()
+    }
+    /// Stored elements of one matrix, padding included.
+    pub fn elements(&self) -> u64 {
+        self.k_blocks() * self.block_stride()
+    }
+    /// Where the logical element `(row, col)` lies.
+    pub fn offset(&self, row: u64, col: u64) -> u64 {
+        let w = PANEL_WIDTH as u64;
+        (row / self.k_block) * self.block_stride()
+            + (col / w) * self.panel_stride()
+            + (row % self.k_block) * w
+            + col % w
+    }
+    /// Packs a matrix given by `at(row, col)`; padding is `T::default()`.
+    pub fn pack<T: Copy + Default>(&self, at: impl Fn(u64, u64) -> T) -> Vec<T> {
+        let mut out = vec![T::default(); self.elements() as usize];
+        for row in 0..self.k {
+            for col in 0..self.n {
+                out[self.offset(row, col) as usize] = at(row, col);
+            }
+        }
+        out
+    }
+}
+
+/// GGUF block formats that stay packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names are GGUF's")]
+pub enum QuantFormat {
+    Q8_0,
+    Q4_0,
+    Q4_1,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+impl fmt::Display for QuantFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            QuantFormat::Q8_0 => "q8_0",
+            QuantFormat::Q4_0 => "q4_0",
+            QuantFormat::Q4_1 => "q4_1",
+            QuantFormat::Q4K => "q4_k",
+            QuantFormat::Q5K => "q5_k",
+            QuantFormat::Q6K => "q6_k",
+        })
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Encoding::Dense => f.write_str("dense"),
+            Encoding::Panels(p) => write!(f, "panels({}x{}/{})", p.k, p.n, p.k_block),
+            Encoding::Quant(q) => write!(f, "{q}"),
+            Encoding::BlockSparse { rows, cols } => write!(f, "block({rows}x{cols})"),
+        }
+    }
+}
