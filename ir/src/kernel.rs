@@ -1,0 +1,1 @@
+//! The loop-level form: one fused kernel.

@@ -1,0 +1,15 @@
+//! The two compile-time forms of a model and their reference semantics.
+//!
+//! * [`graph`]: tensor level, SSA over typed ids, regions for bodies ([`op`] is the
+//!   closed list of operators);
+//! * [`kernel`]: loop level, one fused kernel.
+//!
+//! Each has a printer, a parser, a verifier that reports all errors, and an
+//! interpreter that defines what it means.
+#![forbid(unsafe_code)]
+
+pub mod graph;
+pub mod kernel;
+pub mod op;
+
+pub use cascata_types as types;

@@ -1,0 +1,321 @@
+//! The closed list of tensor-level operators with typed attributes.
+//!
+//! Frontends decompose their operators to this set. Unless said otherwise operands
+//! are dense tensors, `f` stands for any float dtype and results have the dtype of
+//! the first operand. Binary ops broadcast as NumPy does and take operands of one
+//! dtype: conversions are explicit `Cast` nodes.
+
+use crate::graph::{ConstId, RegionId};
+use cascata_types::{DType, Dim, Encoding, Scalar, Shape, SymbolId, TensorType};
+
+mod attrs;
+mod scalar_op;
+
+pub use attrs::*;
+pub use scalar_op::{BinaryOp, UnaryOp};
+
+/// An operator with its attributes; operands are listed with each.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    // ---- leaves -------------------------------------------------------------
+    /// `() → T`: a constant tensor.
+    Const(ConstId),
+    /// `() → T`: one number everywhere.
+    Fill {
+        /// The number; its dtype is the result's.
+        value: Scalar,
+        /// Result shape.
+        shape: Shape,
+    },
+    /// `() → i64[n]` (or `i64[]` when `scalar`): the values of dims.
+    DimValues {
+        /// One element each.
+        dims: Vec<Dim>,
+        /// Rank 0; `dims` then has one element.
+        scalar: bool,
+    },
+    /// `() → T[shape]`: each element is its index along `axis`.
+    Iota {
+        /// A numeric dtype.
+        dtype: DType,
+        /// Result shape.
+        shape: Shape,
+        /// Axis counted along.
+        axis: usize,
+    },
+    /// `() → T[shape]`: pseudo-random numbers; never merged with its equal.
+    Random(RandomAttrs),
+
+    // ---- element-wise -------------------------------------------------------
+    /// `x → y`, element by element.
+    Unary(UnaryOp),
+    /// `a, b → y`, broadcast; comparisons give bool.
+    Binary(BinaryOp),
+    /// `cond: bool, a, b → y`, broadcast.
+    Select,
+    /// `x → y` of another dtype. Float to int truncates; out of range saturates,
+    /// NaN gives 0; int to int wraps; anything to bool is `!= 0`.
+    Cast {
+        /// Result dtype.
+        to: DType,
+    },
+
+    // ---- data movement ------------------------------------------------------
+    /// `x → y` with the same elements in row-major order.
+    Reshape {
+        /// Result shape.
+        shape: Shape,
+    },
+    /// `x → y`: result axis `i` is operand axis `perm[i]`.
+    Transpose {
+        /// A permutation.
+        perm: Vec<usize>,
+    },
+    /// `x → y`: NumPy `broadcast_to`.
+    Broadcast {
+        /// Result shape.
+        shape: Shape,
+    },
+    /// `x… → y`: joined along `axis`.
+    Concat {
+        /// Joined axis.
+        axis: usize,
+    },
+    /// `x → y`: element `i` of a sliced axis is operand element `start + i·step`.
+    Slice {
+        /// One range per sliced axis, in increasing axis order.
+        ranges: Vec<SliceRange>,
+    },
+    /// `x, value: T[] → y`: padded with `value` (constant mode) or the operand's own elements.
+    Pad {
+        /// `(before, after)` per axis, not negative.
+        pads: Vec<(Dim, Dim)>,
+        /// What the padding holds.
+        mode: PadMode,
+    },
+    /// `x, index: i64|i32 → y[..axis, index dims, axis+1..]`; negative indices count from the end.
+    Gather {
+        /// Indexed axis.
+        axis: usize,
+    },
+    /// `x, index (rank of x) → y` of the index's shape.
+    GatherElements {
+        /// Indexed axis.
+        axis: usize,
+    },
+    /// `x, index[.., k] → y`: the last index axis addresses `k` axes of x after the batch dims.
+    GatherNd {
+        /// Leading axes shared by both operands.
+        batch_dims: usize,
+    },
+    /// `x, index, updates → y`: like x, with updates written along `axis`.
+    ScatterElements {
+        /// Indexed axis.
+        axis: usize,
+        /// How an update joins what is there.
+        reduce: ScatterReduce,
+    },
+    /// `x, index[.., k], updates → y`.
+    ScatterNd {
+        /// How an update joins what is there.
+        reduce: ScatterReduce,
+    },
+    /// `x → y` at another resolution.
+    Resize(ResizeAttrs),
+    /// `x → y` in another encoding, same logical elements.
+    Pack {
+        /// Result encoding.
+        encoding: Encoding,
+    },
+
+    // ---- reductions ---------------------------------------------------------
+    /// `x → y`.
+    Reduce {
+        /// What is computed over the axes.
+        op: ReduceOp,
+        /// Reduced axes, increasing; not empty.
+        axes: Vec<usize>,
+        /// Keep reduced axes as 1.
+        keep_dims: bool,
+    },
+    /// `x → i64`: index of the extreme element.
+    ArgReduce {
+        /// Largest rather than smallest.
+        max: bool,
+        /// Reduced axis.
+        axis: usize,
+        /// Keep the axis as 1.
+        keep_dims: bool,
+        /// The last of equal elements rather than the first.
+        select_last: bool,
+    },
+    /// `x → y`: running sum.
+    CumSum {
+        /// Summed axis.
+        axis: usize,
+        /// Leave the element itself out.
+        exclusive: bool,
+        /// From the end.
+        reverse: bool,
+    },
+    /// `x → values, indices: i64`; `k` elements along `axis`.
+    TopK {
+        /// How many.
+        k: Dim,
+        /// Axis searched.
+        axis: usize,
+        /// Largest rather than smallest.
+        largest: bool,
+        /// In order.
+        sorted: bool,
+    },
+    /// `x → i64[rank, n]`: indices of the non-zero elements; binds `n`.
+    NonZero {
+        /// Bound to their number.
+        count: SymbolId,
+    },
+    /// `boxes: f32[B,N,4], scores: f32[B,C,N], max_per_class: i64[], iou: f32[], score: f32[] → i64[n,3]`; binds `n`.
+    NonMaxSuppression {
+        /// Boxes are centre + size rather than two corners.
+        center_point_box: bool,
+        /// Bound to the number of selected boxes.
+        count: SymbolId,
+    },
+
+    // ---- contractions -------------------------------------------------------
+    /// `a[..,M,K], b[..,K,N] → y[..,M,N]`, leading dims broadcast; integer operands
+    /// are both `i32` and wrap.
+    MatMul,
+    /// `x[N,C,spatial…], w[O,C/g,spatial…] (, bias[O]) → y[N,O,…]` (or channels last, see attributes).
+    Conv(ConvAttrs),
+    /// `x[N,C,spatial…], w[C,O/g,spatial…] (, bias[O]) → y[N,O,…]`.
+    ConvTranspose(ConvTransposeAttrs),
+    /// `x[N,C,spatial…] → y` (and `indices: i64` for max pooling with `indices`).
+    Pool(PoolAttrs),
+
+    // ---- composite, recognised or given -------------------------------------
+    /// `x → y`: `exp(x − max) / Σ exp(x − max)` along `axis`.
+    Softmax {
+        /// Normalised axis.
+        axis: usize,
+    },
+    /// `x, scale (, bias) → y`: `(x − mean)/√(var + eps)·scale + bias` over the last
+    /// `rank − axis` axes; scale and bias have the shape of those axes.
+    LayerNorm {
+        /// First normalised axis.
+        axis: usize,
+        /// Added to the variance; f32.
+        epsilon: Scalar,
+    },
+    /// `x, scale → y`: `x/√(mean(x²) + eps)·scale` over the last `rank − axis` axes.
+    RmsNorm {
+        /// First normalised axis.
+        axis: usize,
+        /// Added to the mean square; f32.
+        epsilon: Scalar,
+    },
+    /// `q[B,H,S,D], k[B,G,T,D], v[B,G,T,E] (, mask broadcast to [B,H,S,T]) → y[B,H,S,E]`;
+    /// H is a multiple of G.
+    Attention(AttentionAttrs),
+    /// Local response normalisation over the channel axis 1.
+    Lrn(LrnAttrs),
+    /// `x[S,B,I], w[D,4H,I], r[D,4H,H], b[D,8H], lens: i32[B], h0[D,B,H], c0[D,B,H], p[D,3H]
+    /// → y[S,D,B,H], h[D,B,H], c[D,B,H]`; gates in ONNX order i, o, f, c.
+    Lstm(RecurrentAttrs),
+    /// `x, w[D,3H,I], r[D,3H,H], b[D,6H], lens, h0 → y, h`; gates z, r, h.
+    Gru(RecurrentAttrs),
+    /// `x, w[D,H,I], r[D,H,H], b[D,2H], lens, h0 → y, h`.
+    Rnn(RecurrentAttrs),
+
+    // ---- control flow, state, dynamic shapes ---------------------------------
+    /// `cond: bool[] → results` of the chosen region (no parameters; captures allowed).
+    If {
+        /// When true.
+        then_region: RegionId,
+        /// When false.
+        else_region: RegionId,
+    },
+    /// `trip: i64[], cond: bool[], carried… → carried…, scanned…`. The body takes
+    /// `iteration: i64[], cond: bool[], carried…` and gives `cond, carried…, scanned…`;
+    /// scanned results are stacked along a new first axis of `count` elements.
+    Loop {
+        /// The body.
+        body: RegionId,
+        /// How many operands are carried.
+        carried: usize,
+        /// Bound to the number of iterations that ran.
+        count: SymbolId,
+    },
+    /// `state…, scanned… → state…, stacked…` (ONNX Scan).
+    Scan(ScanAttrs),
+    /// `i64[n] → ()`: binds the elements to data-dependent symbols.
+    BindDims {
+        /// One per element.
+        symbols: Vec<SymbolId>,
+        /// How elements become dims.
+        mode: BindMode,
+    },
+    /// `() → resource`: an empty growable tensor.
+    StateEmpty {
+        /// Element type and shape; the dim at `axis` is the current length, 0 here.
+        ty: TensorType,
+        /// The axis that grows.
+        axis: usize,
+    },
+    /// `resource, x → resource`: x appended along the state's axis; the operand is used up.
+    StateAppend,
+    /// `resource → tensor`: what the state holds; binds the length.
+    StateRead {
+        /// Type of the result; its dim at the state's axis is `length`.
+        ty: TensorType,
+        /// Bound to the current length.
+        length: SymbolId,
+    },
+
+    // ---- after fusion ---------------------------------------------------------
+    /// `operands → results`: one kernel; the region's parameters are the operands.
+    Group {
+        /// How code generation treats it.
+        kind: GroupKind,
+        /// What it computes.
+        body: RegionId,
+    },
+}
+
+/// What an op does besides computing its results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing: equal operands give equal results.
+    Pure,
+    /// Never merged or duplicated (random numbers, state), or binds symbols.
+    Unique,
+    /// Owns regions.
+    Control,
+}
+
+impl Op {
+    /// What the op does besides computing its results.
+    pub fn effect(&self) -> Effect {
+        match self {
+            Op::Random(_)
+            | Op::BindDims { .. }
+            | Op::NonZero { .. }
+            | Op::NonMaxSuppression { .. }
+            | Op::StateEmpty { .. }
+            | Op::StateAppend
+            | Op::StateRead { .. } => Effect::Unique,
+            Op::If { .. } | Op::Loop { .. } | Op::Scan(_) | Op::Group { .. } => Effect::Control,
+            _ => Effect::Pure,
+        }
+    }
+
+    /// The regions that the op owns.
+    pub fn regions(&self) -> Vec<RegionId> {
+        match self {
+            Op::If { then_region, else_region } => vec![*then_region, *else_region],
+            Op::Loop { body, .. } | Op::Group { body, .. } => vec![*body],
+            Op::Scan(attrs) => vec![attrs.body],
+            _ => vec![],
+        }
+    }
+}
