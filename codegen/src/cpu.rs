@@ -1,0 +1,1 @@
+//! Kernel IR to x86-64 machine code through Cranelift.

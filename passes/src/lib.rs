@@ -1,0 +1,1 @@
+//! The ordered pipeline from imported Graph to fused groups.
