@@ -47,9 +47,10 @@ def segments(rng, shape, _spec, _case):
 
 
 def file_bytes(rng, shape, spec, _case):
-    """Bytes of files, the later ones so short that there is padding between head and tail."""
+    """Bytes of text and binary files, all but the first with padding between head and tail."""
     batch, length = shape
     array = rng.integers(0, 256, shape)
+    array[::2] = rng.integers(32, 127, array[::2].shape)
     for row in range(1, batch):
         head = int(rng.integers(8, length // 2))
         array[row, head : length - head] = spec["pad"]
