@@ -12,6 +12,7 @@ use std::ops::{Add, Mul, Neg, Sub};
 
 mod bounds;
 mod eval;
+mod linear;
 mod text;
 
 pub use eval::EvalError;
