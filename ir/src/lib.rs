@@ -11,5 +11,6 @@
 pub mod graph;
 pub mod kernel;
 pub mod op;
+pub mod scalar;
 
 pub use cascata_types as types;
