@@ -13,6 +13,10 @@
 use crate::op::{BinaryOp, UnaryOp};
 use cascata_types::{DType, Dim, PrimaryMap, Scalar, SymbolId, SymbolTable, entity};
 
+mod build;
+
+pub use build::KernelBuilder;
+
 entity! {
     /// A buffer of one kernel.
     BufferId, "b"

@@ -12,5 +12,6 @@ pub mod graph;
 pub mod infer;
 pub mod kernel;
 pub mod op;
+pub mod scalar;
 
 pub use cascata_types as types;
