@@ -1,1 +1,163 @@
 //! Fused groups to Kernel IR.
+//!
+//! [`lower`] turns one group of the graph into launches: a Kernel IR kernel each,
+//! with the values, temporaries and packed weights that it touches. A template
+//! per group kind lives in a file of its own; all of them read operands through
+//! [`body::Body::value_at`], which writes any chain of element-wise ops and data movement
+//! as one expression of the result's index.
+
+mod access;
+mod attention;
+mod body;
+mod columns;
+mod conv;
+mod epilogue;
+mod map;
+mod matmul;
+mod nest;
+mod pool;
+mod resize;
+mod rows;
+mod single;
+mod visit;
+mod weights;
+
+use cascata_ir::graph::{Graph, NodeId, ValueId};
+use cascata_ir::kernel::Kernel;
+use cascata_ir::op::{GroupKind, Op};
+use cascata_types::{DType, Dim, PrimaryMap, entity};
+
+pub use weights::{Weight, WeightData, WeightTable};
+
+entity! {
+    /// A buffer that lives inside one group's launches.
+    TempId, "t"
+}
+entity! {
+    /// A constant as the kernels want it.
+    WeightId, "w"
+}
+
+/// What a launch touches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// A value of the graph.
+    Value(ValueId),
+    /// A temporary of the group.
+    Temp(TempId),
+    /// A constant, maybe packed.
+    Weight(WeightId),
+}
+
+/// A temporary buffer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Temp {
+    /// Element type.
+    pub dtype: DType,
+    /// Number of elements.
+    pub len: Dim,
+}
+
+/// One kernel with its operands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Operands in the order of the kernel's input and output buffers.
+    pub operands: Vec<Operand>,
+    /// Arithmetic operations.
+    pub flops: Dim,
+    /// Bytes that must be read or written at least once.
+    pub bytes: Dim,
+    /// Fewest tiles worth handing to another thread.
+    pub min_tiles: i64,
+}
+
+/// Why a group has no kernel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{node}: {op} has no CPU kernel: {reason}")]
+pub struct LowerError {
+    /// The source node.
+    pub node: String,
+    /// The op's printed name.
+    pub op: &'static str,
+    /// What is missing.
+    pub reason: String,
+}
+
+/// Everything that lowering collects.
+#[derive(Debug)]
+pub struct Lowering<'g> {
+    graph: &'g Graph,
+    /// Temporaries of all groups.
+    pub temps: PrimaryMap<TempId, Temp>,
+    /// Packed and plain constants, each once.
+    pub weights: WeightTable,
+    /// Launches in order.
+    pub launches: Vec<Launch>,
+}
+
+impl<'g> Lowering<'g> {
+    /// Nothing lowered yet.
+    pub fn new(graph: &'g Graph) -> Self {
+        let (temps, weights) = (PrimaryMap::new(), WeightTable::default());
+        Self { graph, temps, weights, launches: Vec::new() }
+    }
+
+    /// Lowers one group node; its launches are appended.
+    ///
+    /// # Errors
+    /// An op without a CPU kernel, by name.
+    pub fn group(&mut self, node: NodeId) -> Result<(), LowerError> {
+        let data = &self.graph.nodes[node];
+        let Op::Group { kind, body } = data.op else {
+            return Err(self.error(node, "only fused groups are lowered"));
+        };
+        let group = Group { node: Some(node), region: Some(body), outputs: &data.outputs };
+        match kind {
+            GroupKind::Map => map::lower(self, &group),
+            GroupKind::RowReduce => rows::lower(self, &group),
+            GroupKind::Contraction => match self.graph.nodes[self.root(&group)].op {
+                Op::MatMul => matmul::lower(self, &group),
+                _ => conv::lower(self, &group),
+            },
+            GroupKind::Attention => attention::lower(self, &group),
+            GroupKind::Single => single::lower(self, &group),
+        }
+    }
+
+    /// Copies a value, for graph results that are inputs, constants or results already.
+    pub fn copy(&mut self, from: ValueId, to: ValueId) -> Result<(), LowerError> {
+        map::copy(self, from, to)
+    }
+
+    /// Members of a group.
+    fn members(&self, group: &Group) -> &'g [NodeId] {
+        group.region.map_or(&[], |r| &self.graph.regions[r].nodes)
+    }
+
+    fn error(&self, node: NodeId, reason: impl Into<String>) -> LowerError {
+        let data = &self.graph.nodes[node];
+        LowerError { node: data.source.clone(), op: data.op.name(), reason: reason.into() }
+    }
+
+    fn temp(&mut self, dtype: DType, len: Dim) -> Operand {
+        Operand::Temp(self.temps.push(Temp { dtype, len }))
+    }
+
+    /// The node that gave the group its kind: the first that is not a Map op.
+    fn root(&self, group: &Group) -> NodeId {
+        let nodes = self.members(group);
+        let anchor = |id: &&NodeId| !cascata_passes::fuse::is_map_op(&self.graph.nodes[**id].op);
+        *nodes.iter().find(anchor).or(nodes.last()).expect("a group has nodes")
+    }
+}
+
+/// The group being lowered; a plain copy has neither node nor region.
+#[derive(Clone, Copy)]
+struct Group<'g> {
+    node: Option<NodeId>,
+    region: Option<cascata_ir::graph::RegionId>,
+    /// Values of the enclosing region that the group defines.
+    outputs: &'g [ValueId],
+}

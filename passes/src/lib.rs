@@ -1,1 +1,3 @@
 //! The ordered pipeline from imported Graph to fused groups.
+
+pub mod fuse;

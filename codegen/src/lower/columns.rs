@@ -1,0 +1,153 @@
+//! Reductions over axes that are not the last ones.
+//!
+//! Bound by bytes: the operand once. A block of columns is accumulated in L1 while the
+//! reduced axes are walked in memory order, so that every access is contiguous.
+
+use super::access::{binary, cast};
+use super::body::{Body, dot};
+use super::nest::{Axis, estimate, merge_axes, nest};
+use super::{Group, LowerError, Lowering, Operand};
+use cascata_ir::kernel::{Expr, LoopKind, Place, Stmt};
+use cascata_ir::op::{BinaryOp, Op, ReduceOp};
+use cascata_types::{DType, Dim, Scalar, SymbolId};
+
+/// Columns accumulated together.
+const BLOCK_COLS: i64 = 256;
+
+/// The binary op that a reduction repeats.
+pub(super) fn joins(op: ReduceOp) -> BinaryOp {
+    match op {
+        ReduceOp::Sum | ReduceOp::Mean => BinaryOp::Add,
+        ReduceOp::Max => BinaryOp::Max,
+        ReduceOp::Min => BinaryOp::Min,
+        ReduceOp::Prod => BinaryOp::Mul,
+    }
+}
+
+/// What a reduction starts from.
+pub(super) fn neutral(op: ReduceOp, dtype: DType) -> Scalar {
+    let extreme = |x: f64| match dtype {
+        d if d.is_float() => Scalar::from_f64(d, x),
+        DType::Bool => Scalar::bool(x > 0.0),
+        d => Scalar { dtype: d, bits: int_extreme(d, x > 0.0) },
+    };
+    match op {
+        ReduceOp::Sum | ReduceOp::Mean => Scalar::from_i64(dtype, 0),
+        ReduceOp::Prod => Scalar::from_i64(dtype, 1),
+        ReduceOp::Max => extreme(f64::NEG_INFINITY),
+        ReduceOp::Min => extreme(f64::INFINITY),
+    }
+}
+
+fn int_extreme(dtype: DType, largest: bool) -> u64 {
+    let width = 8 * dtype.size_bytes().unwrap_or(8) as u32;
+    let mask = u64::MAX >> (64 - width);
+    match (dtype.is_signed_int(), largest) {
+        (true, true) => mask >> 1,
+        (true, false) => (mask >> 1) + 1,
+        (false, true) => mask,
+        (false, false) => 0,
+    }
+}
+
+pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
+    let node = lowering.graph.nodes[lowering.root(group)].clone();
+    let Op::Reduce { op, axes: reduced, keep_dims } = &node.op else {
+        return Err(lowering.error(lowering.root(group), "it is not a reduction"));
+    };
+    let name = super::map::name(lowering, group);
+    let mut body = Body::new(lowering, group);
+    let (x, result) = (node.inputs[0], node.outputs[0]);
+    let (shape, dtype) = (body.shape(x), body.graph.tensor(x).dtype);
+    let split = reduced.iter().max().map_or(0, |a| a + 1);
+    let all = body.axes(&shape);
+    let kept_outer: Vec<Axis> =
+        (0..split).filter(|i| !reduced.contains(i)).map(|i| all[i].clone()).collect();
+    let walked: Vec<Axis> = reduced.iter().map(|i| all[*i].clone()).collect();
+    let inner = all[split..].to_vec();
+    let columns = inner.iter().fold(Dim::from(1), |n, a| n * a.extent.clone());
+
+    let blocks = columns.ceil_div(&BLOCK_COLS.into());
+    let block = Axis { var: body.index("block", &blocks), extent: blocks };
+    let col0 = Dim::sym(block.var) * BLOCK_COLS;
+    let cols = (columns.clone() - col0.clone()).minimum(&BLOCK_COLS.into());
+    let acc = body.scratch("acc", dtype, BLOCK_COLS.into());
+    let at = |j: SymbolId| Place { buffer: acc, at: Dim::sym(j) };
+
+    let j = body.index("j", &BLOCK_COLS.into());
+    let start = Expr::Const(neutral(*op, dtype));
+    let init = Stmt::Store { buffer: acc, at: Dim::sym(j), value: start };
+    let mut stmts = vec![vector(j, &cols, vec![init])];
+
+    // Accumulate: the reduced axes outside, the columns inside.
+    let idx: Vec<Dim> = all.iter().map(|a| Dim::sym(a.var)).collect();
+    let value = body.value_at(x, &idx)?;
+    let j = body.index("j", &BLOCK_COLS.into());
+    let joined = binary(joins(*op), Expr::Load(at(j)), value);
+    let step = vec![Stmt::Store { buffer: acc, at: Dim::sym(j), value: joined }];
+    let column = col0.clone() + Dim::sym(j);
+    let prelude = std::mem::take(&mut body.prelude);
+    let (prelude, step) = along_columns(inner.clone(), &column, prelude, step);
+    let mut loops: Vec<(Axis, LoopKind)> =
+        walked.iter().map(|a| (a.clone(), LoopKind::Serial)).collect();
+    loops.push((Axis { var: j, extent: cols.clone() }, LoopKind::Vector));
+    stmts.extend(nest(loops, prelude, step));
+
+    // The way out. Kept axes keep their place; reduced ones are 0 or gone.
+    let count = walked.iter().fold(Dim::from(1), |n, a| n * a.extent.clone());
+    let j = body.index("j", &BLOCK_COLS.into());
+    let sum = Expr::Load(at(j));
+    let sum = match op {
+        ReduceOp::Mean => binary(BinaryOp::Div, sum, cast(dtype, DType::I64, Expr::Index(count))),
+        _ => sum,
+    };
+    let out_axes: Vec<Axis> = (0..shape.len())
+        .filter(|i| *keep_dims || !reduced.contains(i))
+        .map(|i| all[i].clone())
+        .collect();
+    let vars: Vec<SymbolId> = out_axes.iter().map(|a| a.var).collect();
+    body.know(result, &vars, sum);
+    let (last, store) = body.store_strides(body.results()[0]);
+    let is_reduced = |v: SymbolId| walked.iter().any(|a| a.var == v);
+    let idx: Vec<Dim> = vars
+        .iter()
+        .map(|v| if is_reduced(*v) { Dim::from(0) } else { Dim::sym(*v) })
+        .collect();
+    let value = body.value_at(last, &idx)?;
+    let buffer = body.output(Operand::Value(group.outputs[0]));
+    let out = vec![Stmt::Store { buffer, at: dot(&idx, &store), value }];
+    let prelude = std::mem::take(&mut body.prelude);
+    let (prelude, out) = along_columns(inner, &(col0 + Dim::sym(j)), prelude, out);
+    stmts.extend(nest(vec![(Axis { var: j, extent: cols }, LoopKind::Vector)], prelude, out));
+
+    let mut outer = kept_outer;
+    outer.push(block);
+    body.flops = shape.iter().fold(Dim::from(1), |n, d| n * d.clone());
+    let depth = walked.iter().fold(Dim::from(BLOCK_COLS), |n, a| n * a.extent.clone());
+    let elements = estimate(&depth, &body.symbols);
+    let (grid, mut head) = body.grid(&outer, elements);
+    head.extend(stmts);
+    body.finish(&name, grid, head);
+    Ok(())
+}
+
+fn vector(var: SymbolId, extent: &Dim, body: Vec<Stmt>) -> Stmt {
+    Stmt::For { var, extent: extent.clone(), kind: LoopKind::Vector, body }
+}
+
+/// Replaces the inner axes by one column number: merged where memory allows, else bound.
+fn along_columns(
+    mut inner: Vec<Axis>,
+    column: &Dim,
+    mut prelude: Vec<Stmt>,
+    mut stmts: Vec<Stmt>,
+) -> (Vec<Stmt>, Vec<Stmt>) {
+    merge_axes(&mut inner, &mut prelude, &mut stmts);
+    if let [axis] = inner.as_slice() {
+        super::epilogue::replace(&mut prelude, &mut stmts, axis.var, column);
+        return (prelude, stmts);
+    }
+    let mut binds = super::epilogue::bind_axes(&inner, column);
+    binds.extend(prelude);
+    (binds, stmts)
+}

@@ -1,0 +1,382 @@
+//! Convolution groups, channels last: `y[N, o…, O] = epilogue(x[N, s…, C] ∗ w[k…, C/g, O])`, f32.
+//!
+//! No im2col: output pixels are the rows of a batch-reduce GEMM, kernel taps its
+//! blocks. A small table of row offsets per block of pixels says where each tap of
+//! each pixel starts (negative: padding), so stride, dilation, padding and
+//! transposition are one code path. Depthwise convolutions use the same table with
+//! their own micro-kernel. Bound by flops except for depthwise (bytes). Error: one f32
+//! FMA chain over all taps and channels.
+
+use super::body::{Body, dot};
+use super::epilogue::{Block, Target, bind_axes};
+use super::matmul::{BLOCK_ROWS, View, block_cols};
+use super::nest::{Axis, estimate};
+use super::{Group, LowerError, Lowering, Operand, Weight, WeightData};
+use cascata_ir::graph::{Node, ValueId};
+use cascata_ir::kernel::{BufferId, DwConv, Expr, Gemm, LoopKind, Place, Rows, Stmt};
+use cascata_ir::op::{BinaryOp, ChannelLayout, Op};
+use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, Shape};
+
+/// Below this many operations a tile is not worth another thread.
+const PARALLEL_FLOPS: i64 = 200_000;
+
+/// A convolution's geometry; transposed ones differ only in how taps find pixels.
+struct Geometry {
+    x: Shape,
+    y: Shape,
+    kernel: Vec<Dim>,
+    strides: Vec<i64>,
+    begin: Vec<i64>,
+    dilations: Vec<i64>,
+    groups: i64,
+    transposed: bool,
+}
+
+impl Geometry {
+    fn of(lowering: &Lowering, node: &Node) -> Result<Self, LowerError> {
+        let shape = |v: ValueId| lowering.graph.tensor(v).shape.clone();
+        let (x, w, y) = (shape(node.inputs[0]), shape(node.inputs[1]), shape(node.outputs[0]));
+        let (strides, pads, dilations, groups, layout, transposed) = match &node.op {
+            Op::Conv(a) => (&a.strides, &a.pads, &a.dilations, a.groups, a.layout, false),
+            Op::ConvTranspose(a) => (&a.strides, &a.pads, &a.dilations, a.groups, a.layout, true),
+            op => {
+                return Err(LowerError {
+                    node: node.source.clone(),
+                    op: op.name(),
+                    reason: "it is not a contraction".into(),
+                });
+            }
+        };
+        debug_assert_eq!(layout, ChannelLayout::Last, "the layout pass made it channels last");
+        Ok(Self {
+            kernel: w[..w.len() - 2].to_vec(),
+            x,
+            y,
+            strides: strides.clone(),
+            begin: pads.iter().map(|p| p.0).collect(),
+            dilations: dilations.clone(),
+            groups,
+            transposed,
+        })
+    }
+
+    fn channels(&self) -> Dim {
+        self.x[self.x.len() - 1].clone()
+    }
+
+    fn outputs(&self) -> Dim {
+        self.y[self.y.len() - 1].clone()
+    }
+
+    fn taps(&self) -> Dim {
+        self.kernel.iter().fold(Dim::from(1), |n, k| n * k.clone())
+    }
+
+    /// Every output pixel reads the input pixel of the same number.
+    fn is_pointwise(&self) -> bool {
+        self.kernel.iter().all(|k| k.is(1))
+            && self.strides.iter().all(|s| *s == 1)
+            && self.begin.iter().all(|p| *p == 0)
+            && self.x[..self.x.len() - 1] == self.y[..self.y.len() - 1]
+    }
+}
+
+pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
+    let node = lowering.graph.nodes[lowering.root(group)].clone();
+    if lowering.graph.tensor(node.outputs[0]).dtype != DType::F32 {
+        return super::single::naive_conv(lowering, group);
+    }
+    let geometry = Geometry::of(lowering, &node)?;
+    let (c, o) = (geometry.channels(), geometry.outputs());
+    let depthwise = c.is(geometry.groups) && c == o && geometry.groups > 1;
+    let x = dense(lowering, group, node.inputs[0])?;
+    if depthwise {
+        return depthwise_conv(lowering, group, &node, &geometry, x);
+    }
+    let weights = pack_weights(lowering, group, &node, &geometry)?;
+    gemm_conv(lowering, group, &node, &geometry, x, weights)
+}
+
+/// The operand as a dense buffer and the index of its first element.
+fn dense(lowering: &mut Lowering, group: &Group, v: ValueId) -> Result<(Operand, Dim), LowerError> {
+    let mut body = Body::new(lowering, group);
+    if body.member_of(v).is_none() {
+        return Ok((body.operand_of(v), Dim::from(0)));
+    }
+    drop(body);
+    let ty = lowering.graph.tensor(v).clone();
+    let temp = lowering.temp(ty.dtype, ty.elements());
+    super::map::fill_temp(lowering, group, v, temp)?;
+    Ok((temp, Dim::from(0)))
+}
+
+/// Packed weights: one matrix `[taps·C/g, O/g]` per channel group, a K block per tap.
+struct Weights {
+    operand: Operand,
+    group_stride: Dim,
+    panel_stride: Dim,
+    tap_stride: Dim,
+}
+
+fn pack_weights(
+    lowering: &mut Lowering,
+    group: &Group,
+    node: &Node,
+    geometry: &Geometry,
+) -> Result<Weights, LowerError> {
+    let w = lowering.graph.tensor(node.inputs[1]).shape.clone();
+    let [.., cg, og] = w.as_slice() else {
+        return Err(lowering.error(lowering.root(group), "weights need two channel axes"));
+    };
+    // Convolution weights are [k…, C/g, O], transposed ones [k…, C, O/g].
+    let (cg, og) = match geometry.transposed {
+        false => (cg.clone(), og.floor_div(&geometry.groups.into())),
+        true => (cg.floor_div(&geometry.groups.into()), og.clone()),
+    };
+    let (operand, _) = dense(lowering, group, node.inputs[1])?;
+    let fixed = (cg.as_const(), og.as_const(), geometry.taps().as_const());
+    let width = PANEL_WIDTH as i64;
+    if let (Operand::Weight(id), (Some(c), Some(o), Some(taps))) = (operand, fixed)
+        && !(geometry.transposed && geometry.groups > 1)
+    {
+        let source = lowering.weights.items[id].0.source;
+        let encoding = PanelEncoding { k: (c * taps) as u64, n: o as u64, k_block: c.max(1) as u64 };
+        let data = WeightData::Panels {
+            encoding,
+            count: geometry.groups as u64,
+            matrix_stride: o as u64,
+            row_stride: (o * geometry.groups) as u64,
+            col_stride: 1,
+        };
+        let weight = lowering.weights.add(lowering.graph, Weight { source, data });
+        return Ok(Weights {
+            operand: Operand::Weight(weight),
+            group_stride: (encoding.elements() as i64).into(),
+            panel_stride: (encoding.panel_stride() as i64).into(),
+            tap_stride: (encoding.block_stride() as i64).into(),
+        });
+    }
+    if geometry.groups != 1 {
+        return Err(lowering.error(
+            lowering.root(group),
+            "grouped convolution with weights computed at run time (or transposed)",
+        ));
+    }
+    let k = cg.clone() * geometry.taps();
+    let view = View { operand, base: 0.into(), batch: vec![], rows: og.clone(), cols: 1.into() };
+    let operand = super::matmul::pack_batches(lowering, group, &view, &[], &k, &og)?;
+    Ok(Weights {
+        operand,
+        group_stride: Dim::from(0),
+        panel_stride: k * width,
+        tap_stride: cg * width,
+    })
+}
+
+/// Blocks of rows × columns over channel groups.
+fn gemm_conv(
+    lowering: &mut Lowering,
+    group: &Group,
+    node: &Node,
+    geometry: &Geometry,
+    x: (Operand, Dim),
+    weights: Weights,
+) -> Result<(), LowerError> {
+    let name = super::map::name(lowering, group);
+    let mut body = Body::new(lowering, group);
+    let (c, o) = (geometry.channels(), geometry.outputs());
+    let groups = Dim::from(geometry.groups);
+    let (cg, og) = (c.floor_div(&groups), o.floor_div(&groups));
+    let pixels = geometry.y[..geometry.y.len() - 1].iter().fold(Dim::from(1), |n, d| n * d.clone());
+    let cols = block_cols(&og);
+    let counts =
+        [groups.clone(), og.ceil_div(&cols.into()), pixels.ceil_div(&BLOCK_ROWS.into())];
+    let outer: Vec<Axis> = ["g", "cb", "rb"]
+        .into_iter()
+        .zip(counts)
+        .map(|(hint, extent)| Axis { var: body.index(hint, &extent), extent })
+        .collect();
+    let [g, cb, rb] = [0, 1, 2].map(|i| Dim::sym(outer[i].var));
+    let (col, row0) = (cb * cols, rb * BLOCK_ROWS);
+    let block = Block {
+        rows: (pixels - row0.clone()).minimum(&BLOCK_ROWS.into()),
+        cols: (og.clone() - col.clone()).minimum(&cols.into()),
+        row0,
+        col0: g.clone() * og.clone() + col.clone(),
+    };
+    let fused = body.fused_epilogue(node.outputs[0], &o, node.inputs.get(2).copied());
+    let target = body.target(&fused, group.outputs[0], &block, (BLOCK_ROWS.into(), cols.into()))?;
+    let bias = bias_place(&mut body, fused.bias, &block.col0);
+    let base = Place { buffer: body.input(x.0), at: x.1 + g.clone() * cg.clone() };
+    let mut stmts = Vec::new();
+    let a = if geometry.is_pointwise() {
+        let first = base.at.clone() + block.row0.clone() * c.clone();
+        Rows::Strided {
+            base: Place { buffer: base.buffer, at: first },
+            row_stride: c.clone(),
+            batch_stride: Dim::from(0),
+        }
+    } else {
+        let offsets = body.scratch("offsets", DType::I32, geometry.taps() * BLOCK_ROWS);
+        stmts.extend(offset_table(&mut body, geometry, offsets, &block));
+        Rows::Indirect { base, offsets: Place { buffer: offsets, at: Dim::from(0) } }
+    };
+    let panel = col.floor_div(&(PANEL_WIDTH as i64).into());
+    stmts.push(Stmt::Gemm(Box::new(Gemm {
+        a,
+        b: Place {
+            buffer: body.input(weights.operand),
+            at: g * weights.group_stride + panel * weights.panel_stride.clone(),
+        },
+        b_panel_stride: weights.panel_stride,
+        b_batch_stride: weights.tap_stride,
+        c: Place { buffer: target.buffer, at: target.at.clone() },
+        c_row_stride: target.row_stride.clone(),
+        bias,
+        m: block.rows.clone(),
+        n: block.cols.clone(),
+        k: cg.clone(),
+        k_last: cg.clone(),
+        batch: geometry.taps(),
+        accumulate: false,
+        clamp: fused.clamp,
+    })));
+    let all = geometry.y.iter().fold(geometry.taps() * cg.clone() * 2, |n, d| n * d.clone());
+    body.flops = all;
+    let work = estimate(&(geometry.taps() * cg * (2 * BLOCK_ROWS * cols)), &body.symbols);
+    finish(body, &name, &outer, work, stmts, target)
+}
+
+fn bias_place(body: &mut Body, bias: Option<ValueId>, col0: &Dim) -> Option<Place> {
+    let operand = body.operand_of(bias?);
+    Some(Place { buffer: body.input(operand), at: col0.clone() })
+}
+
+fn finish(
+    mut body: Body,
+    name: &str,
+    outer: &[Axis],
+    work: i64,
+    mut stmts: Vec<Stmt>,
+    target: Target,
+) -> Result<(), LowerError> {
+    let (mut grid, binds) = body.grid(outer, 1);
+    grid.min_tiles = (PARALLEL_FLOPS / work.max(1)).max(1);
+    stmts.extend(target.finish);
+    let stmts = binds.into_iter().chain(stmts).collect();
+    body.finish(name, grid, stmts);
+    Ok(())
+}
+
+/// Channels are few enough to stay whole; blocks are rows of pixels.
+fn depthwise_conv(
+    lowering: &mut Lowering,
+    group: &Group,
+    node: &Node,
+    geometry: &Geometry,
+    x: (Operand, Dim),
+) -> Result<(), LowerError> {
+    let name = format!("dw_{}", super::map::name(lowering, group));
+    let (w, _) = dense(lowering, group, node.inputs[1])?;
+    let mut body = Body::new(lowering, group);
+    let c = geometry.channels();
+    let pixels = geometry.y[..geometry.y.len() - 1].iter().fold(Dim::from(1), |n, d| n * d.clone());
+    let blocks = pixels.ceil_div(&BLOCK_ROWS.into());
+    let outer = vec![Axis { var: body.index("rb", &blocks), extent: blocks }];
+    let row0 = Dim::sym(outer[0].var) * BLOCK_ROWS;
+    let block = Block {
+        rows: (pixels - row0.clone()).minimum(&BLOCK_ROWS.into()),
+        cols: c.clone(),
+        row0,
+        col0: Dim::from(0),
+    };
+    let fused = body.fused_epilogue(node.outputs[0], &c, node.inputs.get(2).copied());
+    let target = body.target(&fused, group.outputs[0], &block, (BLOCK_ROWS.into(), c.clone()))?;
+    let bias = bias_place(&mut body, fused.bias, &block.col0);
+    let offsets = body.scratch("offsets", DType::I32, geometry.taps() * BLOCK_ROWS);
+    let mut stmts = offset_table(&mut body, geometry, offsets, &block);
+    stmts.push(Stmt::DwConv(Box::new(DwConv {
+        base: Place { buffer: body.input(x.0), at: x.1 },
+        offsets: Place { buffer: offsets, at: Dim::from(0) },
+        w: Place { buffer: body.input(w), at: Dim::from(0) },
+        w_stride: c.clone(),
+        bias,
+        c: Place { buffer: target.buffer, at: target.at.clone() },
+        c_row_stride: target.row_stride.clone(),
+        m: block.rows.clone(),
+        channels: c.clone(),
+        taps: geometry.taps(),
+        clamp: fused.clamp,
+    })));
+    body.flops = geometry.y.iter().fold(geometry.taps() * 2, |n, d| n * d.clone());
+    // Depthwise runs at a fraction of the GEMM rate: its operations weigh more.
+    let work = estimate(&(geometry.taps() * c * (8 * BLOCK_ROWS)), &body.symbols);
+    finish(body, &name, &outer, work, stmts, target)
+}
+
+/// Fills `offsets[tap·rows + i]` for the pixels of a block: the element where the tap's
+/// input pixel starts, or −1 outside of the operand.
+fn offset_table(
+    body: &mut Body,
+    geometry: &Geometry,
+    offsets: BufferId,
+    block: &Block,
+) -> Vec<Stmt> {
+    let spatial = geometry.kernel.len();
+    let pixel_axes = body.axes(&geometry.y[..spatial + 1]);
+    let i = Axis { var: body.index("row", &BLOCK_ROWS.into()), extent: block.rows.clone() };
+    let mut row_body = bind_axes(&pixel_axes, &(block.row0.clone() + Dim::sym(i.var)));
+    let taps: Vec<Axis> = geometry
+        .kernel
+        .iter()
+        .map(|k| Axis { var: body.index("tap", k), extent: k.clone() })
+        .collect();
+    let tap_shape: Vec<Dim> = geometry.kernel.clone();
+    let tap_vars: Vec<Dim> = taps.iter().map(|a| Dim::sym(a.var)).collect();
+    let tap = dot(&tap_vars, &super::body::strides(&tap_shape));
+    let x_strides = super::body::strides(&geometry.x);
+    let mut at = Dim::sym(pixel_axes[0].var) * x_strides[0].clone();
+    let mut valid = Expr::Const(Scalar::bool(true));
+    for d in 0..spatial {
+        let o = Dim::sym(pixel_axes[d + 1].var);
+        let (position, inside) = geometry.tap_position(d, &o, &tap_vars[d]);
+        valid = super::access::and(valid, inside);
+        at = at + position * x_strides[d + 1].clone();
+    }
+    let offset = super::access::cast(DType::I32, DType::I64, Expr::Index(at));
+    let outside = Expr::Const(Scalar::from_i64(DType::I32, -1));
+    let mut stmts = vec![Stmt::Store {
+        buffer: offsets,
+        at: tap * block.rows.clone() + Dim::sym(i.var),
+        value: Expr::Select(valid.into(), offset.into(), outside.into()),
+    }];
+    for axis in taps.into_iter().rev() {
+        let kind = LoopKind::Serial;
+        stmts = vec![Stmt::For { var: axis.var, extent: axis.extent, kind, body: stmts }];
+    }
+    row_body.extend(stmts);
+    vec![Stmt::For { var: i.var, extent: i.extent, kind: LoopKind::Serial, body: row_body }]
+}
+
+impl Geometry {
+    /// Along spatial axis `d`: the input position that tap `k` of output position `o`
+    /// reads, and whether there is one.
+    fn tap_position(&self, d: usize, o: &Dim, k: &Dim) -> (Dim, Expr) {
+        use super::access::{and, compare};
+        let n = self.x[d + 1].clone();
+        let (stride, step) = (self.strides[d], k.clone() * self.dilations[d]);
+        if !self.transposed {
+            let at = o.clone() * stride - self.begin[d] + step;
+            let low = compare(BinaryOp::Ge, at.clone(), 0.into());
+            let high = compare(BinaryOp::Lt, at.clone(), n);
+            return (at, and(low, high));
+        }
+        // o = i·stride − begin + k·dilation, solved for i.
+        let scaled = o.clone() + self.begin[d] - step;
+        let at = scaled.floor_div(&stride.into());
+        let whole = compare(BinaryOp::Eq, scaled.modulo(&stride.into()), 0.into());
+        let low = compare(BinaryOp::Ge, at.clone(), 0.into());
+        let high = compare(BinaryOp::Lt, at.clone(), n);
+        (at, and(whole, and(low, high)))
+    }
+}

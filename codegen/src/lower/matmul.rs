@@ -1,0 +1,385 @@
+//! MatMul groups: `y[.., M, N] = epilogue(a[.., M, K] · b[.., K, N])`, f32.
+//!
+//! Bound by flops for M ≥ 8 (2·M·N·K at the micro-kernel's rate), by the bytes of `b`
+//! below. A constant `b` is packed at compile time; any other is packed by a launch
+//! of its own, once, whatever the number of row blocks. Leading axes become rows
+//! where `b` does not depend on them. Error: that of one f32 FMA chain over K,
+//! ≤ K·2⁻²⁴·Σ|a·b|.
+
+use super::access::broadcast_index;
+use super::body::Body;
+use super::epilogue::Block;
+use super::nest::{Axis, estimate};
+use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
+use cascata_ir::graph::ValueId;
+use cascata_ir::kernel::{Expr, Gemm, PackB, Place, Rows, Stmt};
+use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, SymbolId};
+
+/// Rows of a block: A's block and the result's stay in L2 beside a K block of B.
+pub(super) const BLOCK_ROWS: i64 = 64;
+/// Most columns of a block, a whole number of panels.
+const BLOCK_COLS: i64 = 192;
+/// Longest K block: a register tile of A and its two panels of B stay in L1.
+const BLOCK_K: u64 = 512;
+/// Below this many operations a tile is not worth another thread.
+const PARALLEL_FLOPS: i64 = 200_000;
+
+/// A matrix inside a buffer: element `(row, col)` of batch index β is at
+/// `base + Σ β·batch + row·rows + col·cols`.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub operand: Operand,
+    pub base: Dim,
+    pub batch: Vec<Dim>,
+    pub rows: Dim,
+    pub cols: Dim,
+}
+
+/// The right operand, packed: matrix β starts at `Σ β·batch`.
+struct Packed {
+    operand: Operand,
+    batch: Vec<Dim>,
+    encoding: PackedShape,
+}
+
+struct PackedShape {
+    k_block: Dim,
+    blocks: Dim,
+    panel_stride: Dim,
+    block_stride: Dim,
+}
+
+pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
+    let root = &lowering.graph.nodes[lowering.root(group)];
+    let (a, b, c) = (root.inputs[0], root.inputs[1], root.outputs[0]);
+    if lowering.graph.tensor(c).dtype != DType::F32 {
+        return super::single::naive_matmul(lowering, group);
+    }
+    let full = lowering.graph.tensor(c).shape.clone();
+    let batch = &full[..full.len() - 2];
+    let a = view(lowering, group, a, batch)?;
+    let a = if a.cols.is(1) { a } else { materialise(lowering, group, root.inputs[0], batch)? };
+    let b = pack(lowering, group, b, batch)?;
+    multiply(lowering, group, c, a, b)
+}
+
+/// Sees an operand as matrices in memory; copies it to a temporary when it is computed
+/// or scattered.
+pub(super) fn view(
+    lowering: &mut Lowering,
+    group: &Group,
+    v: ValueId,
+    batch: &[Dim],
+) -> Result<View, LowerError> {
+    match try_view(lowering, group, v, batch)? {
+        Some(view) => Ok(view),
+        None => materialise(lowering, group, v, batch),
+    }
+}
+
+fn try_view(
+    lowering: &mut Lowering,
+    group: &Group,
+    v: ValueId,
+    batch: &[Dim],
+) -> Result<Option<View>, LowerError> {
+    let mut body = Body::new(lowering, group);
+    let shape = body.shape(v);
+    let (lead, matrix) = shape.split_at(shape.len() - 2);
+    let batch_vars: Vec<SymbolId> = batch.iter().map(|d| body.index("batch", d)).collect();
+    let (row, col) = (body.index("row", &matrix[0]), body.index("col", &matrix[1]));
+    let at: Vec<Dim> = batch_vars.iter().map(|v| Dim::sym(*v)).collect();
+    let mut idx = broadcast_index(lead, batch, &at);
+    idx.extend([Dim::sym(row), Dim::sym(col)]);
+    let Expr::Load(place) = body.value_at(v, &idx)? else { return Ok(None) };
+    if !body.prelude.is_empty() {
+        return Ok(None);
+    }
+    let Some(operand) = body.operand_at(place.buffer) else { return Ok(None) };
+    let mut base = place.at;
+    let mut take = |var: SymbolId| {
+        let (stride, rest) = base.linear_in(var)?;
+        base = rest;
+        Some(stride)
+    };
+    let strides: Option<Vec<Dim>> = batch_vars.iter().chain([&row, &col]).map(|v| take(*v)).collect();
+    let Some(mut strides) = strides else { return Ok(None) };
+    let cols = strides.pop().expect("a stride per axis");
+    let rows = strides.pop().expect("a stride per axis");
+    Ok(Some(View { operand, base, batch: strides, rows, cols }))
+}
+
+/// Copies an operand to a dense temporary.
+pub(super) fn materialise(
+    lowering: &mut Lowering,
+    group: &Group,
+    v: ValueId,
+    batch: &[Dim],
+) -> Result<View, LowerError> {
+    let ty = lowering.graph.tensor(v).clone();
+    let temp = lowering.temp(ty.dtype, ty.elements());
+    super::map::fill_temp(lowering, group, v, temp)?;
+    let strides = super::body::strides(&ty.shape);
+    let lead = ty.rank() - 2;
+    let skip = batch.len() - lead;
+    let along = |i: usize| match i.checked_sub(skip) {
+        Some(j) if ty.shape[j] == batch[i] || ty.shape[j].as_const().is_some_and(|d| d != 1) => {
+            strides[j].clone()
+        }
+        Some(j) if !ty.shape[j].is(1) => {
+            strides[j].clone() * (ty.shape[j].clone() - 1).minimum(&1.into())
+        }
+        _ => Dim::from(0),
+    };
+    Ok(View {
+        operand: temp,
+        base: Dim::from(0),
+        batch: (0..batch.len()).map(along).collect(),
+        rows: strides[lead].clone(),
+        cols: Dim::from(1),
+    })
+}
+
+/// K blocks of roughly equal length, none longer than [`BLOCK_K`].
+fn k_block(k: u64) -> u64 {
+    k.div_ceil(k.div_ceil(BLOCK_K).max(1)).max(1)
+}
+
+fn pack(
+    lowering: &mut Lowering,
+    group: &Group,
+    b: ValueId,
+    batch: &[Dim],
+) -> Result<Packed, LowerError> {
+    let shape = lowering.graph.tensor(b).shape.clone();
+    let (k, n) = (&shape[shape.len() - 2], &shape[shape.len() - 1]);
+    let view = view(lowering, group, b, batch)?;
+    if let Operand::Weight(id) = view.operand {
+        if let Some(packed) = pack_constant(lowering, id, &view, k, n) {
+            return Ok(packed);
+        }
+    }
+    pack_at_run_time(lowering, group, &view, batch, Repeats::Share, k, n)
+}
+
+/// Packs a constant at compile time, when all of its strides are numbers.
+fn pack_constant(
+    lowering: &mut Lowering,
+    id: WeightId,
+    view: &View,
+    k: &Dim,
+    n: &Dim,
+) -> Option<Packed> {
+    let source = lowering.weights.items[id].0.source;
+    let elements = lowering.graph.consts[source].ty.elements().as_const()? as u64;
+    let (k, n) = (k.as_const()? as u64, n.as_const()? as u64);
+    let strides: Option<Vec<i64>> = view.batch.iter().map(Dim::as_const).collect();
+    let count = (elements / (k * n).max(1)).max(1);
+    let matrix = (k * n) as i64;
+    let (whole, rows, cols) = (strides?, view.rows.as_const()?, view.cols.as_const()?);
+    if view.base.as_const()? != 0 || whole.iter().any(|s| matrix == 0 || s % matrix != 0) {
+        return None;
+    }
+    let encoding = PanelEncoding { k, n, k_block: k_block(k) };
+    let data = WeightData::Panels {
+        encoding,
+        count,
+        matrix_stride: k * n,
+        row_stride: rows as u64,
+        col_stride: cols as u64,
+    };
+    let weight = lowering.weights.add(lowering.graph, Weight { source, data });
+    let packed = encoding.elements() as i64;
+    Some(Packed {
+        operand: Operand::Weight(weight),
+        batch: whole.iter().map(|s| Dim::from(s / matrix * packed)).collect(),
+        encoding: PackedShape {
+            k_block: (encoding.k_block as i64).into(),
+            blocks: (encoding.k_blocks() as i64).into(),
+            panel_stride: (encoding.panel_stride() as i64).into(),
+            block_stride: (encoding.block_stride() as i64).into(),
+        },
+    })
+}
+
+/// One launch that packs every matrix of a run-time operand into a temporary.
+fn pack_at_run_time(
+    lowering: &mut Lowering,
+    group: &Group,
+    view: &View,
+    batch: &[Dim],
+    repeats: Repeats,
+    k: &Dim,
+    n: &Dim,
+) -> Result<Packed, LowerError> {
+    let width = Dim::from(PANEL_WIDTH as i64);
+    let panels = n.ceil_div(&width);
+    let matrix = panels.clone() * k.clone() * width.clone();
+    let shared = |s: &Dim| repeats == Repeats::Share && s.is(0);
+    let extents: Vec<Dim> = batch
+        .iter()
+        .zip(&view.batch)
+        .map(|(d, s)| if shared(s) { Dim::from(1) } else { d.clone() })
+        .collect();
+    let count = extents.iter().fold(Dim::from(1), |p, d| p * d.clone());
+    let temp = lowering.temp(DType::F32, matrix.clone() * count);
+    let mut body = Body::new(lowering, group);
+    let mut outer: Vec<Axis> =
+        extents.iter().map(|d| Axis { var: body.index("batch", d), extent: d.clone() }).collect();
+    let chunk = Dim::from(4);
+    let chunks = panels.ceil_div(&chunk);
+    outer.push(Axis { var: body.index("chunk", &chunks), extent: chunks });
+    let first = Dim::sym(outer[extents.len()].var) * chunk.clone();
+    let vars: Vec<Dim> = outer.iter().map(|a| Dim::sym(a.var)).collect();
+    let strides = scaled_strides(&extents, &matrix);
+    let (src, dst) = (body.input(view.operand), body.output(temp));
+    let from = view.base.clone() + super::body::dot(&vars[..extents.len()], &view.batch);
+    let column = first.clone() * width.clone();
+    let stmt = Stmt::PackB(Box::new(PackB {
+        src: Place { buffer: src, at: from + column.clone() * view.cols.clone() },
+        row_stride: view.rows.clone(),
+        col_stride: view.cols.clone(),
+        dst: Place {
+            buffer: dst,
+            at: super::body::dot(&vars[..extents.len()], &strides)
+                + first * k.clone() * width.clone(),
+        },
+        panel_stride: k.clone() * width.clone(),
+        k: k.clone(),
+        n: (n.clone() - column).minimum(&(chunk * width.clone())),
+    }));
+    let elements = estimate(&(k.clone() * 64), &body.symbols);
+    let (grid, mut stmts) = body.grid(&outer, elements);
+    stmts.push(stmt);
+    body.finish("pack_b", grid, stmts);
+    let batch = extents.iter().zip(strides).map(|(d, s)| if d.is(1) { Dim::from(0) } else { s });
+    Ok(Packed {
+        operand: temp,
+        batch: batch.collect(),
+        encoding: PackedShape {
+            k_block: k.clone(),
+            blocks: Dim::from(1),
+            panel_stride: k.clone() * width,
+            block_stride: Dim::from(0),
+        },
+    })
+}
+
+fn scaled_strides(extents: &[Dim], unit: &Dim) -> Vec<Dim> {
+    let strides = super::body::strides(extents);
+    strides.into_iter().map(|s| s * unit.clone()).collect()
+}
+
+/// Columns of a block: near [`BLOCK_COLS`], a whole number of panels, even shares.
+pub(super) fn block_cols(n: &Dim) -> i64 {
+    let n = n.as_const().unwrap_or(BLOCK_COLS).max(1) as u64;
+    let share = n.div_ceil(n.div_ceil(BLOCK_COLS as u64));
+    share.next_multiple_of(PANEL_WIDTH as u64) as i64
+}
+
+fn multiply(
+    lowering: &mut Lowering,
+    group: &Group,
+    c: ValueId,
+    a: View,
+    b: Packed,
+) -> Result<(), LowerError> {
+    let root = lowering.graph.nodes[lowering.root(group)].clone();
+    let name = super::map::name(lowering, group);
+    let mut body = Body::new(lowering, group);
+    let shape = body.shape(c);
+    let k = body.shape(root.inputs[0]).last().cloned().expect("a matrix has columns");
+    let rank = shape.len();
+    let n = shape[rank - 1].clone();
+    // Leading axes that B does not depend on and that A steps over evenly become rows.
+    let mut batch: Vec<Dim> = shape[..rank - 2].to_vec();
+    let mut m = shape[rank - 2].clone();
+    while let Some(last) = batch.last() {
+        let i = batch.len() - 1;
+        let even = a.batch[i] == a.rows.clone() * m.clone() || last.is(1);
+        if !(even && (b.batch[i].is(0) || last.is(1))) {
+            break;
+        }
+        m = m * last.clone();
+        batch.pop();
+    }
+    let cols = block_cols(&n);
+    let rows = m.as_const().map_or(BLOCK_ROWS, |m| m.clamp(1, BLOCK_ROWS));
+    let mut outer: Vec<Axis> =
+        batch.iter().map(|d| Axis { var: body.index("batch", d), extent: d.clone() }).collect();
+    for (hint, count) in [("cb", n.ceil_div(&cols.into())), ("rb", m.ceil_div(&rows.into()))] {
+        outer.push(Axis { var: body.index(hint, &count), extent: count });
+    }
+    let vars: Vec<Dim> = outer.iter().map(|a| Dim::sym(a.var)).collect();
+    let (lead, block_at) = vars.split_at(batch.len());
+    let col0 = block_at[0].clone() * cols;
+    let row0 = block_at[1].clone() * rows;
+    let matrix_row = super::body::dot(lead, &scaled_strides(&batch, &m));
+    let block = Block {
+        rows: (m.clone() - row0.clone()).minimum(&rows.into()),
+        cols: (n.clone() - col0.clone()).minimum(&cols.into()),
+        row0: matrix_row + row0.clone(),
+        col0: col0.clone(),
+    };
+    let fused = body.fused_epilogue(c, &n, None);
+    let target = body.target(&fused, group.outputs[0], &block, (rows.into(), cols.into()))?;
+    let bias = fused.bias.map(|v| {
+        let operand = body.operand_of(v);
+        Place { buffer: body.input(operand), at: col0.clone() }
+    });
+    let (a_buffer, b_buffer) = (body.input(a.operand), body.input(b.operand));
+    let from = a.base.clone() + super::body::dot(lead, &a.batch[..batch.len()]);
+    let panel = col0.floor_div(&(PANEL_WIDTH as i64).into());
+    let e = &b.encoding;
+    let gemm = Stmt::Gemm(Box::new(Gemm {
+        a: Rows::Strided {
+            base: Place { buffer: a_buffer, at: from + row0 * a.rows.clone() },
+            row_stride: a.rows.clone(),
+            batch_stride: e.k_block.clone(),
+        },
+        b: Place {
+            buffer: b_buffer,
+            at: super::body::dot(lead, &b.batch[..batch.len()]) + panel * e.panel_stride.clone(),
+        },
+        b_panel_stride: e.panel_stride.clone(),
+        b_batch_stride: e.block_stride.clone(),
+        c: Place { buffer: target.buffer, at: target.at.clone() },
+        c_row_stride: target.row_stride.clone(),
+        bias,
+        m: block.rows.clone(),
+        n: block.cols.clone(),
+        k: e.k_block.clone(),
+        k_last: k.clone() - (e.blocks.clone() - 1) * e.k_block.clone(),
+        batch: e.blocks.clone(),
+        accumulate: false,
+        clamp: fused.clamp,
+    }));
+    body.flops = shape.iter().fold(k.clone() * 2, |p, d| p * d.clone());
+    let work = estimate(&(k * (2 * rows * cols)), &body.symbols);
+    let (mut grid, mut stmts) = body.grid(&outer, 1);
+    grid.min_tiles = (PARALLEL_FLOPS / work.max(1)).max(1);
+    stmts.push(gemm);
+    stmts.extend(target.finish);
+    body.finish(&name, grid, stmts);
+    Ok(())
+}
+
+/// Packs run-time matrices whole: matrix β (over `batch`, row-major) starts at
+/// `β·k·⌈n/16⌉·16`, its panels are `k·16` elements apart.
+pub(super) fn pack_batches(
+    lowering: &mut Lowering,
+    group: &Group,
+    view: &View,
+    batch: &[Dim],
+    k: &Dim,
+    n: &Dim,
+) -> Result<Operand, LowerError> {
+    Ok(pack_at_run_time(lowering, group, view, batch, Repeats::Pack, k, n)?.operand)
+}
+
+/// What packing does with matrices that a broadcast repeats.
+#[derive(Clone, Copy, PartialEq)]
+enum Repeats {
+    Share,
+    Pack,
+}

@@ -1,0 +1,222 @@
+//! Loop nests: axes are merged where memory allows, then cut into tiles.
+//!
+//! The prelude (statements that an expression needs first) runs at the outermost
+//! loop that defines all that it uses.
+
+use super::body::{Body, Grid};
+use super::visit::for_each_dim;
+use cascata_ir::kernel::{Expr, LoopKind, Stmt};
+use cascata_types::{Dim, SymbolId, SymbolTable};
+
+/// Work (in elements) that one tile should have: enough to hide the cost of a
+/// tile, little enough to share among threads.
+const TILE_ELEMENTS: i64 = 8192;
+/// A launch smaller than this (in elements) is not worth waking a thread for.
+const PARALLEL_ELEMENTS: i64 = 32768;
+/// What a dim that nothing is known of is taken for.
+const UNKNOWN_DIM: i64 = 64;
+
+/// One loop: a variable and its number of iterations.
+#[derive(Clone, Debug)]
+pub(super) struct Axis {
+    pub var: SymbolId,
+    pub extent: Dim,
+}
+
+/// A typical value of a dim, for cost decisions only.
+pub(super) fn estimate(dim: &Dim, symbols: &SymbolTable) -> i64 {
+    let typical = |id| {
+        let (min, max) = symbols.range(id);
+        Some(UNKNOWN_DIM.clamp(min.max(1), max.max(1)))
+    };
+    dim.eval(&typical).unwrap_or(UNKNOWN_DIM).max(1)
+}
+
+impl Body<'_, '_> {
+    /// New loop variables for a shape.
+    pub fn axes(&mut self, shape: &[Dim]) -> Vec<Axis> {
+        const NAMES: [&str; 6] = ["i", "j", "k", "l", "m", "n"];
+        let named = shape.iter().enumerate();
+        named
+            .map(|(i, extent)| Axis {
+                var: self.index(NAMES[i.min(5)], extent),
+                extent: extent.clone(),
+            })
+            .collect()
+    }
+
+    /// Loops over `axes` around `inner`, as a whole kernel: the grid covers the
+    /// outer part, the innermost loop is a vector loop.
+    pub fn finish_nest(mut self, name: &str, mut axes: Vec<Axis>, inner: Vec<Stmt>) {
+        let mut prelude = std::mem::take(&mut self.prelude);
+        let mut inner = inner;
+        merge_axes(&mut axes, &mut prelude, &mut inner);
+        if axes.is_empty() {
+            let extent = Dim::from(1);
+            axes.push(Axis { var: self.index("i", &extent), extent });
+        }
+        let (grid, mut head, loops) = self.tile(axes);
+        let last = loops.len() - 1;
+        let loops = loops.into_iter().enumerate().map(|(i, axis)| {
+            (axis, if i == last { LoopKind::Vector } else { LoopKind::Serial })
+        });
+        head.extend(nest(loops.collect(), prelude, inner));
+        self.finish(name, grid, head);
+    }
+
+    /// Cuts axes into a grid and the loops inside a tile; the statements bind the
+    /// variables of the outer axes.
+    pub fn tile(&mut self, axes: Vec<Axis>) -> (Grid, Vec<Stmt>, Vec<Axis>) {
+        let sizes: Vec<i64> = axes.iter().map(|a| estimate(&a.extent, &self.symbols)).collect();
+        let mut inside = 1i64;
+        let mut cut = axes.len();
+        while cut > 0 && inside.saturating_mul(sizes[cut - 1]) <= TILE_ELEMENTS {
+            inside = inside.saturating_mul(sizes[cut - 1]);
+            cut -= 1;
+        }
+        let mut outer: Vec<Axis> = axes[..cut].to_vec();
+        let mut loops: Vec<Axis> = axes[cut..].to_vec();
+        let mut head = Vec::new();
+        if let Some(split) = outer.pop() {
+            let chunk = (TILE_ELEMENTS / inside).max(1);
+            let chunk = if cut == axes.len() { (chunk / 16 * 16).max(16) } else { chunk };
+            let blocks = split.extent.ceil_div(&chunk.into());
+            let block = Axis { var: self.index("block", &blocks), extent: blocks };
+            let start = Dim::sym(block.var) * chunk;
+            let len = Dim::from(chunk).minimum(&(split.extent.clone() - start.clone()));
+            let step = Axis { var: self.index("step", &chunk.into()), extent: len };
+            let value = Expr::Index(start + Dim::sym(step.var));
+            // The axis itself is a sum of the block's start and the step: substituted by `nest`.
+            head.push(Stmt::Bind { symbol: split.var, value });
+            outer.push(block);
+            loops.insert(0, step);
+            inside = inside.saturating_mul(chunk);
+        }
+        let split = head.pop();
+        let (grid, mut head) = self.grid(&outer, inside);
+        head.extend(split);
+        (grid, head, loops)
+    }
+
+    /// A grid over axes; the statements bind their variables from the tile's number.
+    pub fn grid(&mut self, outer: &[Axis], tile_elements: i64) -> (Grid, Vec<Stmt>) {
+        let tiles = outer.iter().fold(Dim::from(1), |n, a| n * a.extent.clone());
+        let tile = self.index("tile", &tiles);
+        let mut stride = Dim::from(1);
+        let mut binds = Vec::new();
+        for (i, axis) in outer.iter().enumerate().rev() {
+            let at = Dim::sym(tile).floor_div(&stride);
+            let at = if i == 0 { at } else { at.modulo(&axis.extent) };
+            binds.push(Stmt::Bind { symbol: axis.var, value: Expr::Index(at) });
+            stride = stride * axis.extent.clone();
+        }
+        let min_tiles = (PARALLEL_ELEMENTS / tile_elements.max(1)).max(1);
+        (Grid { tile, tiles, min_tiles }, binds)
+    }
+}
+
+/// Loops around `inner`, outermost first; every prelude statement runs at the
+/// outermost level that defines what it uses. A leading bind of `head` whose value is
+/// an index is substituted rather than stored.
+pub(super) fn nest(
+    loops: Vec<(Axis, LoopKind)>,
+    prelude: Vec<Stmt>,
+    inner: Vec<Stmt>,
+) -> Vec<Stmt> {
+    let vars: Vec<SymbolId> = loops.iter().map(|(a, _)| a.var).collect();
+    let mut levels: Vec<Vec<Stmt>> = vec![Vec::new(); loops.len() + 1];
+    let mut place = Placement { vars: &vars, bound: Default::default(), locals: Default::default() };
+    for mut stmt in prelude {
+        let level = place.level(&mut stmt);
+        levels[level].push(stmt);
+    }
+    let mut body = levels.pop().unwrap_or_default();
+    body.extend(inner);
+    for (axis, kind) in loops.into_iter().rev() {
+        let mut outer = levels.pop().unwrap_or_default();
+        outer.push(Stmt::For { var: axis.var, extent: axis.extent, kind, body });
+        body = outer;
+    }
+    body
+}
+
+/// Finds how many loops must be open for a statement.
+struct Placement<'a> {
+    vars: &'a [SymbolId],
+    bound: std::collections::HashMap<SymbolId, usize>,
+    locals: std::collections::HashMap<cascata_ir::kernel::LocalId, usize>,
+}
+
+impl Placement<'_> {
+    fn level(&mut self, stmt: &mut Stmt) -> usize {
+        let mut symbols = Vec::new();
+        for_each_dim(std::slice::from_mut(stmt), &mut |d| symbols.extend(d.symbols()));
+        let mut level = 0;
+        for s in symbols {
+            let of_loop = self.vars.iter().position(|v| *v == s).map_or(0, |i| i + 1);
+            level = level.max(of_loop).max(self.bound.get(&s).copied().unwrap_or(0));
+        }
+        match stmt {
+            Stmt::Bind { value, .. } | Stmt::Let { value, .. } | Stmt::Check { cond: value, .. } => {
+                level = level.max(self.deepest_local(value));
+            }
+            _ => {}
+        }
+        match stmt {
+            Stmt::Bind { symbol, .. } => drop(self.bound.insert(*symbol, level)),
+            Stmt::Let { local, .. } => drop(self.locals.insert(*local, level)),
+            _ => {}
+        }
+        level
+    }
+
+    fn deepest_local(&self, expr: &Expr) -> usize {
+        match expr {
+            Expr::Const(_) | Expr::Index(_) | Expr::Load(_) => 0,
+            Expr::Local(local) => self.locals.get(local).copied().unwrap_or(0),
+            Expr::Unary(_, a) | Expr::Cast(_, a) => self.deepest_local(a),
+            Expr::Binary(_, a, b) => self.deepest_local(a).max(self.deepest_local(b)),
+            Expr::Select(c, a, b) => {
+                let sides = self.deepest_local(a).max(self.deepest_local(b));
+                self.deepest_local(c).max(sides)
+            }
+        }
+    }
+}
+
+/// Merges neighbouring axes `(a, b)` where every index expression steps along `a`
+/// exactly `b`'s extent times as far as along `b`: one longer loop then does both.
+pub(super) fn merge_axes(axes: &mut Vec<Axis>, prelude: &mut [Stmt], inner: &mut [Stmt]) {
+    for axis in axes.iter().filter(|a| a.extent.is(1)) {
+        drop_var(axis.var, prelude, inner);
+    }
+    axes.retain(|a| !a.extent.is(1));
+    let mut i = axes.len();
+    while i >= 2 {
+        i -= 1;
+        let (a, b) = (axes[i - 1].clone(), axes[i].clone());
+        let mut mergeable = true;
+        let mut look = |d: &mut Dim| mergeable &= steps_together(d, &a, &b);
+        for_each_dim(prelude, &mut look);
+        for_each_dim(inner, &mut look);
+        if !mergeable {
+            continue;
+        }
+        drop_var(a.var, prelude, inner);
+        axes[i].extent = a.extent * b.extent;
+        axes.remove(i - 1);
+    }
+}
+
+fn drop_var(var: SymbolId, prelude: &mut [Stmt], inner: &mut [Stmt]) {
+    let mut zero = |d: &mut Dim| *d = d.substitute(&|s| (s == var).then(|| Dim::from(0)));
+    for_each_dim(prelude, &mut zero);
+    for_each_dim(inner, &mut zero);
+}
+
+fn steps_together(d: &Dim, a: &Axis, b: &Axis) -> bool {
+    match (d.linear_in(a.var), d.linear_in(b.var)) {
+        (Some((along_a, _)), Some((along_b, _))) => along_a == along_b * b.extent.clone(),
+        _ => false,
+    }
+}

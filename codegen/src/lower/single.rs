@@ -1,0 +1,28 @@
+//! Ops with a kernel of their own, mostly bound by bytes and rarely hot: plain loops.
+
+use super::access::{and, binary, compare};
+use super::body::{Body, dot};
+use super::nest::Axis;
+use super::{Group, LowerError, Lowering, Operand};
+use cascata_ir::graph::Node;
+use cascata_ir::kernel::{Expr, LoopKind, Stmt};
+use cascata_ir::op::{BinaryOp, Op};
+use cascata_types::{DType, Dim, Scalar};
+
+mod contraction;
+mod scan;
+mod scatter;
+
+pub(super) use contraction::{naive_conv, naive_matmul};
+
+pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
+    let root = lowering.root(group);
+    let node: Node = lowering.graph.nodes[root].clone();
+    match &node.op {
+        Op::Pool(attrs) => super::pool::lower(lowering, group, attrs),
+        Op::ArgReduce { .. } => scan::arg_reduce(lowering, group, &node),
+        Op::CumSum { .. } => scan::cum_sum(lowering, group, &node),
+        Op::ScatterElements { .. } | Op::ScatterNd { .. } => scatter::lower(lowering, group, &node),
+        _ => Err(lowering.error(root, "no kernel is written for it yet")),
+    }
+}

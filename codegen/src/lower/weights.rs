@@ -1,0 +1,101 @@
+//! Constants as the kernels want them: as they are, or packed into panels.
+
+use super::WeightId;
+use cascata_ir::graph::{Const, ConstId, Graph};
+use cascata_types::{DType, Dim, PanelEncoding, PrimaryMap};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// A constant in the artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Weight {
+    /// The source constant.
+    pub source: ConstId,
+    /// How it is stored.
+    pub data: WeightData,
+}
+
+/// How a constant is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum WeightData {
+    /// As it is.
+    Plain,
+    /// `count` matrices, each packed. Element `(row, col)` of matrix `i` is element
+    /// `i·matrix_stride + row·row_stride + col·col_stride` of the source.
+    Panels {
+        /// Shape and blocking of one matrix.
+        encoding: PanelEncoding,
+        /// Number of matrices.
+        count: u64,
+        /// Source elements between matrices.
+        matrix_stride: u64,
+        /// Source elements between rows.
+        row_stride: u64,
+        /// Source elements between columns.
+        col_stride: u64,
+    },
+}
+
+/// Every constant of an artifact, each form once.
+#[derive(Debug, Default)]
+pub struct WeightTable {
+    /// All weights.
+    pub items: PrimaryMap<WeightId, (Weight, String, DType, u64)>,
+    ids: HashMap<Weight, WeightId>,
+}
+
+impl WeightTable {
+    pub(super) fn add(&mut self, graph: &Graph, weight: Weight) -> WeightId {
+        if let Some(id) = self.ids.get(&weight) {
+            return *id;
+        }
+        let source = &graph.consts[weight.source];
+        let plain = source.ty.elements().as_const().unwrap_or(0).max(0) as u64;
+        let elements = match &weight.data {
+            WeightData::Plain => plain,
+            WeightData::Panels { encoding, count, .. } => encoding.elements() * count,
+        };
+        let entry = (weight.clone(), source.name.clone(), source.ty.dtype, elements);
+        let id = self.items.push(entry);
+        self.ids.insert(weight, id);
+        id
+    }
+
+    pub(super) fn describe(&self, id: WeightId) -> (String, DType, Dim) {
+        let (_, name, dtype, elements) = &self.items[id];
+        (name.clone(), *dtype, Dim::from(*elements as i64))
+    }
+
+    /// Stored bytes.
+    pub fn bytes(&self, id: WeightId) -> u64 {
+        let (_, _, dtype, elements) = &self.items[id];
+        elements * dtype.size_bytes().unwrap_or(0) as u64
+    }
+
+    /// The stored bytes themselves.
+    pub fn data<'g>(&self, id: WeightId, graph: &'g Graph) -> Cow<'g, [u8]> {
+        let (weight, ..) = &self.items[id];
+        let source: &Const = &graph.consts[weight.source];
+        let size = source.ty.dtype.size_bytes().unwrap_or(0);
+        match &weight.data {
+            WeightData::Plain => Cow::Borrowed(&source.data),
+            WeightData::Panels { encoding, count, matrix_stride, row_stride, col_stride } => {
+                let at = |i: u64, row: u64, col: u64| {
+                    let from = (i * matrix_stride + row * row_stride + col * col_stride) as usize;
+                    &source.data[from * size..][..size]
+                };
+                let mut data = vec![0u8; self.bytes(id) as usize];
+                for i in 0..*count {
+                    let matrix = &mut data[(i * encoding.elements()) as usize * size..];
+                    for row in 0..encoding.k {
+                        for col in 0..encoding.n {
+                            let to = encoding.offset(row, col) as usize * size;
+                            matrix[to..to + size].copy_from_slice(at(i, row, col));
+                        }
+                    }
+                }
+                Cow::Owned(data)
+            }
+        }
+    }
+}
