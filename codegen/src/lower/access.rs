@@ -23,7 +23,13 @@ impl Body<'_, '_> {
             return Ok(expr);
         }
         match self.computed_here(v) {
-            Some(op) => self.computed(v, &op, idx),
+            Some(op) => {
+                if let Some(held) = self.remembered(v, idx) {
+                    return Ok(held);
+                }
+                let value = self.computed(v, &op, idx)?;
+                Ok(self.remember(v, idx, value))
+            }
             None => self.external(v, idx),
         }
     }

@@ -227,7 +227,7 @@ impl Softmax<'_> {
             let seen = super::access::compare(BinaryOp::Le, Dim::sym(j.var), last);
             value = seen.select(value, masked);
         }
-        let prelude = std::mem::take(&mut body.prelude);
+        let prelude = body.take_prelude();
         Ok(inner_loop(vec![j], prelude, vec![Stmt::store(self.scores, at, value)]))
     }
 }
@@ -255,7 +255,7 @@ fn store(
     }
     let value = body.value_at(last, &idx)?;
     let buffer = body.output(Operand::Value(group.outputs[0]));
-    let mut prelude = std::mem::take(&mut body.prelude);
+    let mut prelude = body.take_prelude();
     let mut inner = vec![Stmt::store(buffer, dot(&idx, &store), value)];
     let i = body.index("i", count);
     let at = [b.clone(), h.clone(), row0.clone() + Dim::sym(i)];

@@ -24,6 +24,9 @@ pub(super) struct Body<'l, 'g> {
     pub prelude: Vec<Stmt>,
     /// Values that the kernel has already computed, as expressions of their index.
     known: HashMap<ValueId, Known>,
+    /// Elements that the prelude holds in a variable: an element used more than once is
+    /// computed once.
+    memo: HashMap<(ValueId, Vec<Dim>), Expr>,
     /// Loop variables and what they count, for tile sizes.
     pub flops: Dim,
 }
@@ -51,6 +54,7 @@ impl<'l, 'g> Body<'l, 'g> {
             messages: Vec::new(),
             prelude: Vec::new(),
             known: HashMap::new(),
+            memo: HashMap::new(),
             flops: Dim::from(0),
         }
     }
@@ -145,8 +149,26 @@ impl<'l, 'g> Body<'l, 'g> {
         self.buffers.push(Buffer { name: name.into(), dtype, len, space: Space::Scratch })
     }
 
-    pub fn dtype(&self, buffer: BufferId) -> DType {
-        self.buffers[buffer].dtype
+    /// The statements that must run before the expressions built since the last call.
+    pub fn take_prelude(&mut self) -> Vec<Stmt> {
+        self.memo.clear();
+        std::mem::take(&mut self.prelude)
+    }
+
+    /// The variable that holds an element already computed in this prelude.
+    pub fn remembered(&self, v: ValueId, idx: &[Dim]) -> Option<Expr> {
+        self.memo.get(&(v, idx.to_vec())).cloned()
+    }
+
+    /// Holds an element in a variable when the group reads its value more than once.
+    pub fn remember(&mut self, v: ValueId, idx: &[Dim], value: Expr) -> Expr {
+        let reads = self.members().iter().flat_map(|n| &self.graph.nodes[*n].inputs);
+        if reads.filter(|i| **i == v).count() < 2 {
+            return value;
+        }
+        let held = self.hoist("x", self.graph.tensor(v).dtype, value);
+        self.memo.insert((v, idx.to_vec()), held.clone());
+        held
     }
 
     /// Declares `value` as a variable in the prelude and reads it from then on.

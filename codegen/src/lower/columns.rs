@@ -86,7 +86,7 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let joined = binary(joins(*op), Expr::Load(at(j)), value);
     let step = vec![Stmt::Store { buffer: acc, at: Dim::sym(j), value: joined }];
     let column = col0.clone() + Dim::sym(j);
-    let prelude = std::mem::take(&mut body.prelude);
+    let prelude = body.take_prelude();
     let (prelude, step) = along_columns(inner.clone(), &column, prelude, step);
     let mut loops: Vec<(Axis, LoopKind)> =
         walked.iter().map(|a| (a.clone(), LoopKind::Serial)).collect();
@@ -116,7 +116,7 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let value = body.value_at(last, &idx)?;
     let buffer = body.output(Operand::Value(group.outputs[0]));
     let out = vec![Stmt::Store { buffer, at: dot(&idx, &store), value }];
-    let prelude = std::mem::take(&mut body.prelude);
+    let prelude = body.take_prelude();
     let (prelude, out) = along_columns(inner, &(col0 + Dim::sym(j)), prelude, out);
     stmts.extend(nest(vec![(Axis { var: j, extent: cols }, LoopKind::Vector)], prelude, out));
 

@@ -208,7 +208,7 @@ impl Body<'_, '_> {
         let at = base + dot(&idx, &pitches);
         self.know(computed, &vars, Expr::Load(Place { buffer: scratch, at }));
         let value = self.value_at(last, &idx)?;
-        let mut prelude = std::mem::take(&mut self.prelude);
+        let mut prelude = self.take_prelude();
         let mut inner = vec![Stmt::Store { buffer: out, at: dot(&idx, store), value }];
         let col = axes.pop().expect("a contraction has at least two axes");
         merge_axes(&mut axes, &mut prelude, &mut inner);

@@ -48,14 +48,17 @@ impl Body<'_, '_> {
     /// Loops over `axes` around `inner`, as a whole kernel: the grid covers the
     /// outer part, the innermost loop is a vector loop.
     pub fn finish_nest(mut self, name: &str, mut axes: Vec<Axis>, inner: Vec<Stmt>) {
-        let mut prelude = std::mem::take(&mut self.prelude);
+        let mut prelude = self.take_prelude();
         let mut inner = inner;
         merge_axes(&mut axes, &mut prelude, &mut inner);
         if axes.is_empty() {
             let extent = Dim::from(1);
             axes.push(Axis { var: self.index("i", &extent), extent });
         }
-        let (grid, mut head, loops) = self.tile(axes);
+        let (grid, mut head, loops, split) = self.tile(axes);
+        if let Some((var, with)) = split {
+            super::epilogue::replace(&mut prelude, &mut inner, var, &with);
+        }
         let last = loops.len() - 1;
         let loops = loops.into_iter().enumerate().map(|(i, axis)| {
             (axis, if i == last { LoopKind::Vector } else { LoopKind::Serial })
@@ -64,9 +67,10 @@ impl Body<'_, '_> {
         self.finish(name, grid, head);
     }
 
-    /// Cuts axes into a grid and the loops inside a tile; the statements bind the
-    /// variables of the outer axes.
-    pub fn tile(&mut self, axes: Vec<Axis>) -> (Grid, Vec<Stmt>, Vec<Axis>) {
+    /// Cuts axes into a grid and the loops inside a tile. The statements bind the
+    /// variables of the outer axes; the variable of an axis that is cut in two stands for
+    /// the given expression.
+    fn tile(&mut self, axes: Vec<Axis>) -> (Grid, Vec<Stmt>, Vec<Axis>, Option<(SymbolId, Dim)>) {
         let sizes: Vec<i64> = axes.iter().map(|a| estimate(&a.extent, &self.symbols)).collect();
         let mut inside = 1i64;
         let mut cut = axes.len();
@@ -76,7 +80,7 @@ impl Body<'_, '_> {
         }
         let mut outer: Vec<Axis> = axes[..cut].to_vec();
         let mut loops: Vec<Axis> = axes[cut..].to_vec();
-        let mut head = Vec::new();
+        let mut cut_axis = None;
         if let Some(split) = outer.pop() {
             let chunk = (TILE_ELEMENTS / inside).max(1);
             let chunk = if cut == axes.len() { (chunk / 16 * 16).max(16) } else { chunk };
@@ -85,17 +89,13 @@ impl Body<'_, '_> {
             let start = Dim::sym(block.var) * chunk;
             let len = Dim::from(chunk).minimum(&(split.extent.clone() - start.clone()));
             let step = Axis { var: self.index("step", &chunk.into()), extent: len };
-            let value = Expr::Index(start + Dim::sym(step.var));
-            // The axis itself is a sum of the block's start and the step: substituted by `nest`.
-            head.push(Stmt::Bind { symbol: split.var, value });
+            cut_axis = Some((split.var, start + Dim::sym(step.var)));
             outer.push(block);
             loops.insert(0, step);
             inside = inside.saturating_mul(chunk);
         }
-        let split = head.pop();
-        let (grid, mut head) = self.grid(&outer, inside);
-        head.extend(split);
-        (grid, head, loops)
+        let (grid, head) = self.grid(&outer, inside);
+        (grid, head, loops, cut_axis)
     }
 
     /// A grid over axes; the statements bind their variables from the tile's number.
@@ -116,8 +116,7 @@ impl Body<'_, '_> {
 }
 
 /// Loops around `inner`, outermost first; every prelude statement runs at the
-/// outermost level that defines what it uses. A leading bind of `head` whose value is
-/// an index is substituted rather than stored.
+/// outermost level that defines what it uses.
 pub(super) fn nest(
     loops: Vec<(Axis, LoopKind)>,
     prelude: Vec<Stmt>,

@@ -71,7 +71,7 @@ pub(super) fn lower(
     let value = body.value_at(last, &idx)?;
     let buffer = body.output(Operand::Value(group.outputs[0]));
     let out = vec![Stmt::store(buffer, dot(&idx, &store), value)];
-    let prelude = std::mem::take(&mut body.prelude);
+    let prelude = body.take_prelude();
     let columns = Axis { var: c, extent: channels.clone() };
     stmts.extend(nest(vec![(columns, LoopKind::Vector)], prelude, out));
     finish(body, &name, pixels, &channels, attrs, stmts);

@@ -82,7 +82,7 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
         let row = body.scratch("row", dtype, len);
         let flat = dot(&idx.split_off(outer.len()), &dense);
         let store = Stmt::Store { buffer: row, at: flat, value };
-        let prelude = std::mem::take(&mut body.prelude);
+        let prelude = body.take_prelude();
         let stmts = inner_loop(axes, prelude, vec![store]);
         let place = Place { buffer: row, at: Dim::from(0) };
         Ok(Self { body, node, outer, inner, source: Source { place, dtype }, stmts })
@@ -249,7 +249,7 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
         let value = self.body.value_at(last, &idx)?;
         let buffer = self.body.output(Operand::Value(output));
         let stmt = Stmt::Store { buffer, at: dot(&idx, &store), value };
-        let prelude = std::mem::take(&mut self.body.prelude);
+        let prelude = self.body.take_prelude();
         self.stmts.extend(inner_loop(axes, prelude, vec![stmt]));
         Ok(())
     }
@@ -275,7 +275,7 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
         idx.resize(vars.len(), Dim::from(0));
         let value = self.body.value_at(last, &idx)?;
         let buffer = self.body.output(Operand::Value(output));
-        let prelude = std::mem::take(&mut self.body.prelude);
+        let prelude = self.body.take_prelude();
         self.stmts.extend(prelude);
         self.stmts.push(Stmt::Store { buffer, at: dot(&idx, &store), value });
         self.finish(name);

@@ -49,7 +49,7 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group, node: &Node) -> Resu
         ScatterReduce::Max => join(BinaryOp::Max),
         ScatterReduce::Min => join(BinaryOp::Min),
     };
-    let prelude = std::mem::take(&mut body.prelude);
+    let prelude = body.take_prelude();
     let loops = axes.into_iter().map(|a| (a, LoopKind::Serial)).collect();
     let stmts = super::super::nest::nest(loops, prelude, vec![Stmt::store(buffer, at, value)]);
     // Updates may meet in one element: they run in order, on one thread.

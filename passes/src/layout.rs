@@ -1,0 +1,406 @@
+//! Layout: contractions and pools over channels become channels-last.
+//!
+//! *Why*: a pixel's channels then lie together, which is what the GEMM micro-kernel and
+//! the vector loops read; convolution needs no im2col.
+//!
+//! *Precondition*: any valid graph. *Postcondition*: every `Conv`, `ConvTranspose` and `Pool`
+//! of the root region has [`ChannelLayout::Last`], every `Softmax` normalises its last
+//! axis, values and results are unchanged. *Cost*: linear in nodes, plus constants that
+//! are transposed once.
+//!
+//! A value has up to two forms, channels first (as the source model has it) and channels
+//! last, each made when first asked for. Ops that treat all axes alike follow their
+//! operands, so transposes appear only where a channels-last region begins and ends, and
+//! meet the source's own transposes there and cancel.
+
+use bytes::Bytes;
+use cascata_ir::graph::{Graph, NodeId, ValueId};
+use cascata_ir::infer::InferError;
+use cascata_ir::op::{ChannelLayout, Op, ResizeAttrs, SliceRange};
+use cascata_types::{Dim, TensorType};
+use std::collections::{HashMap, HashSet};
+
+/// Makes the root region channels-last.
+///
+/// # Errors
+/// A converted op that breaks its typing rule: a defect of this pass.
+pub fn channels_last(graph: &mut Graph) -> Result<(), InferError> {
+    let order = std::mem::take(&mut graph.regions[Graph::ROOT].nodes);
+    let mut pass = Layout { graph, first: HashMap::new(), last: HashMap::new(), native: HashSet::new() };
+    for id in order {
+        pass.node(id)?;
+    }
+    let results = pass.graph.outputs().to_vec();
+    let results: Result<Vec<_>, _> = results.into_iter().map(|v| pass.first(v)).collect();
+    let results = results?;
+    graph.regions[Graph::ROOT].results = results;
+    remove_dead(graph);
+    Ok(())
+}
+
+/// Drops root nodes whose results nobody reads.
+fn remove_dead(graph: &mut Graph) {
+    let mut live: HashSet<ValueId> = graph.outputs().iter().copied().collect();
+    let mut kept = Vec::new();
+    for id in graph.root().nodes.iter().rev() {
+        let node = &graph.nodes[*id];
+        let needed = node.op.effect() != cascata_ir::op::Effect::Pure
+            || node.outputs.iter().any(|v| live.contains(v));
+        if needed {
+            live.extend(&node.inputs);
+            for region in node.op.regions() {
+                mark_region(graph, region, &mut live);
+            }
+            kept.push(*id);
+        }
+    }
+    kept.reverse();
+    graph.regions[Graph::ROOT].nodes = kept;
+}
+
+/// Everything a region reads from outside is live.
+fn mark_region(
+    graph: &Graph,
+    region: cascata_ir::graph::RegionId,
+    live: &mut HashSet<ValueId>,
+) {
+    live.extend(&graph.regions[region].results);
+    for id in &graph.regions[region].nodes {
+        let node = &graph.nodes[*id];
+        live.extend(&node.inputs);
+        for inner in node.op.regions() {
+            mark_region(graph, inner, live);
+        }
+    }
+}
+
+struct Layout<'g> {
+    graph: &'g mut Graph,
+    /// Source value → its channels-first form, when that is not the value itself.
+    first: HashMap<ValueId, ValueId>,
+    /// Source value → its channels-last form.
+    last: HashMap<ValueId, ValueId>,
+    /// Source values that are computed channels-last.
+    native: HashSet<ValueId>,
+}
+
+/// Axis `i` of a channels-first tensor in its channels-last form.
+fn moved(i: usize, rank: usize) -> usize {
+    match i {
+        0 => 0,
+        1 => rank - 1,
+        i => i - 1,
+    }
+}
+
+/// The permutation that makes a tensor channels-last.
+fn to_last(rank: usize) -> Vec<usize> {
+    let spatial = 2..rank;
+    std::iter::once(0).chain(spatial).chain([1]).collect()
+}
+
+/// The permutation that undoes [`to_last`].
+fn to_first(rank: usize) -> Vec<usize> {
+    [0, rank - 1].into_iter().chain(1..rank - 1).collect()
+}
+
+/// Elements given per channels-first axis, in channels-last order.
+fn permute<T: Clone>(items: &[T]) -> Vec<T> {
+    to_last(items.len()).into_iter().map(|i| items[i].clone()).collect()
+}
+
+impl Layout<'_> {
+    fn rank(&self, v: ValueId) -> usize {
+        self.graph.ty(v).as_tensor().map_or(0, TensorType::rank)
+    }
+
+    fn is_last(&self, v: &ValueId) -> bool {
+        self.native.contains(v)
+    }
+
+    fn node(&mut self, id: NodeId) -> Result<(), InferError> {
+        let node = self.graph.nodes[id].clone();
+        let follows = node.inputs.iter().any(|v| self.is_last(v));
+        match &node.op {
+            Op::Conv(_) | Op::ConvTranspose(_) | Op::Pool(_) => self.spatial(id),
+            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast { .. } if follows => {
+                self.elementwise(id)
+            }
+            Op::Transpose { perm } if follows => {
+                let rank = perm.len();
+                let perm: Vec<usize> = perm.iter().map(|p| moved(*p, rank)).collect();
+                let x = self.last[&node.inputs[0]];
+                let y = self.transpose(x, &perm, &node.source)?;
+                self.first.insert(node.outputs[0], y);
+                Ok(())
+            }
+            Op::Reshape { .. } if follows && self.has_unit_pixels(node.inputs[0]) => {
+                let x = self.last[&node.inputs[0]];
+                let y = self.graph.add1(Graph::ROOT, node.op.clone(), vec![x], &node.source)?;
+                self.first.insert(node.outputs[0], y);
+                Ok(())
+            }
+            Op::Reduce { axes, .. } if follows && self.keeps_order(axes, node.inputs[0]) => {
+                self.reduce(id)
+            }
+            Op::Concat { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Resize(_) | Op::Softmax { .. }
+                if follows =>
+            {
+                self.axiswise(id)
+            }
+            Op::Softmax { axis } => {
+                let x = self.first(node.inputs[0])?;
+                let y = self.softmax(x, *axis, &node.source)?;
+                self.first.insert(node.outputs[0], y);
+                Ok(())
+            }
+            _ => self.keep(id),
+        }
+    }
+
+    /// Leaves a node as it is, reading channels-first values.
+    fn keep(&mut self, id: NodeId) -> Result<(), InferError> {
+        let inputs = self.graph.nodes[id].inputs.clone();
+        let inputs: Result<Vec<_>, _> = inputs.into_iter().map(|v| self.first(v)).collect();
+        self.graph.nodes[id].inputs = inputs?;
+        self.graph.regions[Graph::ROOT].nodes.push(id);
+        Ok(())
+    }
+
+    /// Records the channels-last form of a node's only result.
+    fn define(&mut self, source: ValueId, value: ValueId) {
+        self.graph.values[value].name = self.graph.values[source].name.clone();
+        self.last.insert(source, value);
+        self.native.insert(source);
+    }
+
+    fn has_unit_pixels(&self, v: ValueId) -> bool {
+        self.graph.tensor(v).shape[2..].iter().all(|d| d.is(1))
+    }
+
+    /// Whether the axes that stay are in the same order in both layouts.
+    fn keeps_order(&self, axes: &[usize], v: ValueId) -> bool {
+        let rank = self.rank(v);
+        let kept = (0..rank).filter(|i| !axes.contains(i)).map(|i| moved(i, rank));
+        kept.clone().zip(kept.skip(1)).all(|(a, b)| a < b)
+    }
+
+    fn spatial(&mut self, id: NodeId) -> Result<(), InferError> {
+        let node = self.graph.nodes[id].clone();
+        let (mut op, mut inputs) = (node.op, node.inputs);
+        let layout = match &mut op {
+            Op::Conv(a) => &mut a.layout,
+            Op::ConvTranspose(a) => &mut a.layout,
+            Op::Pool(a) => &mut a.layout,
+            _ => return self.keep(id),
+        };
+        if *layout == ChannelLayout::Last || node.outputs.len() != 1 {
+            return self.keep(id);
+        }
+        *layout = ChannelLayout::Last;
+        let rank = self.rank(inputs[0]);
+        let weights: Vec<usize> = match &op {
+            Op::Conv(_) => (2..rank).chain([1, 0]).collect(),
+            _ => (2..rank).chain([0, 1]).collect(),
+        };
+        inputs[0] = self.last(inputs[0])?;
+        for (i, v) in inputs.iter_mut().enumerate().skip(1) {
+            *v = self.first(*v)?;
+            if i == 1 {
+                *v = self.transpose(*v, &weights, &node.source)?;
+            }
+        }
+        let y = self.graph.add1(Graph::ROOT, op, inputs, &node.source)?;
+        self.define(node.outputs[0], y);
+        Ok(())
+    }
+
+    fn elementwise(&mut self, id: NodeId) -> Result<(), InferError> {
+        let node = self.graph.nodes[id].clone();
+        let rank = self.rank(node.outputs[0]);
+        let fits = |v: &ValueId| !self.is_last(v) || self.rank(*v) == rank;
+        if rank < 3 || !node.inputs.iter().all(fits) {
+            return self.keep(id);
+        }
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for v in &node.inputs {
+            inputs.push(self.aligned(*v, rank)?);
+        }
+        let y = self.graph.add1(Graph::ROOT, node.op, inputs, &node.source)?;
+        self.define(node.outputs[0], y);
+        Ok(())
+    }
+
+    /// An operand of an element-wise op of the given rank in channels-last form.
+    fn aligned(&mut self, v: ValueId, rank: usize) -> Result<ValueId, InferError> {
+        let shape = self.graph.tensor(v).shape.clone();
+        if shape.len() == rank {
+            return self.last(v);
+        }
+        let v = self.first(v)?;
+        if shape.iter().all(|d| d.is(1)) {
+            return Ok(v);
+        }
+        let mut full = vec![Dim::from(1); rank - shape.len()];
+        full.extend(shape);
+        let v = self.graph.add1(Graph::ROOT, Op::Reshape { shape: full }, vec![v], "")?;
+        self.transpose(v, &to_last(rank), "")
+    }
+
+    fn reduce(&mut self, id: NodeId) -> Result<(), InferError> {
+        let node = self.graph.nodes[id].clone();
+        let Op::Reduce { op, axes, keep_dims } = node.op else { return self.keep(id) };
+        let rank = self.rank(node.inputs[0]);
+        let mut axes: Vec<usize> = axes.iter().map(|a| moved(*a, rank)).collect();
+        axes.sort_unstable();
+        let x = self.last[&node.inputs[0]];
+        let op = Op::Reduce { op, axes, keep_dims };
+        let y = self.graph.add1(Graph::ROOT, op, vec![x], &node.source)?;
+        match keep_dims {
+            true => self.define(node.outputs[0], y),
+            false => drop(self.first.insert(node.outputs[0], y)),
+        }
+        Ok(())
+    }
+
+    /// Ops with axes in their attributes and operands of one rank.
+    fn axiswise(&mut self, id: NodeId) -> Result<(), InferError> {
+        let node = self.graph.nodes[id].clone();
+        let rank = self.rank(node.inputs[0]);
+        let mut inputs = node.inputs.clone();
+        let operands = match node.op {
+            Op::Concat { .. } => inputs.len(),
+            _ => 1,
+        };
+        for (i, v) in inputs.iter_mut().enumerate() {
+            *v = if i < operands { self.last(*v)? } else { self.first(*v)? };
+        }
+        let op = match node.op {
+            Op::Concat { axis } => Op::Concat { axis: moved(axis, rank) },
+            Op::Slice { ranges } => Op::Slice { ranges: moved_ranges(ranges, rank) },
+            Op::Pad { pads, mode } => Op::Pad { pads: permute(&pads), mode },
+            Op::Resize(attrs) => Op::Resize(moved_resize(attrs)),
+            Op::Softmax { axis } => {
+                let y = self.softmax(inputs[0], moved(axis, rank), &node.source)?;
+                self.define(node.outputs[0], y);
+                return Ok(());
+            }
+            _ => return self.keep(id),
+        };
+        let y = self.graph.add1(Graph::ROOT, op, inputs, &node.source)?;
+        self.define(node.outputs[0], y);
+        Ok(())
+    }
+
+    /// Softmax over any axis as one over the last.
+    fn softmax(&mut self, x: ValueId, axis: usize, source: &str) -> Result<ValueId, InferError> {
+        let last = self.rank(x) - 1;
+        let mut perm: Vec<usize> = (0..=last).collect();
+        perm.swap(axis, last);
+        let x = self.transpose(x, &perm, source)?;
+        let y = self.graph.add1(Graph::ROOT, Op::Softmax { axis: last }, vec![x], source)?;
+        self.transpose(y, &perm, source)
+    }
+
+    fn first(&mut self, v: ValueId) -> Result<ValueId, InferError> {
+        if let Some(known) = self.first.get(&v) {
+            return Ok(*known);
+        }
+        let Some(last) = self.last.get(&v).copied() else { return Ok(v) };
+        let rank = self.rank(last);
+        let made = self.transpose(last, &to_first(rank), "")?;
+        if self.graph.values[made].name.is_empty() {
+            self.graph.values[made].name = format!("{}.first", self.graph.values[v].name);
+        }
+        self.first.insert(v, made);
+        Ok(made)
+    }
+
+    fn last(&mut self, v: ValueId) -> Result<ValueId, InferError> {
+        if let Some(known) = self.last.get(&v) {
+            return Ok(*known);
+        }
+        let first = self.first(v)?;
+        let made = self.transpose(first, &to_last(self.rank(first)), "")?;
+        // The channels-first form exists: remember it, so that it is not made again.
+        self.first.insert(v, first);
+        self.last.insert(v, made);
+        Ok(made)
+    }
+
+    /// A transposed value: nothing for the identity, a reshape where only unit axes move,
+    /// new data for a constant, one permutation for two.
+    fn transpose(
+        &mut self,
+        v: ValueId,
+        perm: &[usize],
+        source: &str,
+    ) -> Result<ValueId, InferError> {
+        if perm.iter().enumerate().all(|(i, p)| i == *p) {
+            return Ok(v);
+        }
+        let shape = self.graph.tensor(v).shape.clone();
+        let moved: Vec<usize> = perm.iter().copied().filter(|p| !shape[*p].is(1)).collect();
+        if moved.is_sorted() {
+            let shape = perm.iter().map(|p| shape[*p].clone()).collect();
+            return self.graph.add1(Graph::ROOT, Op::Reshape { shape }, vec![v], source);
+        }
+        if let Some(constant) = self.graph.as_const(v).cloned()
+            && let Some((ty, data)) = transposed(&constant.ty, &constant.data, perm)
+        {
+            return Ok(self.graph.add_const(Graph::ROOT, constant.name, ty, data));
+        }
+        if let Some(node) = self.graph.def_node(v)
+            && let Op::Transpose { perm: before } = &node.op
+        {
+            let both: Vec<usize> = perm.iter().map(|p| before[*p]).collect();
+            let x = node.inputs[0];
+            return self.transpose(x, &both, source);
+        }
+        let op = Op::Transpose { perm: perm.to_vec() };
+        self.graph.add1(Graph::ROOT, op, vec![v], source)
+    }
+}
+
+fn moved_ranges(mut ranges: Vec<SliceRange>, rank: usize) -> Vec<SliceRange> {
+    ranges.iter_mut().for_each(|r| r.axis = moved(r.axis, rank));
+    ranges.sort_by_key(|r| r.axis);
+    ranges
+}
+
+fn moved_resize(mut attrs: ResizeAttrs) -> ResizeAttrs {
+    attrs.shape = permute(&attrs.shape);
+    attrs.scales = attrs.scales.as_deref().map(permute);
+    if !attrs.roi.is_empty() {
+        let (start, end) = attrs.roi.split_at(attrs.roi.len() / 2);
+        attrs.roi = permute(start).into_iter().chain(permute(end)).collect();
+    }
+    attrs
+}
+
+/// A dense constant with its axes permuted.
+fn transposed(ty: &TensorType, data: &Bytes, perm: &[usize]) -> Option<(TensorType, Bytes)> {
+    let size = ty.dtype.size_bytes()?;
+    let dims: Vec<usize> = ty.static_shape()?.into_iter().map(|d| d as usize).collect();
+    let mut strides = vec![1usize; dims.len()];
+    for i in (1..dims.len()).rev() {
+        strides[i - 1] = strides[i] * dims[i];
+    }
+    let shape: Vec<usize> = perm.iter().map(|p| dims[*p]).collect();
+    let steps: Vec<usize> = perm.iter().map(|p| strides[*p]).collect();
+    let mut out = Vec::with_capacity(data.len());
+    let mut index = vec![0usize; shape.len()];
+    for _ in 0..shape.iter().product::<usize>() {
+        let from: usize = index.iter().zip(&steps).map(|(i, s)| i * s).sum();
+        out.extend_from_slice(&data[from * size..][..size]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    let dims: Vec<i64> = shape.iter().map(|d| *d as i64).collect();
+    Some((TensorType::fixed(ty.dtype, &dims), out.into()))
+}
