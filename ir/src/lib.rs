@@ -8,9 +8,12 @@
 //! interpreter that defines what it means.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod graph;
 pub mod infer;
 pub mod kernel;
 pub mod op;
+pub mod parse;
+pub mod print;
 
 pub use cascata_types as types;
