@@ -15,5 +15,6 @@ pub mod kernel;
 pub mod op;
 pub mod parse;
 pub mod print;
+pub mod verify;
 
 pub use cascata_types as types;

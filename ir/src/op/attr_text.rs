@@ -11,6 +11,12 @@ pub(crate) trait AttrText: Sized {
     const KIND: &'static str;
     fn print(&self, p: &mut Printer<'_>);
     fn parse(p: &mut Parser<'_>) -> Result<Self, ParseError>;
+
+    /// Calls `f` for every dim inside.
+    fn dims(&self, _f: &mut dyn FnMut(&Dim)) {}
+
+    /// Calls `f` for every dim inside.
+    fn dims_mut(&mut self, _f: &mut dyn FnMut(&mut Dim)) {}
 }
 
 macro_rules! integers {
@@ -139,6 +145,12 @@ impl AttrText for Dim {
     fn parse(p: &mut Parser<'_>) -> Result<Self, ParseError> {
         p.dim()
     }
+    fn dims(&self, f: &mut dyn FnMut(&Dim)) {
+        f(self);
+    }
+    fn dims_mut(&mut self, f: &mut dyn FnMut(&mut Dim)) {
+        f(self);
+    }
 }
 
 impl AttrText for TensorType {
@@ -148,6 +160,12 @@ impl AttrText for TensorType {
     }
     fn parse(p: &mut Parser<'_>) -> Result<Self, ParseError> {
         p.tensor_type()
+    }
+    fn dims(&self, f: &mut dyn FnMut(&Dim)) {
+        self.shape.dims(f);
+    }
+    fn dims_mut(&mut self, f: &mut dyn FnMut(&mut Dim)) {
+        self.shape.dims_mut(f);
     }
 }
 
@@ -204,6 +222,12 @@ impl<T: AttrText> AttrText for Vec<T> {
         }
         Ok(out)
     }
+    fn dims(&self, f: &mut dyn FnMut(&Dim)) {
+        self.iter().for_each(|x| x.dims(f));
+    }
+    fn dims_mut(&mut self, f: &mut dyn FnMut(&mut Dim)) {
+        self.iter_mut().for_each(|x| x.dims_mut(f));
+    }
 }
 
 impl<T: AttrText> AttrText for Option<T> {
@@ -229,6 +253,14 @@ impl<T: AttrText, U: AttrText> AttrText for (T, U) {
         let a = T::parse(p)?;
         let b = last(p)?;
         Ok((a, b))
+    }
+    fn dims(&self, f: &mut dyn FnMut(&Dim)) {
+        self.0.dims(f);
+        self.1.dims(f);
+    }
+    fn dims_mut(&mut self, f: &mut dyn FnMut(&mut Dim)) {
+        self.0.dims_mut(f);
+        self.1.dims_mut(f);
     }
 }
 
@@ -265,6 +297,14 @@ impl AttrText for SliceRange {
         p.expect("(")?;
         let axis = usize::parse(p)?;
         Ok(SliceRange { axis, start: next(p)?, len: next(p)?, step: last(p)? })
+    }
+    fn dims(&self, f: &mut dyn FnMut(&Dim)) {
+        f(&self.start);
+        f(&self.len);
+    }
+    fn dims_mut(&mut self, f: &mut dyn FnMut(&mut Dim)) {
+        f(&mut self.start);
+        f(&mut self.len);
     }
 }
 
@@ -355,6 +395,16 @@ impl AttrText for BindMode {
                 Ok(BindMode::Reshape { operand: Shape::parse(p)?, allow_zero: last(p)? })
             }
             w => Err(p.error(format!("'{w}' is not one of {}", Self::KIND))),
+        }
+    }
+    fn dims(&self, f: &mut dyn FnMut(&Dim)) {
+        if let BindMode::Reshape { operand, .. } = self {
+            operand.dims(f);
+        }
+    }
+    fn dims_mut(&mut self, f: &mut dyn FnMut(&mut Dim)) {
+        if let BindMode::Reshape { operand, .. } = self {
+            operand.dims_mut(f);
         }
     }
 }

@@ -67,6 +67,32 @@ macro_rules! op_table {
                     $( $( op_table!(@any $variant $( [$one] )? $( { $($field),* } )? $( ($attrs) )?) => $name, )* )*
                 }
             }
+
+            /// Calls `f` for every dim in the attributes.
+            pub fn for_each_dim(&self, f: &mut dyn FnMut(&Dim)) {
+                match self {
+                    Op::Unary(_) | Op::Binary(_) => {}
+                    $( $( Op::$variant
+                        $( ($one) )? $( { $($field),* } )? $( ($attrs { $($inner),* }) )? => {
+                        $( $one.dims(f); )?
+                        $( $( $field.dims(f); )* )?
+                        $( $( $inner.dims(f); )* )?
+                    } )* )*
+                }
+            }
+
+            /// Calls `f` for every dim in the attributes, to replace it.
+            pub fn for_each_dim_mut(&mut self, f: &mut dyn FnMut(&mut Dim)) {
+                match self {
+                    Op::Unary(_) | Op::Binary(_) => {}
+                    $( $( Op::$variant
+                        $( ($one) )? $( { $($field),* } )? $( ($attrs { $($inner),* }) )? => {
+                        $( $one.dims_mut(f); )?
+                        $( $( $field.dims_mut(f); )* )?
+                        $( $( $inner.dims_mut(f); )* )?
+                    } )* )*
+                }
+            }
         }
 
         /// Prints the attributes of an op, regions included.

@@ -259,8 +259,8 @@ impl Dim {
     fn split_multiples(&self, c: i64) -> (Dim, Dim) {
         let (mut q, mut r) = (Vec::new(), Vec::new());
         for (m, coef) in &self.terms {
-            q.push((m.clone(), div_floor(coef, c)));
-            r.push((m.clone(), rem_floor(coef, c)));
+            q.push((m.clone(), div_floor(*coef, c)));
+            r.push((m.clone(), rem_floor(*coef, c)));
         }
         (Dim::from_terms(q), Dim::from_terms(r))
     }
