@@ -8,10 +8,14 @@
 //! interpreter that defines what it means.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod graph;
 pub mod infer;
 pub mod kernel;
 pub mod op;
 pub mod scalar;
+pub mod parse;
+pub mod print;
+pub mod verify;
 
 pub use cascata_types as types;
