@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod graph;
+pub mod interp;
 pub mod kernel;
 pub mod op;
 pub mod scalar;
