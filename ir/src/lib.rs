@@ -11,11 +11,12 @@
 pub mod compare;
 pub mod graph;
 pub mod infer;
+pub mod interp;
 pub mod kernel;
 pub mod op;
-pub mod scalar;
 pub mod parse;
 pub mod print;
+pub mod scalar;
 pub mod verify;
 
 pub use cascata_types as types;
