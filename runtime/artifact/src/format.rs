@@ -22,6 +22,7 @@
 //! marked [`OPTIONAL`] are skipped, others are refused.
 
 use crate::error::FormatError;
+use crate::weights::CHUNK_BYTES;
 
 /// The first bytes of every artifact.
 pub const MAGIC: [u8; 8] = *b"\x89CASCATA";
@@ -144,6 +145,35 @@ impl Section {
         check_hash(&self.name(), self.offset, &self.hash, bytes)
     }
 
+    /// Checks one chunk of this weight section against `hashes`, the (checked) bytes of
+    /// the section of chunk hashes.
+    ///
+    /// # Errors
+    /// A wrong hash.
+    pub fn check_chunk(&self, index: usize, chunk: &[u8], hashes: &[u8]) -> Result<(), FormatError> {
+        let hash = hashes.as_chunks::<32>().0.get(index).unwrap_or(&[0; 32]);
+        check_hash("weights section", self.offset + index as u64 * CHUNK_BYTES, hash, chunk)
+    }
+
+    /// Checks an attachment and splits it into its name and its bytes.
+    ///
+    /// # Errors
+    /// A wrong hash or a name that is none.
+    pub fn parse_attachment<'a>(&self, bytes: &'a [u8]) -> Result<(&'a str, &'a [u8]), FormatError> {
+        self.check(bytes)?;
+        let split = || {
+            let (length, rest) = bytes.split_first_chunk::<4>()?;
+            let (name, data) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+            Some((std::str::from_utf8(name).ok()?, data))
+        };
+        split().ok_or_else(|| FormatError::Header {
+            what: format!("the name of {}", self.name()),
+            offset: self.offset,
+            expected: "a length and as many bytes of UTF-8".into(),
+            found: "something else".into(),
+        })
+    }
+
     /// The section's bytes in `file`; empty if they are not all there.
     pub fn slice<'a>(&self, file: &'a [u8]) -> &'a [u8] {
         let range = usize::try_from(self.offset).ok().zip(usize::try_from(self.end()).ok());
@@ -160,7 +190,7 @@ impl Section {
     }
 }
 
-pub(crate) fn check_hash(
+fn check_hash(
     section: &str,
     offset: u64,
     expected: &[u8; 32],

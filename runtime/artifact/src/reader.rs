@@ -1,7 +1,7 @@
 //! Checks and reads an artifact that lies in memory.
 
 use crate::error::FormatError;
-use crate::format::{Header, Section, SectionKind, check_hash};
+use crate::format::{Header, SectionKind};
 use crate::manifest::{Manifest, Provenance};
 use crate::verify::SectionSizes;
 use crate::weights::{CHUNK_BYTES, chunks};
@@ -83,7 +83,7 @@ impl<'a> ArtifactReader<'a> {
     /// A damaged attachment.
     pub fn attachments(&self) -> Result<Vec<(&'a str, &'a [u8])>, FormatError> {
         let all = self.header.of_kind(SectionKind::Attachment);
-        all.map(|s| parse_attachment(s, s.slice(self.file))).collect()
+        all.map(|s| s.parse_attachment(s.slice(self.file))).collect()
     }
 
     /// Reads all weights and compares them with their hashes.
@@ -94,9 +94,8 @@ impl<'a> ArtifactReader<'a> {
         let Ok(section) = self.header.section(SectionKind::Weights) else { return Ok(()) };
         let hashes = self.header.section(SectionKind::WeightHashes)?;
         hashes.check(hashes.slice(self.file))?;
-        let chunks = section.slice(self.file).chunks(CHUNK_BYTES as usize);
-        for (i, (chunk, hash)) in chunks.zip(hashes.slice(self.file).as_chunks::<32>().0).enumerate() {
-            check_hash("weights section", section.offset + i as u64 * CHUNK_BYTES, hash, chunk)?;
+        for (i, chunk) in section.slice(self.file).chunks(CHUNK_BYTES as usize).enumerate() {
+            section.check_chunk(i, chunk, hashes.slice(self.file))?;
         }
         Ok(())
     }
@@ -132,19 +131,4 @@ fn check_weight_sections(header: &Header) -> Result<(), FormatError> {
         });
     }
     Ok(())
-}
-
-fn parse_attachment<'a>(section: &Section, bytes: &'a [u8]) -> Result<(&'a str, &'a [u8]), FormatError> {
-    section.check(bytes)?;
-    let split = || {
-        let (length, rest) = bytes.split_first_chunk::<4>()?;
-        let (name, data) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-        Some((std::str::from_utf8(name).ok()?, data))
-    };
-    split().ok_or_else(|| FormatError::Header {
-        what: format!("the name of {}", section.name()),
-        offset: section.offset,
-        expected: "a length and as many bytes of UTF-8".into(),
-        found: "something else".into(),
-    })
 }
