@@ -12,7 +12,7 @@ use cascata_artifact::abi::PackBF32Args;
 use cascata_kernels::{Isa, Kernels};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use support::{DwConv, Gemm, GemmShape, Rng, Rows};
+use support::{Buffer, DwConv, Gemm, GemmShape, Place, Rng, Rows};
 
 /// Runs per line, and the time that one takes at least.
 const RUNS: usize = 25;
@@ -108,8 +108,8 @@ impl Bench {
         if !name.contains(&self.filter) {
             return;
         }
-        let case = Gemm::random(&mut Rng(1), shape);
-        let mut c = vec![0.0; shape.m * shape.n];
+        let case = Gemm::random(&mut Rng(1), Place::Aligned, shape);
+        let mut c = zeros(shape.m * shape.n);
         let args = case.args(c.as_mut_ptr(), shape.n);
         let gemm = self.kernels.gemm_f32;
         // SAFETY: `case` owns operands of the sizes in `args`.
@@ -126,9 +126,9 @@ impl Bench {
         for (side, channels, size) in [(14, 96, 3), (14, 64, 3), (14, 100, 3), (28, 16, 3), (14, 256, 5)] {
             let name = format!("dwconv {size}x{size}, {side}x{side} pixels x {channels}");
             let (m, taps) = (side * side, size * size);
-            let mut case = DwConv::random(&mut Rng(1), m, channels, taps, false);
+            let mut case = DwConv::random(&mut Rng(1), Place::Aligned, [m, channels, taps], false);
             image(&mut case, side, size, channels);
-            let mut c = vec![0.0; m * channels];
+            let mut c = zeros(m * channels);
             let args = case.args(c.as_mut_ptr(), channels);
             let dwconv = self.kernels.dwconv_f32;
             let flops = (2 * m * channels * taps) as f64;
@@ -139,8 +139,8 @@ impl Bench {
 
     fn packs(&self) {
         let (k, n) = (512, 512);
-        let src = Rng(1).units(k * n * 2);
-        let mut dst = vec![0.0; k * n];
+        let src = Buffer::new(Place::Aligned, &Rng(1).units(k * n * 2));
+        let mut dst = zeros(k * n);
         for (order, row_stride, col_stride) in
             [("rows", n, 1), ("columns", 1, k), ("columns, odd", 1, k + 24), ("strided", 2 * n, 2)]
         {
@@ -168,8 +168,9 @@ impl Bench {
             ("silu", k.silu_f32), ("gelu_erf", k.gelu_erf_f32), ("gelu_tanh", k.gelu_tanh_f32),
             ("log", k.log_f32),
         ];
-        let src: Vec<f32> = Rng(1).units(2048).iter().map(|x| x * 4.0).collect();
-        let mut dst = vec![0.0; src.len()];
+        let values: Vec<f32> = Rng(1).units(2048).iter().map(|x| x * 4.0).collect();
+        let src = Buffer::new(Place::Aligned, &values);
+        let mut dst = zeros(src.len());
         for (name, map) in maps {
             let n = src.len() as i64;
             // SAFETY: both hold `n`.
@@ -180,8 +181,8 @@ impl Bench {
 
     fn reductions(&self) {
         let k = self.kernels;
-        let src = Rng(1).units(2048);
-        let mut dst = vec![0.0; src.len()];
+        let src = Buffer::new(Place::Aligned, &Rng(1).units(2048));
+        let mut dst = zeros(src.len());
         for n in [768i64, 2048] {
             let p = src.as_ptr();
             for (name, f) in [("sum", k.sum_f32), ("sum_sq", k.sum_sq_f32), ("max", k.max_f32)] {
@@ -196,10 +197,15 @@ impl Bench {
     }
 }
 
+/// An output.
+fn zeros(n: usize) -> Buffer {
+    Buffer::new(Place::Aligned, &vec![0.0; n])
+}
+
 /// Makes `case` a convolution over an image with a border.
 fn image(case: &mut DwConv, side: usize, size: usize, channels: usize) {
     let width = side + size - 1;
-    case.a = Rng(2).units(width * width * channels);
+    case.a = Buffer::new(Place::Aligned, &Rng(2).units(width * width * channels));
     for (i, offset) in case.offsets.iter_mut().enumerate() {
         let (tap, pixel) = (i / case.m, i % case.m);
         let (y, x) = (pixel / side + tap / size, pixel % side + tap % size);

@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+mod buffer;
+
+pub use buffer::{Buffer, Place};
+
 use cascata_artifact::abi::{DwConvF32Args, GemmF32Args};
 use cascata_kernels::Isa;
 
@@ -71,25 +75,26 @@ pub struct GemmShape {
     pub rows: Rows,
 }
 
-/// The operands of a GEMM call, in allocations of exactly the size that may be read.
+/// The operands of a GEMM call, in buffers of exactly the size that may be read.
 pub struct Gemm {
     /// Sizes.
     pub shape: GemmShape,
     /// A.
-    pub a: Vec<f32>,
+    pub a: Buffer,
     /// Offsets of A's rows, if given so.
     pub offsets: Vec<i32>,
     /// Zeros of a block's depth.
-    pub zeros: Vec<f32>,
+    pub zeros: Buffer,
     /// Panels of B: `[t][panel][k][16]`.
-    pub b: Vec<f32>,
+    pub b: Buffer,
     /// One row.
-    pub bias: Vec<f32>,
+    pub bias: Buffer,
 }
 
 impl Gemm {
     /// Random operands.
-    pub fn random(rng: &mut Rng, shape: GemmShape) -> Gemm {
+    pub fn random(rng: &mut Rng, place: Place, shape: GemmShape) -> Gemm {
+        let buffer = |values: Vec<f32>| Buffer::new(place, &values);
         let GemmShape { m, n, k, k_last, batch, rows } = shape;
         let (panels, depth) = (n.div_ceil(PANEL), k.max(k_last));
         let (mut a_len, mut offsets) = (0, Vec::new());
@@ -117,8 +122,8 @@ impl Gemm {
                 }
             }
         }
-        let (a, bias) = (rng.units(a_len), rng.units(n));
-        Gemm { shape, a, offsets, zeros: vec![0.0; depth], b, bias }
+        let (a, bias) = (buffer(rng.units(a_len)), buffer(rng.units(n)));
+        Gemm { shape, a, offsets, zeros: buffer(vec![0.0; depth]), b: buffer(b), bias }
     }
 
     /// The argument block for output rows of `c_row_stride` at `c`.
@@ -186,27 +191,28 @@ pub struct DwConv {
     /// Taps.
     pub taps: usize,
     /// A.
-    pub a: Vec<f32>,
+    pub a: Buffer,
     /// Offsets of its rows.
     pub offsets: Vec<i32>,
     /// Zeros of a row.
-    pub zeros: Vec<f32>,
+    pub zeros: Buffer,
     /// `w[t·channels + c]`.
-    pub w: Vec<f32>,
+    pub w: Buffer,
     /// One row.
-    pub bias: Vec<f32>,
+    pub bias: Buffer,
 }
 
 impl DwConv {
     /// Random operands; every fifth row is zeros if `pad`.
-    pub fn random(rng: &mut Rng, m: usize, channels: usize, taps: usize, pad: bool) -> DwConv {
+    pub fn random(rng: &mut Rng, place: Place, [m, channels, taps]: [usize; 3], pad: bool) -> DwConv {
+        let buffer = |values: Vec<f32>| Buffer::new(place, &values);
         let a_len = channels + m * 7;
         let offsets = (0..m * taps)
             .map(|i| if pad && i % 5 == 3 { -1 } else { rng.below(m * 7 + 1) as i32 })
             .collect();
-        let (a, w) = (rng.units(a_len), rng.units(taps * channels));
-        let bias = rng.units(channels);
-        DwConv { m, channels, taps, a, offsets, zeros: vec![0.0; channels], w, bias }
+        let (a, w) = (buffer(rng.units(a_len)), buffer(rng.units(taps * channels)));
+        let (bias, zeros) = (buffer(rng.units(channels)), buffer(vec![0.0; channels]));
+        DwConv { m, channels, taps, a, offsets, zeros, w, bias }
     }
 
     /// The argument block for output rows of `c_row_stride` at `c`.
