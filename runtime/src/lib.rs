@@ -20,6 +20,7 @@ mod arena;
 mod artifact;
 mod bind;
 mod cache;
+mod capi;
 mod cpu;
 mod error;
 mod io_binding;
