@@ -1,6 +1,25 @@
 //! The artifact file format and the kernel ABI: the only thing that the
 //! compiler and the runtime share besides `cascata-types`.
+//!
+//! * [`abi`]: how generated code is called and what it may call.
+//! * [`manifest`]: what the artifact holds, as data, and its verifier.
+//! * [`format`](mod@format): how the bytes lie in the file.
+//! * [`ArtifactWriter`] writes a file, [`ArtifactReader`] checks and reads one.
 #![forbid(unsafe_code)]
 
 pub mod abi;
+mod error;
+pub mod format;
 pub mod manifest;
+mod reader;
+mod verify;
+mod weights;
+mod writer;
+
+pub use error::{FormatError, ManifestError, WriteError};
+pub use format::{Header, Section, SectionKind};
+pub use manifest::Manifest;
+pub use reader::{ArtifactReader, parse_manifest};
+pub use verify::SectionSizes;
+pub use weights::{CHUNK_BYTES, WEIGHT_ALIGN, assign_offsets};
+pub use writer::ArtifactWriter;

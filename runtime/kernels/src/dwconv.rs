@@ -1,0 +1,102 @@
+//! `dwconv_f32@1`, the depthwise contraction.
+//!
+//! A tile of pixels x channel vectors stays in registers over all taps; a tap's
+//! weights are loaded once per tile and used for each of its pixels.
+
+pub(crate) mod portable;
+
+use crate::simd::Simd;
+use cascata_artifact::abi::DwConvF32Args;
+
+/// Pixels of a tile.
+const PIXELS: usize = 4;
+/// Channel vectors of a tile.
+const WIDE: usize = 4;
+
+/// Runs a call.
+///
+/// # Safety
+/// The operands that `args` describes are readable, C is writable and overlaps none.
+#[inline(always)]
+pub(crate) unsafe fn dwconv<S: Simd>(s: S, args: &DwConvF32Args) {
+    let (m, channels) = (args.m.max(0) as usize, args.channels.max(0) as usize);
+    let whole = m - m % PIXELS;
+    // SAFETY: the caller's promise; the tiles cover `m` x `channels` once.
+    unsafe {
+        for i in (0..whole).step_by(PIXELS) {
+            row::<S, PIXELS>(s, args, i, channels);
+        }
+        for i in whole..m {
+            row::<S, 1>(s, args, i, channels);
+        }
+    }
+}
+
+/// All channels of `P` pixels.
+#[inline(always)]
+unsafe fn row<S: Simd, const P: usize>(s: S, args: &DwConvF32Args, i: usize, channels: usize) {
+    let mut c = 0;
+    // SAFETY: the caller's promise; every tile lies inside of the channels.
+    unsafe {
+        while c + WIDE * S::LANES <= channels {
+            tile::<S, P, WIDE>(s, args, i, c, S::LANES);
+            c += WIDE * S::LANES;
+        }
+        if c + 2 * S::LANES <= channels {
+            tile::<S, P, 2>(s, args, i, c, S::LANES);
+            c += 2 * S::LANES;
+        }
+        while c < channels {
+            let lanes = (channels - c).min(S::LANES);
+            tile::<S, P, 1>(s, args, i, c, lanes);
+            c += lanes;
+        }
+    }
+}
+
+/// `p[..n]` as a vector.
+#[inline(always)]
+unsafe fn load<S: Simd>(s: S, p: *const f32, n: usize) -> S::F {
+    // SAFETY: the caller's promise.
+    unsafe { if n == S::LANES { s.load(p) } else { s.load_first(p, n) } }
+}
+
+/// `P` pixels x `CV` vectors of `n` channels each, from `C[i, c]`.
+#[inline(always)]
+unsafe fn tile<S: Simd, const P: usize, const CV: usize>(
+    s: S,
+    args: &DwConvF32Args,
+    i: usize,
+    c: usize,
+    n: usize,
+) {
+    let at = |v: usize| c + v * S::LANES;
+    let mut acc = [[s.splat(0.0); CV]; P];
+    // SAFETY: the caller's promise: `P` pixels and `CV` vectors of `n` channels are left.
+    unsafe {
+        if !args.bias.is_null() {
+            let bias: [S::F; CV] = std::array::from_fn(|v| load(s, args.bias.add(at(v)), n));
+            acc = [bias; P];
+        }
+        for t in 0..args.taps.max(0) as usize {
+            let weights = args.w.offset(t as isize * args.w_stride as isize);
+            let w: [S::F; CV] = std::array::from_fn(|v| load(s, weights.add(at(v)), n));
+            for p in 0..P {
+                let offset = *args.a_offsets.add(t * args.m as usize + i + p);
+                let a = if offset < 0 { args.zeros } else { args.a.offset(offset as isize) };
+                for v in 0..CV {
+                    acc[p][v] = s.fma(load(s, a.add(at(v)), n), w[v], acc[p][v]);
+                }
+            }
+        }
+        let (min, max) = (s.splat(args.min as f32), s.splat(args.max as f32));
+        for p in 0..P {
+            let row = args.c.offset((i + p) as isize * args.c_row_stride as isize);
+            for v in 0..CV {
+                let x = s.min(max, s.max(min, acc[p][v]));
+                let to = row.add(at(v));
+                if n == S::LANES { s.store(to, x) } else { s.store_first(to, x, n) }
+            }
+        }
+    }
+}

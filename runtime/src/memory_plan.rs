@@ -1,0 +1,94 @@
+//! Where everything would lie in memory for given symbol values.
+
+use crate::error::RunError;
+use crate::sys::run::{Executable, scratch_stride};
+use cascata_artifact::manifest::Storage;
+use cascata_types::Entity;
+
+/// The memory of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// One per segment; a data-dependent symbol starts a new one.
+    pub segments: Vec<SegmentMemory>,
+}
+
+/// The memory of one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentMemory {
+    /// Bytes of the arena.
+    pub arena_bytes: u64,
+    /// The most bytes of it that live at once: no packing needs less.
+    pub lower_bound_bytes: u64,
+    /// Scratch of all threads.
+    pub scratch_bytes: u64,
+    /// The arena's buffers.
+    pub buffers: Vec<BufferMemory>,
+    /// Number of launches.
+    pub launches: usize,
+}
+
+/// One buffer in an arena.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BufferMemory {
+    /// The graph value.
+    pub name: String,
+    /// Where it starts.
+    pub offset: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// The first step that touches it.
+    pub first_step: u32,
+    /// The last step that touches it.
+    pub last_step: u32,
+}
+
+impl MemoryPlan {
+    /// Bytes of all arenas.
+    pub fn arena_bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.arena_bytes).sum()
+    }
+
+    /// Bytes that all arenas need at least.
+    pub fn lower_bound_bytes(&self) -> u64 {
+        self.segments.iter().map(|s| s.lower_bound_bytes).sum()
+    }
+
+    /// Plans every segment whose symbols are given.
+    pub(crate) fn new(executable: &Executable, symbols: &[(&str, i64)]) -> Result<Self, RunError> {
+        let entry = executable.entry();
+        let mut values = vec![None; entry.symbols.len()];
+        for (name, value) in symbols {
+            let id = entry.symbols.lookup(name).ok_or_else(|| RunError::NoSuchPort {
+                kind: "symbol",
+                name: name.to_string(),
+                names: entry.symbols.iter().map(|(_, s)| s.name.clone()).collect(),
+            })?;
+            values[id.index()] = Some(*value);
+        }
+        let mut segments = Vec::new();
+        for (index, segment) in executable.segments.iter().enumerate() {
+            let plan = executable.plan(index, &values)?;
+            let buffers = plan.arena.iter().map(|p| {
+                let buffer = &entry.buffers[p.buffer as usize];
+                let (first_step, last_step) = match buffer.storage {
+                    Storage::Arena { first, last } => (first, last),
+                    _ => (0, 0),
+                };
+                let (offset, bytes) = (p.offset, p.bytes);
+                BufferMemory { name: buffer.name.clone(), offset, bytes, first_step, last_step }
+            });
+            segments.push(SegmentMemory {
+                arena_bytes: plan.arena_bytes,
+                lower_bound_bytes: plan.lower_bound,
+                scratch_bytes: scratch_stride(&plan).saturating_mul(executable.runtime.threads() as u64),
+                buffers: buffers.collect(),
+                launches: plan.launches.len(),
+            });
+            let unknown = |(_, ids): &(u32, Vec<cascata_types::SymbolId>)| ids.iter().any(|s| values[s.index()].is_none());
+            if segment.bind.as_ref().is_some_and(unknown) {
+                break;
+            }
+        }
+        Ok(Self { segments })
+    }
+}

@@ -1,0 +1,240 @@
+//! A session: an entry point of an artifact on a runtime, ready to run.
+
+use crate::artifact::Artifact;
+use crate::cache::PlanCache;
+use crate::error::{LoadError, RunError, TensorError};
+use crate::memory_plan::MemoryPlan;
+use crate::profile::{LaunchProfile, Profiler};
+use crate::program::segments;
+use crate::runtime::Runtime;
+use crate::sys::exec::ImportTable;
+use crate::sys::run::{Executable, OutputSet, RunContext};
+use crate::tensor::{Tensor, TensorView};
+use cascata_artifact::manifest::{Entry, Port};
+use cascata_types::{DType, Encoding};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// An entry point, ready to run; may be used from several threads at once, each run with
+/// memory of its own, which is kept for the next runs.
+pub struct Session {
+    executable: Executable,
+    /// Contexts that no run uses now.
+    idle: Mutex<Vec<RunContext>>,
+}
+
+/// Options of a [`Session`].
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    entry: Option<String>,
+    cached_plans: usize,
+    poison: bool,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { entry: None, cached_plans: 64, poison: false }
+    }
+}
+
+impl SessionOptions {
+    /// The entry point; the default is the only one, or `main`.
+    #[must_use]
+    pub fn entry(mut self, name: &str) -> Self {
+        self.entry = Some(name.into());
+        self
+    }
+
+    /// How many plans (one per combination of input sizes) are kept; 64 by default.
+    #[must_use]
+    pub fn cached_plans(mut self, plans: usize) -> Self {
+        self.cached_plans = plans;
+        self
+    }
+
+    /// Fills all memory with 0xff (NaN) before kernels use it: a debugging aid that makes
+    /// reads of what was never written visible.
+    #[must_use]
+    pub fn poison(mut self, yes: bool) -> Self {
+        self.poison = yes;
+        self
+    }
+}
+
+impl Artifact {
+    /// A session of the only entry point, or of `main`.
+    ///
+    /// # Errors
+    /// There is no such entry, or it has ports that are not dense tensors of numbers.
+    pub fn session(&self, runtime: &Runtime) -> Result<Session, LoadError> {
+        self.session_with(runtime, &SessionOptions::default())
+    }
+
+    /// A session with options.
+    ///
+    /// # Errors
+    /// As [`Artifact::session`].
+    pub fn session_with(&self, runtime: &Runtime, options: &SessionOptions) -> Result<Session, LoadError> {
+        let entries = &self.manifest().entries;
+        let name = match &options.entry {
+            Some(name) => name,
+            None if entries.len() == 1 => &entries[0].name,
+            None => "main",
+        };
+        let entry = entries.iter().position(|e| e.name == name).ok_or_else(|| LoadError::NoSuchEntry {
+            entry: name.into(),
+            entries: self.entries().map(str::to_string).collect(),
+        })?;
+        check_ports(&entries[entry])?;
+        let executable = Executable {
+            artifact: self.clone(),
+            runtime: runtime.clone(),
+            entry,
+            segments: segments(&entries[entry]),
+            imports: ImportTable::resolve(&self.manifest().imports, runtime.isa()),
+            cache: PlanCache::new(options.cached_plans),
+            poison: options.poison,
+        };
+        Ok(Session { executable, idle: Mutex::new(Vec::new()) })
+    }
+}
+
+fn check_ports(entry: &Entry) -> Result<(), LoadError> {
+    for port in entry.inputs.iter().chain(&entry.outputs) {
+        let plain = port.ty.as_tensor().is_some_and(|t| t.encoding == Encoding::Dense && t.dtype != DType::Str);
+        if !plain {
+            let ty = port.ty.display(&entry.symbols);
+            return Err(LoadError::UnsupportedPort { port: port.name.clone(), ty });
+        }
+    }
+    Ok(())
+}
+
+impl Session {
+    /// Loads an artifact and makes a session of its entry `main` on the default runtime.
+    ///
+    /// # Errors
+    /// As [`Artifact::load`] and [`Artifact::session`].
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        Artifact::load(path)?.session(&Runtime::global()?)
+    }
+
+    /// The artifact.
+    pub fn artifact(&self) -> &Artifact {
+        &self.executable.artifact
+    }
+
+    /// The runtime.
+    pub fn runtime(&self) -> &Runtime {
+        &self.executable.runtime
+    }
+
+    /// The entry point, with its symbols.
+    pub fn entry(&self) -> &Entry {
+        self.executable.entry()
+    }
+
+    /// The inputs, in order.
+    pub fn inputs(&self) -> &[Port] {
+        &self.entry().inputs
+    }
+
+    /// The outputs, in order.
+    pub fn outputs(&self) -> &[Port] {
+        &self.entry().outputs
+    }
+
+    /// Runs once; the inputs may be in any order. Returns the outputs in order.
+    ///
+    /// With sizes that it has seen before, a run allocates nothing but the outputs; see
+    /// [`Session::io_binding`] to bring their memory too.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the inputs at once; a failed check of the model or
+    /// of a kernel; memory. The session stays usable.
+    pub fn run(&self, inputs: &[(&str, TensorView<'_>)]) -> Result<Vec<Tensor>, RunError> {
+        self.run_named(inputs, None)
+    }
+
+    /// Runs once and measures every launch.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_profiled(
+        &self,
+        inputs: &[(&str, TensorView<'_>)],
+    ) -> Result<(Vec<Tensor>, Vec<LaunchProfile>), RunError> {
+        let mut profiler = Profiler::new();
+        let outputs = self.run_named(inputs, Some(&mut profiler))?;
+        Ok((outputs, profiler.launches))
+    }
+
+    /// Sizes and places of all memory for these symbol values.
+    ///
+    /// # Errors
+    /// An unknown or missing symbol, or formulas without a value.
+    pub fn memory_plan(&self, symbols: &[(&str, i64)]) -> Result<MemoryPlan, RunError> {
+        MemoryPlan::new(&self.executable, symbols)
+    }
+
+    /// Frees the memory that is kept for the next runs.
+    pub fn trim(&self) {
+        self.lock_idle().clear();
+    }
+
+    /// How many plans are in the cache.
+    pub fn cached_plans(&self) -> usize {
+        self.executable.cache.len()
+    }
+
+    fn run_named(
+        &self,
+        inputs: &[(&str, TensorView<'_>)],
+        profiler: Option<&mut Profiler>,
+    ) -> Result<Vec<Tensor>, RunError> {
+        let mut outputs = Fresh(self.outputs().iter().map(|_| None).collect());
+        self.with_context(|ctx| self.executable.run(ctx, inputs, &mut outputs, profiler))?;
+        // The verifier has checked that every output is written, hence was allocated.
+        Ok(outputs.0.into_iter().flatten().collect())
+    }
+
+    /// Runs `f` with a context that nobody else uses.
+    pub(crate) fn with_context<T>(&self, f: impl FnOnce(&mut RunContext) -> T) -> T {
+        let idle = self.lock_idle().pop();
+        let mut ctx = idle.unwrap_or_else(|| self.executable.context());
+        let result = f(&mut ctx);
+        self.lock_idle().push(ctx);
+        result
+    }
+
+    pub(crate) fn executable(&self) -> &Executable {
+        &self.executable
+    }
+
+    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<RunContext>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Session({:?}, {})", self.artifact(), self.entry().name)
+    }
+}
+
+/// Outputs in new tensors.
+struct Fresh(Vec<Option<Tensor>>);
+
+impl OutputSet for Fresh {
+    fn memory(&mut self, port: usize, dtype: DType, dims: &[i64]) -> Result<&mut [u8], RunError> {
+        Ok(self.0[port].insert(new_output(dtype, dims)?).bytes_mut())
+    }
+}
+
+/// A tensor for an output.
+pub(crate) fn new_output(dtype: DType, dims: &[i64]) -> Result<Tensor, RunError> {
+    Tensor::for_kernel(dtype, dims).map_err(|e| {
+        let bytes = if let TensorError::OutOfMemory { bytes } = e { bytes } else { u64::MAX };
+        RunError::OutOfMemory { what: "an output".into(), bytes }
+    })
+}

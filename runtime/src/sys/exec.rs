@@ -1,0 +1,191 @@
+//! The call of generated kernels.
+//!
+//! A [`Frame`] knows where each buffer of an entry lies during one run and how long it
+//! is; whoever places a buffer checks that it fits. [`Frame::launch`] hands the pointers
+//! to a kernel.
+
+use crate::sys::memory::AlignedBuf;
+use crate::sys::pool::{JobPanicked, Pool};
+use cascata_artifact::abi::{Context, Import, KernelFn, Status};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// A pointer that may cross threads.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Ptr(*mut u8);
+
+// SAFETY: a pointer is a number; dereferencing it is the kernel's business, whose
+// accesses from several threads go to disjoint tiles (the ABI's promise).
+unsafe impl Send for Ptr {}
+// SAFETY: as above.
+unsafe impl Sync for Ptr {}
+
+/// Where one buffer lies.
+#[derive(Clone, Copy)]
+struct Place {
+    ptr: Ptr,
+    bytes: u64,
+}
+
+/// The resolved imports of an artifact, for one ISA.
+pub(crate) struct ImportTable(Vec<Ptr>);
+
+impl ImportTable {
+    pub(crate) fn resolve(imports: &[Import], isa: cascata_kernels::Isa) -> Self {
+        let resolve = |i: &Import| Ptr(cascata_kernels::resolve(*i, isa).cast_mut());
+        Self(imports.iter().map(resolve).collect())
+    }
+}
+
+/// What a launch needs beside its buffers.
+pub(crate) struct LaunchArgs<'a> {
+    pub(crate) kernel: KernelFn,
+    pub(crate) dims: &'a [i64],
+    pub(crate) tiles: i64,
+    pub(crate) min_tiles: i64,
+    pub(crate) imports: &'a ImportTable,
+    pub(crate) zeros: &'a [u8],
+    /// Distance between the threads' parts of the scratch block.
+    pub(crate) scratch_stride: usize,
+}
+
+/// Where the buffers of one run lie.
+pub(crate) struct Frame {
+    places: Vec<Place>,
+    /// The memory of each output port.
+    outputs: Vec<Place>,
+    /// The current launch's pointers, in the kernel's order; kept for its capacity.
+    pointers: Vec<Ptr>,
+}
+
+/// A buffer does not fit the memory that it is placed in.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct DoesNotFit {
+    pub(crate) needs: u64,
+    pub(crate) has: u64,
+}
+
+impl Frame {
+    /// A frame for that many buffers and outputs, none of them placed (they have 0 bytes).
+    pub(crate) fn new(buffers: usize, outputs: usize) -> Self {
+        let nowhere = Place { ptr: Ptr(AlignedBuf::empty().as_mut_ptr()), bytes: 0 };
+        Self { places: vec![nowhere; buffers], outputs: vec![nowhere; outputs], pointers: Vec::new() }
+    }
+
+    fn set(&mut self, buffer: u32, ptr: *mut u8, has: usize, needs: u64) -> Result<(), DoesNotFit> {
+        if needs > has as u64 {
+            return Err(DoesNotFit { needs, has: has as u64 });
+        }
+        self.places[buffer as usize] = Place { ptr: Ptr(ptr), bytes: needs };
+        Ok(())
+    }
+
+    /// Places a buffer that no kernel writes.
+    pub(crate) fn set_const(&mut self, buffer: u32, memory: &[u8], needs: u64) -> Result<(), DoesNotFit> {
+        self.set(buffer, memory.as_ptr().cast_mut(), memory.len(), needs)
+    }
+
+    /// Says where an output port's memory is.
+    pub(crate) fn set_port(&mut self, port: u32, memory: &mut [u8]) {
+        self.outputs[port as usize] = Place { ptr: Ptr(memory.as_mut_ptr()), bytes: memory.len() as u64 };
+    }
+
+    /// Places a buffer in an output port's memory.
+    pub(crate) fn set_output(&mut self, buffer: u32, port: u32, needs: u64) -> Result<(), DoesNotFit> {
+        let port = self.outputs[port as usize];
+        self.set(buffer, port.ptr.0, port.bytes as usize, needs)
+    }
+
+    /// Places a buffer in an arena.
+    pub(crate) fn set_arena(
+        &mut self,
+        buffer: u32,
+        arena: &mut AlignedBuf,
+        offset: u64,
+        needs: u64,
+    ) -> Result<(), DoesNotFit> {
+        let (len, base) = (arena.len(), arena.as_mut_ptr());
+        if offset.checked_add(needs).is_none_or(|end| end > len as u64) {
+            return Err(DoesNotFit { needs: offset.saturating_add(needs), has: len as u64 });
+        }
+        // `offset` is at most `len`, so the sum stays in (or one past) the block.
+        self.set(buffer, base.wrapping_add(offset as usize), len - offset as usize, needs)
+    }
+
+    /// Places a buffer inside another one.
+    pub(crate) fn set_alias(&mut self, buffer: u32, of: u32, offset: u64, needs: u64) -> Result<(), DoesNotFit> {
+        let root = self.places[of as usize];
+        if offset.checked_add(needs).is_none_or(|end| end > root.bytes) {
+            return Err(DoesNotFit { needs: offset.saturating_add(needs), has: root.bytes });
+        }
+        let ptr = root.ptr.0.wrapping_add(offset as usize);
+        self.set(buffer, ptr, (root.bytes - offset) as usize, needs)
+    }
+
+    /// Reads the first `into.len()` numbers of a buffer; `None` if it is shorter.
+    ///
+    /// # Safety
+    /// The buffer's memory is still alive and initialised, and nothing writes it now.
+    pub(crate) unsafe fn read_i64(&self, buffer: u32, into: &mut [i64]) -> Option<()> {
+        let place = self.places[buffer as usize];
+        if place.bytes < size_of_val(into) as u64 {
+            return None;
+        }
+        for (i, x) in into.iter_mut().enumerate() {
+            // SAFETY: in bounds by the check above, alive by the caller's promise.
+            *x = unsafe { place.ptr.0.cast::<i64>().add(i).read_unaligned() };
+        }
+        Some(())
+    }
+
+    /// Runs a kernel over all its tiles; the status of the first failing range.
+    ///
+    /// # Safety
+    /// All memory placed for `buffers` is still alive and nothing else uses it now; the
+    /// kernel takes these buffers and dims; `scratch` has a stride for every thread.
+    pub(crate) unsafe fn launch(
+        &mut self,
+        pool: &Pool,
+        buffers: &[u32],
+        scratch: &mut AlignedBuf,
+        args: &LaunchArgs<'_>,
+    ) -> Result<Status, JobPanicked> {
+        self.pointers.clear();
+        self.pointers.extend(buffers.iter().map(|b| self.places[*b as usize].ptr));
+        let shared = Shared(Context {
+            buffers: self.pointers.as_ptr().cast(),
+            dims: args.dims.as_ptr(),
+            imports: args.imports.0.as_ptr().cast(),
+            zeros: args.zeros.as_ptr(),
+        });
+        let scratch = Ptr(scratch.as_mut_ptr());
+        let failed = AtomicI64::new(0);
+        pool.run(args.tiles, args.min_tiles, &|thread, begin, end| {
+            let (shared, scratch) = (&shared, &scratch);
+            let mine = scratch.0.wrapping_add(thread * args.scratch_stride);
+            // SAFETY: the context is alive until `run` returns; the rest is the caller's promise.
+            let status = unsafe { (args.kernel)(&raw const shared.0, begin, end, mine) };
+            if status != 0 {
+                record(&failed, begin, status);
+            }
+        })?;
+        // The low half is the status; see `record`.
+        Ok(failed.into_inner() as i32)
+    }
+}
+
+/// The context while several threads read it.
+struct Shared(Context);
+
+// SAFETY: kernels only read the context, and its tables do not change during a launch.
+unsafe impl Sync for Shared {}
+
+/// Keeps the failure with the lowest tiles, so that the report does not depend on timing:
+/// `begin + 1` in the high half (0 means no failure yet), the status in the low half.
+fn record(failed: &AtomicI64, begin: i64, status: Status) {
+    let rank = begin.clamp(0, i64::from(i32::MAX) - 1) + 1;
+    let mine = (rank << 32) | i64::from(status as u32);
+    let keep_lowest = |old: i64| (old == 0 || mine >> 32 < old >> 32).then_some(mine);
+    // An error means that the older failure stays.
+    let _ = failed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, keep_lowest);
+}

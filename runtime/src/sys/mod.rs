@@ -1,0 +1,10 @@
+//! Everything that needs `unsafe`: raw memory, mapped files and code, the thread
+//! pool's shared job, and the call of generated kernels.
+#![allow(unsafe_code, reason = "the only place for it, beside the C API")]
+
+pub(crate) mod element;
+pub(crate) mod exec;
+pub(crate) mod map;
+pub(crate) mod memory;
+pub(crate) mod pool;
+pub(crate) mod run;
