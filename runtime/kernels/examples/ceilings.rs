@@ -96,6 +96,12 @@ impl Bench {
         for (name, m, n, k, batch, rows) in shapes {
             self.gemm(name, GemmShape { m, n, k, k_last: k, batch, rows });
         }
+        for m in [5,6,7,9,10,11,12,13,14,15,17,20,25] {
+            self.gemm(&format!("gemm scan m={m}"), GemmShape { m, n:256, k:256, k_last: 256, batch:1, rows: strided });
+        }
+        for n in [16,32,48,64,80,96,112,128,144] {
+            self.gemm(&format!("gemm scan n={n}"), GemmShape { m:120, n, k:256, k_last: 256, batch:1, rows: strided });
+        }
         for m in [1, 2, 3, 4, 8, 16] {
             for (place, n, k) in [("L2", 256, 256), ("L3", 1024, 1024), ("DRAM", 12288, 2048)] {
                 let shape = GemmShape { m, n, k, k_last: k, batch: 1, rows: strided };

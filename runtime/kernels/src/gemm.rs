@@ -21,6 +21,11 @@ pub(crate) const PANEL: usize = 16;
 // PERF: the 8 x 512 rows of A are 16 KiB, half of L1.
 const PASS_DEPTH: usize = 512;
 
+/// The most elements of B that a pass rereads for each row tile; a larger B is walked
+/// once, and A reread instead.
+// PERF: half a MiB, half of L2.
+const B_NEAR: usize = 128 * 1024;
+
 /// A level's register tiles.
 pub(crate) trait GemmIsa: Simd {
     /// Panels side by side in a tile of a call with `m` rows.
@@ -123,14 +128,21 @@ pub(crate) unsafe fn gemm<S: GemmIsa>(args: &GemmF32Args) {
 /// As of [`gemm`].
 unsafe fn gemm_run<S: GemmIsa>(pass: &Pass, m: usize, panels: Range<usize>, width: usize) {
     let tiles = m.div_ceil(S::height(width));
-    let mut row = 0;
-    for index in 0..tiles {
-        let rows = (m - row).div_ceil(tiles - index);
-        let tile = S::tile(rows, width);
-        for panel in panels.clone().step_by(width) {
-            // SAFETY: the caller's promise; the tile starts inside of C.
-            unsafe { tile(pass, row, panel * PANEL) };
+    // The tile `index` begins at row `index·m / tiles`.
+    let row = |index: usize| index * m / tiles;
+    let run = |index: usize, panel: usize| {
+        let tile = S::tile(row(index + 1) - row(index), width);
+        // SAFETY: the caller's promise; the tile starts inside of C.
+        unsafe { tile(pass, row(index), panel * PANEL) };
+    };
+    let depth = pass.blocks.len() * (pass.depth.end - pass.depth.start);
+    if panels.len() > m / PANEL && panels.len() * PANEL * depth > B_NEAR {
+        for panel in panels.step_by(width) {
+            (0..tiles).for_each(|index| run(index, panel));
         }
-        row += rows;
+    } else {
+        for index in 0..tiles {
+            panels.clone().step_by(width).for_each(|panel| run(index, panel));
+        }
     }
 }

@@ -44,7 +44,7 @@ impl MapOp for Silu {
 pub(crate) struct GeluTanh;
 
 /// 2·√(2/π).
-const LINEAR: f32 = 1.595_769_1;
+const LINEAR: f32 = 1.595_769;
 /// 0.044715·[`LINEAR`].
 const CUBIC: f32 = 0.071_354_814;
 
