@@ -44,7 +44,9 @@ unsafe fn row_pointers<const MR: usize>(pass: &Pass, t: usize, row: usize) -> [*
             + t as isize * args.a_batch_stride as isize
             + start as isize;
         // SAFETY: the caller's promise: `MR` rows are left.
-        std::array::from_fn(|r| unsafe { args.a.offset(first + r as isize * args.a_row_stride as isize) })
+        std::array::from_fn(|r| unsafe {
+            args.a.offset(first + r as isize * args.a_row_stride as isize)
+        })
     } else {
         // SAFETY: the table holds `m` offsets per block.
         let offsets = unsafe { args.a_offsets.add(t * args.m as usize + row) };
