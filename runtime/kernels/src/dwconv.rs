@@ -3,8 +3,10 @@
 //! * Shapes: `C f32[m, channels] = clamp(bias + Σ_t A_t ⊙ W[t])`, any sizes.
 //! * Error: one chain of `taps` roundings per element, `(taps + 1)·2^-24` relative to
 //!   `|bias| + Σ|a·w|` with FMA; twice that in the portable version.
-//! * Bound by bytes from L1: an FMA needs a vector of A, so the load ports limit it to
-//!   about 0.7 of the FMA peak, and rows that are no multiple of 64 bytes to half of it.
+//! * Bound by bytes from L1: each FMA loads a vector of A, which by instruction counts
+//!   leaves about 0.75 of the FMA peak, half of that where rows are no multiple of 64
+//!   bytes. What keeps it at 0.55 is not found: neither the clamp (+0–8 % without) nor
+//!   misses on A (no gain when A stays in L1) explain it.
 //!
 //! A tile of pixels x channel vectors stays in registers over all taps; a tap's
 //! weights are loaded once per tile and used for each of its pixels.

@@ -18,10 +18,10 @@
 //! 1. portable: a row x a panel, SSE2 by LLVM, no FMA: 23, 25; 23, 23, 23.
 //! 2. avx2: 6x16 tiles, 1x64 and 2x32 for skinny calls: 114, 112; 55, 101, 107.
 //! 3. avx512: 8x48, 12x32 and 14x16 tiles, 6x64 and 3x128 for skinny ones: 114, 116;
-//!    52, 103, 114. At `m = 1` that is 104 GB/s of B from L2, 90 from L3, 25–31 from DRAM.
+//!    52, 103, 114. At `m = 1` that is 104 GB/s of B from L2, 90 from L3, 22–31 from DRAM.
 //!
-//! Tried without gain: prefetching B 512 to 2,048 elements ahead (DRAM-bound calls lost 10–30 %:
-//! the hardware follows the panels by itself).
+//! Tried without gain: prefetching B 512 to 2,048 elements ahead (interleaved runs from
+//! DRAM at `m <= 3` lost 10 to 30 %; beyond, no difference above the noise).
 
 pub(crate) mod portable;
 mod tile;
