@@ -14,6 +14,7 @@ use crate::op::{BinaryOp, UnaryOp};
 use cascata_types::{DType, Dim, PrimaryMap, Scalar, SymbolId, SymbolTable, entity};
 
 mod build;
+pub mod interp;
 mod lex;
 mod names;
 mod parse;

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! kernel scale(N in 1..=64) {
-//!   input %x: f32[N*4]
-//!   output %y: f32[N*4]
 //!   index t, i in 0..=3
+//!   input %x: f32[4*N]
+//!   output %y: f32[4*N]
 //!   grid t in N {
 //!     for i in 0..4 vector {
 //!       %y[4*t+i] = mul(%x[4*t+i], 2.0f32)
@@ -91,13 +91,13 @@ impl<'a> Printer<'a> {
         let (params, indices) = symbols.split_at(kernel.params.min(symbols.len()));
         self.line(&format!("kernel {}({}) {{", name_text(&kernel.name), params.join(", ")));
         self.indent += 1;
+        self.wrapped("index", indices);
         for (id, buffer) in kernel.buffers.iter() {
             let (handle, len) = (self.names.buffer(id), self.dim(&buffer.len));
             let original = original(&handle, &buffer.name);
             let space = space_name(buffer.space);
             self.line(&format!("{space} %{handle}{original}: {}[{len}]", buffer.dtype));
         }
-        self.wrapped("index", indices);
         let locals: Vec<String> = kernel
             .locals
             .iter()
