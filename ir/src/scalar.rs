@@ -185,3 +185,18 @@ pub fn min_f64(a: f64, b: f64) -> f64 {
 pub fn float_unary(op: UnaryOp) -> Option<fn(f64) -> f64> {
     unary::float(op)
 }
+
+/// As [`float_unary`], of two elements; `None` for comparisons too.
+pub fn float_binary(op: BinaryOp) -> Option<fn(f64, f64) -> f64> {
+    binary::float(op)
+}
+
+/// A function of one integer or bool element, before wrapping to its width.
+pub fn int_unary(op: UnaryOp, dtype: DType) -> Option<fn(i128) -> i128> {
+    if dtype == DType::Bool { unary::boolean(op) } else { unary::int(op) }
+}
+
+/// As [`int_unary`], of two elements; the first argument is the width in bits.
+pub fn int_binary(op: BinaryOp, dtype: DType) -> Option<fn(u32, i128, i128) -> i128> {
+    if dtype == DType::Bool { binary::boolean(op) } else { binary::int(op) }
+}
