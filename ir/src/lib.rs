@@ -8,6 +8,7 @@
 //! interpreter that defines what it means.
 #![forbid(unsafe_code)]
 
+pub mod cascade;
 pub mod compare;
 pub mod graph;
 pub mod infer;
