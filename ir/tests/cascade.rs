@@ -3,7 +3,9 @@
 mod common;
 
 use cascata_ir::cascade::textbook::{AttentionForm, attention_cascade, softmax_cascade};
-use cascata_ir::cascade::{Access, Cascade, Einsum, Index, Rank, RankId, Role, Tensor, TensorId, cascade_of};
+use cascata_ir::cascade::{
+    Access, Cascade, Einsum, Index, Rank, RankId, Role, Tensor, TensorId, cascade_of,
+};
 use cascata_ir::graph::Graph;
 use cascata_ir::op::*;
 use cascata_ir::types::*;
@@ -21,7 +23,11 @@ type Point = HashMap<RankId, usize>;
 fn points(ranks: &[RankId]) -> Vec<Point> {
     let mut out = vec![Point::new()];
     for r in ranks {
-        let grow = |p: &Point| (0..N).map(|i| p.iter().map(|(k, v)| (*k, *v)).chain([(*r, i)]).collect()).collect::<Vec<Point>>();
+        let grow = |p: &Point| {
+            (0..N)
+                .map(|i| p.iter().map(|(k, v)| (*k, *v)).chain([(*r, i)]).collect())
+                .collect::<Vec<Point>>()
+        };
         out = out.iter().flat_map(grow).collect();
     }
     out
@@ -58,9 +64,15 @@ impl Walk<'_> {
                 Index::Any(_) if r == self.rank && !iterates => vec![at[&r]],
                 Index::Any(_) => (0..N).collect(),
             };
-            let whole = matches!(index, Index::Last(_)) || (matches!(index, Index::Any(_)) && iterates);
+            let whole =
+                matches!(index, Index::Last(_)) || (matches!(index, Index::Any(_)) && iterates);
             streams |= r == self.rank && !whole;
-            let grow = |p: &Point| coords.iter().map(|i| p.iter().map(|(k, v)| (*k, *v)).chain([(r, *i)]).collect()).collect::<Vec<Point>>();
+            let grow = |p: &Point| {
+                coords
+                    .iter()
+                    .map(|i| p.iter().map(|(k, v)| (*k, *v)).chain([(r, *i)]).collect())
+                    .collect::<Vec<Point>>()
+            };
             reads = reads.iter().flat_map(grow).collect();
         }
         // Out of order, an input is read from memory.
@@ -73,12 +85,13 @@ impl Walk<'_> {
 
     fn touches(&self, e: &Einsum) -> bool {
         e.iteration(self.c).contains(&self.rank)
-            || e.inputs.iter().any(|a| a.at.iter().any(|i| *i == Index::Any(self.rank)))
+            || e.inputs.iter().any(|a| a.at.contains(&Index::Any(self.rank)))
     }
 
     /// Whether the element of `e` at `out` can be computed, seen from coordinate `i`.
     fn ready(&self, e: &Einsum, out: &Point, i: usize) -> bool {
-        let reduced: Vec<RankId> = e.reduce.iter().flat_map(|(_, r)| r).copied().filter(|r| *r != self.rank).collect();
+        let reduced: Vec<RankId> =
+            e.reduce.iter().flat_map(|(_, r)| r).copied().filter(|r| *r != self.rank).collect();
         points(&reduced).into_iter().all(|mut at| {
             at.extend(out.iter().map(|(k, v)| (*k, *v)));
             at.entry(self.rank).or_insert(i);
@@ -136,14 +149,19 @@ impl Walk<'_> {
     }
 
     fn finished(&self) -> bool {
-        let all = |e: &Einsum| points(&self.c.tensors[e.output].ranks).iter().all(|p| self.done.contains(&self.key(e.output, p)));
+        let all = |e: &Einsum| {
+            points(&self.c.tensors[e.output].ranks)
+                .iter()
+                .all(|p| self.done.contains(&self.key(e.output, p)))
+        };
         self.c.einsums.iter().all(all)
     }
 }
 
 /// Traversals of `rank` until every element is computed.
 fn brute_force(c: &Cascade, rank: RankId) -> usize {
-    let mut w = Walk { c, rank, done: HashSet::new(), before: HashSet::new(), parts: HashSet::new() };
+    let mut w =
+        Walk { c, rank, done: HashSet::new(), before: HashSet::new(), parts: HashSet::new() };
     w.settle();
     for passes in 0..20 {
         if w.finished() {
@@ -158,10 +176,21 @@ fn brute_force(c: &Cascade, rank: RankId) -> usize {
 fn random_cascade(seed: u64) -> Cascade {
     let mut r = Rng(seed);
     let mut c = Cascade::default();
-    let ranks: Vec<RankId> = (0..3).map(|i| c.ranks.push(Rank { name: format!("r{i}"), size: (N as i64).into() })).collect();
-    let subset = |r: &mut Rng, of: &[RankId]| of.iter().copied().filter(|_| r.below(3) > 0).collect::<Vec<_>>();
+    let ranks: Vec<RankId> = (0..3)
+        .map(|i| c.ranks.push(Rank { name: format!("r{i}"), size: (N as i64).into() }))
+        .collect();
+    let subset = |r: &mut Rng, of: &[RankId]| {
+        of.iter().copied().filter(|_| r.below(3) > 0).collect::<Vec<_>>()
+    };
     let tensor = |c: &mut Cascade, name: String, ranks, role| {
-        c.tensors.push(Tensor { name, ranks, element_bytes: 4, stored_bytes: None, role, value: None })
+        c.tensors.push(Tensor {
+            name,
+            ranks,
+            element_bytes: 4,
+            stored_bytes: None,
+            role,
+            value: None,
+        })
     };
     for i in 0..2 {
         let has = subset(&mut r, &ranks);
@@ -189,9 +218,13 @@ fn random_cascade(seed: u64) -> Cascade {
         let output = tensor(&mut c, format!("t{i}"), out.clone(), Role::Inner);
         // A recurrence that also takes whole fibres of another rank makes one pass per fibre,
         // which the walk (one rank outermost) cannot tell from a pass per coordinate.
-        let plain = reduced.is_empty() && inputs.iter().all(|a| !a.at.iter().any(|i| matches!(i, Index::Any(_))));
+        let plain = reduced.is_empty()
+            && inputs.iter().all(|a| !a.at.iter().any(|i| matches!(i, Index::Any(_))));
         if let (Some(k), true) = (out.first(), plain && r.below(3) == 0) {
-            let at = out.iter().map(|o| if o == k { Index::Previous(*o) } else { Index::At(*o) }).collect();
+            let at = out
+                .iter()
+                .map(|o| if o == k { Index::Previous(*o) } else { Index::At(*o) })
+                .collect();
             inputs.push(Access { tensor: output, at });
         }
         let reduce = (!reduced.is_empty()).then(|| ("sum".to_string(), reduced));
@@ -207,7 +240,12 @@ fn passes_agree_with_brute_force() {
         let c = random_cascade(seed);
         for rank in c.ranks.ids() {
             let passes = c.passes(rank).passes;
-            assert_eq!(passes, brute_force(&c, rank), "seed {seed} rank {rank}\n{}", c.display(&SymbolTable::default()));
+            assert_eq!(
+                passes,
+                brute_force(&c, rank),
+                "seed {seed} rank {rank}\n{}",
+                c.display(&SymbolTable::default())
+            );
             histogram[passes.min(7)] += 1;
         }
     }
@@ -227,7 +265,9 @@ fn keys() -> (SymbolTable, Dim) {
 fn attention_in_three_two_and_one_pass() {
     let (symbols, m) = keys();
     let build = |form| attention_cascade(7.into(), m.clone(), 128, 64, form);
-    for (form, passes) in [(AttentionForm::ThreePass, 3), (AttentionForm::TwoPass, 2), (AttentionForm::OnePass, 1)] {
+    for (form, passes) in
+        [(AttentionForm::ThreePass, 3), (AttentionForm::TwoPass, 2), (AttentionForm::OnePass, 1)]
+    {
         let (c, rank) = build(form);
         assert_eq!(c.passes(rank).passes, passes, "{}", c.display(&symbols));
         let live = c.live_footprint(rank);
@@ -335,7 +375,13 @@ fn contractions_count_multiply_and_add() {
     assert_eq!(c.bytes(), (b * s * (48 + 96) + 48 * 96) * 4);
     let mut m = Model::new();
     let (x, w) = (m.input("x", "B,6,17,19"), m.input("w", "8,3,3,5"));
-    let attrs = ConvAttrs { strides: vec![1, 1], pads: vec![(1, 1), (0, 0)], dilations: vec![1, 1], groups: 2, layout: ChannelLayout::First };
+    let attrs = ConvAttrs {
+        strides: vec![1, 1],
+        pads: vec![(1, 1), (0, 0)],
+        dilations: vec![1, 1],
+        groups: 2,
+        layout: ChannelLayout::First,
+    };
     let y = m.add(Op::Conv(attrs), &[x, w]);
     let c = m.cascade(y, AttentionForm::ThreePass);
     let b: Dim = m.g.symbols.intern("B").into();
@@ -345,7 +391,12 @@ fn contractions_count_multiply_and_add() {
 #[test]
 fn queries_and_keys_of_one_axis_are_two_ranks() {
     let mut m = Model::new();
-    let (x, wq, wk, wv) = (m.input("x", "B,S,48"), m.input("wq", "48,16"), m.input("wk", "48,16"), m.input("wv", "48,24"));
+    let (x, wq, wk, wv) = (
+        m.input("x", "B,S,48"),
+        m.input("wq", "48,16"),
+        m.input("wk", "48,16"),
+        m.input("wv", "48,24"),
+    );
     let [q, k, v] = [wq, wk, wv].map(|w| m.add(Op::MatMul, &[x, w]));
     let kt = m.add(Op::Transpose { perm: vec![0, 2, 1] }, &[k]);
     let scores = m.add(Op::MatMul, &[q, kt]);
@@ -353,7 +404,12 @@ fn queries_and_keys_of_one_axis_are_two_ranks() {
     let y = m.add(Op::MatMul, &[p, v]);
     let c = m.cascade(y, AttentionForm::ThreePass);
     let s: Dim = m.g.symbols.intern("S").into();
-    let of_s: Vec<usize> = c.used_ranks().into_iter().filter(|r| c.ranks[*r].size == s).map(|r| c.passes(r).passes).collect();
+    let of_s: Vec<usize> = c
+        .used_ranks()
+        .into_iter()
+        .filter(|r| c.ranks[*r].size == s)
+        .map(|r| c.passes(r).passes)
+        .collect();
     // Over queries: k and v must be complete before the first row. Over keys: softmax.
     assert_eq!(of_s, [2, 3], "{}", c.display(&m.g.symbols));
     for t in c.tensors.values() {
@@ -364,10 +420,18 @@ fn queries_and_keys_of_one_axis_are_two_ranks() {
 
 #[test]
 fn the_attention_op_is_shown_in_the_form_asked_for() {
-    for (form, passes) in [(AttentionForm::ThreePass, 3), (AttentionForm::TwoPass, 2), (AttentionForm::OnePass, 1)] {
+    for (form, passes) in
+        [(AttentionForm::ThreePass, 3), (AttentionForm::TwoPass, 2), (AttentionForm::OnePass, 1)]
+    {
         let mut m = Model::new();
-        let (q, k, v, mask) = (m.input("q", "B,8,S,16"), m.input("k", "B,2,T,16"), m.input("v", "B,2,T,24"), m.input("mask", "B,1,S,T"));
-        let attrs = AttentionAttrs { scale: Scalar::f32(0.25), causal: false, zero_masked_rows: false };
+        let (q, k, v, mask) = (
+            m.input("q", "B,8,S,16"),
+            m.input("k", "B,2,T,16"),
+            m.input("v", "B,2,T,24"),
+            m.input("mask", "B,1,S,T"),
+        );
+        let attrs =
+            AttentionAttrs { scale: Scalar::f32(0.25), causal: false, zero_masked_rows: false };
         let y = m.add(Op::Attention(attrs), &[q, k, v, mask]);
         let c = m.cascade(y, form);
         let t: Dim = m.g.symbols.intern("T").into();

@@ -168,7 +168,15 @@ impl<'g> Builder<'g> {
 
     /// The Einsum `out = reduce(map(operands))` with one label per axis: equal labels are
     /// walked together. `sizes` gives the number of coordinates of each label.
-    fn einsum(&mut self, node: &Node, out: &[usize], ins: &[Vec<Label>], sizes: &[Dim], map: (&str, i64), reduce: Option<&str>) {
+    fn einsum(
+        &mut self,
+        node: &Node,
+        out: &[usize],
+        ins: &[Vec<Label>],
+        sizes: &[Dim],
+        map: (&str, i64),
+        reduce: Option<&str>,
+    ) {
         let Some((v, ty)) = self.result(node, 0) else { return };
         let operands: Vec<_> = node.inputs.iter().map(|v| self.operand(*v)).collect();
         let mut ranks: Vec<Option<RankId>> = vec![None; sizes.len()];
@@ -194,14 +202,21 @@ impl<'g> Builder<'g> {
         }
         let axes: Axes = out.iter().map(|l| ranks[*l]).collect();
         let output = self.define(v, ty, axes, Role::Inner);
-        let reduced = (0..sizes.len()).filter(|l| !out.contains(l)).filter_map(|l| ranks[l]).collect();
+        let reduced =
+            (0..sizes.len()).filter(|l| !out.contains(l)).filter_map(|l| ranks[l]).collect();
         let reduce = reduce.map(|op| (op.to_string(), reduced));
         let (map, map_ops) = (map.0.to_string(), map.1);
         self.cascade.einsums.push(Einsum { output, inputs, map, map_ops, reduce, node: self.node });
     }
 
     /// Tries to walk `rank` as label `l`: other labels of the Einsum must be other ranks.
-    fn walk(&mut self, ranks: &mut [Option<RankId>], sizes: &[Dim], l: usize, rank: RankId) -> bool {
+    fn walk(
+        &mut self,
+        ranks: &mut [Option<RankId>],
+        sizes: &[Dim],
+        l: usize,
+        rank: RankId,
+    ) -> bool {
         if self.cascade.ranks[rank].size != sizes[l] {
             return false;
         }

@@ -18,14 +18,19 @@ impl Cascade {
                 .filter(|(_, p)| p.passes > 1 && p.pass_of[i] > 0)
                 .map(|(r, p)| format!("{} {}", self.ranks[*r].name, p.pass_of[i]))
                 .collect();
-            let note = if in_pass.is_empty() { String::new() } else { format!("  // pass {}", in_pass.join(", ")) };
+            let note = if in_pass.is_empty() {
+                String::new()
+            } else {
+                format!("  // pass {}", in_pass.join(", "))
+            };
             let _ = writeln!(out, "{}{note}", self.statement(e));
         }
         for (r, p) in ranks.iter().zip(&passes) {
             let (name, size) = (&self.ranks[*r].name, self.ranks[*r].size.display(symbols));
             let _ = write!(out, "rank {name} = {size}: {} passes", p.passes);
             if !p.crossing.is_empty() {
-                let names: Vec<&str> = p.crossing.iter().map(|t| self.tensors[*t].name.as_str()).collect();
+                let names: Vec<&str> =
+                    p.crossing.iter().map(|t| self.tensors[*t].name.as_str()).collect();
                 let live = self.live_footprint(*r).display(symbols);
                 let _ = write!(out, ", live {live} elements per fibre ({})", names.join(", "));
             }

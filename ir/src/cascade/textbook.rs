@@ -203,14 +203,22 @@ fn writer(cascade: &mut Cascade) -> Writer<'_> {
 
 /// Attention of one head: `q[p,e], k[m,e], v[m,f] → av[p,f]` in f32, with the rank of keys
 /// along which its passes count (tiles of `tile` keys in the 1-pass form).
-pub fn attention_cascade(queries: Dim, keys: Dim, tile: i64, head: i64, form: AttentionForm) -> (Cascade, RankId) {
+pub fn attention_cascade(
+    queries: Dim,
+    keys: Dim,
+    tile: i64,
+    head: i64,
+    form: AttentionForm,
+) -> (Cascade, RankId) {
     let mut cascade = Cascade::default();
     let mut w = writer(&mut cascade);
     let p = w.rank("p", queries);
     let (e, f) = (w.rank("e", head), w.rank("f", head));
     let q = w.tensor("q", &[p, e], Role::Input);
     let m = match form {
-        AttentionForm::OnePass => vec![w.rank("m1", keys.ceil_div(&tile.into())), w.rank("m0", tile)],
+        AttentionForm::OnePass => {
+            vec![w.rank("m1", keys.ceil_div(&tile.into())), w.rank("m0", tile)]
+        }
         _ => vec![w.rank("m", keys)],
     };
     let k = w.tensor("k", &[m.as_slice(), &[e]].concat(), Role::Input);
@@ -238,7 +246,8 @@ pub fn softmax_cascade(rows: Dim, size: Dim, online: bool) -> (Cascade, RankId) 
     let inputs = vec![w.with(m, Index::Previous(k)), w.at(x)];
     w.statement(m, ("max", 1), inputs, None);
     let d = w.tensor("running_den", &[r, k], Role::Inner);
-    let inputs = vec![w.with(d, Index::Previous(k)), w.with(m, Index::Previous(k)), w.at(m), w.at(x)];
+    let inputs =
+        vec![w.with(d, Index::Previous(k)), w.with(m, Index::Previous(k)), w.at(m), w.at(x)];
     w.statement(d, ("a*exp(b-c)+exp(d-c)", 6), inputs, None);
     let y = w.tensor("softmax", &[r, k], Role::Output);
     let inputs = vec![w.at(x), w.with(m, Index::Last(k)), w.with(d, Index::Last(k))];

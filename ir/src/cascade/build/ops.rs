@@ -86,7 +86,9 @@ impl<'g> Builder<'g> {
 
     /// Leading and trailing axes that stay the same keep their ranks.
     fn reshape(&mut self, node: &Node) {
-        let (Some((_, ty)), Some(x)) = (self.result(node, 0), self.ty(node.inputs[0])) else { return };
+        let (Some((_, ty)), Some(x)) = (self.result(node, 0), self.ty(node.inputs[0])) else {
+            return;
+        };
         let common = x.rank().min(ty.rank());
         let same = |a: &&Dim, b: &&Dim| a == b;
         let front = x.shape.iter().zip(&ty.shape).take_while(|(a, b)| same(a, b)).count();
@@ -103,7 +105,9 @@ impl<'g> Builder<'g> {
 
     fn gather(&mut self, node: &Node, axis: usize) {
         let [x, index] = [0, 1].map(|i| node.inputs.get(i).and_then(|v| self.ty(*v)));
-        let (Some((_, ty)), Some(x), Some(index)) = (self.result(node, 0), x, index) else { return };
+        let (Some((_, ty)), Some(x), Some(index)) = (self.result(node, 0), x, index) else {
+            return;
+        };
         let out: Vec<usize> = (0..ty.rank()).collect();
         let of_x = (0..x.rank()).map(|a| match a {
             a if a < axis => Some(a),
@@ -178,10 +182,8 @@ impl<'g> Builder<'g> {
         let before = axes.iter().enumerate().filter_map(|(a, r)| {
             r.map(|r| if a == axis { Index::Previous(r) } else { Index::At(r) })
         });
-        let inputs = vec![
-            Access { tensor: y, at: before.collect() },
-            Access { tensor: x, at: at(&axes) },
-        ];
+        let inputs =
+            vec![Access { tensor: y, at: before.collect() }, Access { tensor: x, at: at(&axes) }];
         let (output, map, node) = (y, "add".into(), self.node);
         self.cascade.einsums.push(Einsum { output, inputs, map, map_ops: 1, reduce: None, node });
     }
@@ -229,7 +231,11 @@ impl<'g> Builder<'g> {
         let size = self.cascade.ranks[keys].size.clone();
         let keys = if is_row(self, keys) { self.fresh(&size) } else { keys };
         let size = self.cascade.ranks[width].size.clone();
-        let width = if is_row(self, width) || self.find(width) == self.find(keys) { self.fresh(&size) } else { width };
+        let width = if is_row(self, width) || self.find(width) == self.find(keys) {
+            self.fresh(&size)
+        } else {
+            width
+        };
         self.rank_apart(&[rows[0], rows[1], rows[2], Some(keys), Some(depth), Some(width)]);
         let (b, h) = (rows[0], rows[1]);
         let mut inputs = vec![q.0];
