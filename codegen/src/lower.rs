@@ -27,6 +27,7 @@ use cascata_ir::kernel::Kernel;
 use cascata_ir::op::{GroupKind, Op};
 use cascata_types::{DType, Dim, PrimaryMap, entity};
 
+pub(crate) use visit::for_each_dim;
 pub use weights::{Weight, WeightData, WeightTable};
 
 entity! {
@@ -113,7 +114,7 @@ impl<'g> Lowering<'g> {
         let Op::Group { kind, body } = data.op else {
             return Err(self.error(node, "only fused groups are lowered"));
         };
-        let group = Group { node: Some(node), region: Some(body), outputs: &data.outputs };
+        let group = Group { node, region: body, outputs: &data.outputs };
         match kind {
             GroupKind::Map => map::lower(self, &group),
             GroupKind::RowReduce => rows::lower(self, &group),
@@ -126,14 +127,9 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// Copies a value, for graph results that are inputs, constants or results already.
-    pub fn copy(&mut self, from: ValueId, to: ValueId) -> Result<(), LowerError> {
-        map::copy(self, from, to)
-    }
-
     /// Members of a group.
     fn members(&self, group: &Group) -> &'g [NodeId] {
-        group.region.map_or(&[], |r| &self.graph.regions[r].nodes)
+        &self.graph.regions[group.region].nodes
     }
 
     fn error(&self, node: NodeId, reason: impl Into<String>) -> LowerError {
@@ -153,11 +149,11 @@ impl<'g> Lowering<'g> {
     }
 }
 
-/// The group being lowered; a plain copy has neither node nor region.
+/// The group being lowered.
 #[derive(Clone, Copy)]
 struct Group<'g> {
-    node: Option<NodeId>,
-    region: Option<cascata_ir::graph::RegionId>,
+    node: NodeId,
+    region: cascata_ir::graph::RegionId,
     /// Values of the enclosing region that the group defines.
     outputs: &'g [ValueId],
 }

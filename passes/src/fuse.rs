@@ -62,6 +62,43 @@ fn anchor_kind(op: &Op, rank: usize) -> GroupKind {
 pub fn fuse(graph: &mut Graph) {
     let plan = Plan::new(graph);
     plan.apply(graph);
+    own_results(graph);
+}
+
+/// Gives every result of the graph memory of its own: what is an input, a constant, or in
+/// the memory of an earlier result is copied.
+fn own_results(graph: &mut Graph) {
+    let mut owned: Vec<ValueId> = Vec::new();
+    for i in 0..graph.outputs().len() {
+        let v = graph.outputs()[i];
+        let owner = memory_owner(graph, v);
+        let computed = graph.def_node(owner).is_some_and(|n| {
+            !matches!(n.op, Op::Const(_)) && !is_leaf(&n.op)
+        });
+        if computed && !owned.contains(&owner) {
+            owned.push(owner);
+            continue;
+        }
+        let ty = graph.tensor(v).clone();
+        let copy = Op::Reshape { shape: ty.shape.clone() };
+        let made = graph.add_node_typed(Graph::ROOT, copy, vec![v], vec![ty.into()], "copy")[0];
+        graph.values[made].name = format!("{}.copy", graph.values[v].name);
+        let id = graph.regions[Graph::ROOT].nodes.pop().expect("the copy was just added");
+        let group = enclose(graph, GroupKind::Map, &[id]);
+        graph.regions[Graph::ROOT].nodes.push(group);
+        graph.regions[Graph::ROOT].results[i] = made;
+        owned.push(made);
+    }
+}
+
+/// The value whose memory a value lies in: bare reshapes of the root are views.
+pub fn memory_owner(graph: &Graph, mut v: ValueId) -> ValueId {
+    while let Some(node) = graph.def_node(v)
+        && let Op::Reshape { .. } = node.op
+    {
+        v = node.inputs[0];
+    }
+    v
 }
 
 /// Index into `Plan::groups`.

@@ -12,8 +12,8 @@ use std::collections::HashMap;
 pub(super) struct Body<'l, 'g> {
     pub lowering: &'l mut Lowering<'g>,
     pub graph: &'g Graph,
-    region: Option<RegionId>,
-    node: Option<NodeId>,
+    region: RegionId,
+    node: NodeId,
     pub symbols: SymbolTable,
     buffers: PrimaryMap<BufferId, Buffer>,
     operands: HashMap<BufferId, Operand>,
@@ -61,27 +61,24 @@ impl<'l, 'g> Body<'l, 'g> {
 
     /// An error that names the group's node.
     pub fn error(&self, reason: impl Into<String>) -> LowerError {
-        match self.node {
-            Some(node) => self.lowering.error(node, reason),
-            None => LowerError { node: "a copy".into(), op: "copy", reason: reason.into() },
-        }
+        self.lowering.error(self.node, reason)
     }
 
     /// The group's own nodes.
     pub fn members(&self) -> &'g [NodeId] {
-        self.region.map_or(&[], |r| &self.graph.regions[r].nodes)
+        &self.graph.regions[self.region].nodes
     }
 
     /// Values that the group hands out.
     pub fn results(&self) -> &'g [ValueId] {
-        self.region.map_or(&[], |r| &self.graph.regions[r].results)
+        &self.graph.regions[self.region].results
     }
 
     /// The enclosing region's value behind a parameter of the group.
     pub fn resolve(&self, v: ValueId) -> ValueId {
-        match (self.graph.values[v].def, self.node) {
-            (Def::Param(region, i), Some(node)) if Some(region) == self.region => {
-                self.graph.nodes[node].inputs[i as usize]
+        match self.graph.values[v].def {
+            Def::Param(region, i) if region == self.region => {
+                self.graph.nodes[self.node].inputs[i as usize]
             }
             _ => v,
         }

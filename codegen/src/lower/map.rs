@@ -98,17 +98,6 @@ pub(super) fn fill_temp(
     piece_into(lowering, group, v, temp, &full, Dim::from(0))
 }
 
-/// Copies a value of the root region.
-pub(super) fn copy(
-    lowering: &mut Lowering,
-    from: ValueId,
-    to: ValueId,
-) -> Result<(), LowerError> {
-    let group = Group { node: None, region: None, outputs: &[] };
-    let full = strides(&lowering.graph.tensor(from).shape);
-    piece(lowering, &group, from, to, &full, Dim::from(0))
-}
-
 /// `map_mul_add`: the kind and the first ops of the group.
 pub(super) fn name(lowering: &Lowering, group: &Group) -> String {
     let graph = lowering.graph;

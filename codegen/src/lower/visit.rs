@@ -12,7 +12,7 @@ pub(super) trait Visitor {
 }
 
 /// Calls `f` on every index expression, those inside places too.
-pub(super) fn for_each_dim(stmts: &mut [Stmt], f: &mut dyn FnMut(&mut Dim)) {
+pub(crate) fn for_each_dim(stmts: &mut [Stmt], f: &mut dyn FnMut(&mut Dim)) {
     stmts.iter_mut().for_each(|s| visit_stmt(s, &mut Dims(f)));
 }
 

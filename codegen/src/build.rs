@@ -1,0 +1,207 @@
+//! A fused graph to an artifact: lowering, machine code, manifest.
+//!
+//! Every step that nothing can be done about is reported, all of them at once. Equal
+//! kernels (identical layers) are compiled once. Machine code of each target is made by
+//! all CPUs; the result does not depend on how many there are.
+
+use crate::cpu::{CodeBlob, CodegenError, CpuTarget, compile};
+use crate::lower::{LowerError, Lowering};
+use cascata_artifact::manifest::{CodeVariant, Entry, KernelInfo, Manifest, Provenance};
+use cascata_artifact::{ArtifactWriter, WriteError, abi};
+use cascata_ir::graph::Graph;
+use cascata_ir::kernel::{Kernel, Space};
+use cascata_types::Dim;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+mod entry;
+mod facts;
+
+/// What to build.
+pub struct BuildOptions {
+    /// Targets that get machine code, lowest first.
+    pub targets: Vec<CpuTarget>,
+    /// Keep the printed Kernel IR in the artifact.
+    pub keep_kernel_ir: bool,
+    /// Recorded as it is.
+    pub provenance: Provenance,
+}
+
+/// Why there is no artifact.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Ops that have no kernel, all of them.
+    #[error("{} cannot be compiled:\n{}", count(.0.len(), "op"), list(.0))]
+    Unsupported(Vec<LowerError>),
+    /// Kernels that did not become machine code, all of them.
+    #[error("{} did not compile:\n{}", count(.0.len(), "kernel"), list(.0))]
+    Codegen(Vec<CodegenError>),
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    items.iter().map(|e| format!("  {e}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Everything that goes into an artifact; constants are still in the source's files.
+pub struct Built<'g> {
+    graph: &'g Graph,
+    /// The manifest.
+    pub manifest: Manifest,
+    code: Vec<CodeBlob>,
+    lowering: Lowering<'g>,
+}
+
+impl Built<'_> {
+    /// Writes the artifact; it appears under its name only when it is complete.
+    ///
+    /// # Errors
+    /// I/O, or a manifest that does not verify (a defect of this crate).
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), WriteError> {
+        self.writer().write(path, |i, sink| sink(&self.weight(i)))
+    }
+
+    /// The artifact's bytes.
+    ///
+    /// # Errors
+    /// A manifest that does not verify (a defect of this crate).
+    pub fn to_bytes(&self) -> Result<Vec<u8>, WriteError> {
+        self.writer().to_bytes(|i, sink| sink(&self.weight(i)))
+    }
+
+    fn writer(&self) -> ArtifactWriter<'_> {
+        let writer = ArtifactWriter::new(self.manifest.clone());
+        self.code.iter().fold(writer, |w, blob| w.code(blob.bytes()))
+    }
+
+    fn weight(&self, index: usize) -> std::borrow::Cow<'_, [u8]> {
+        self.lowering.weights.data(crate::lower::WeightId(index as u32), self.graph)
+    }
+}
+
+/// Builds the artifact of a graph that went through the whole pipeline.
+///
+/// # Errors
+/// Every op without a kernel, or every kernel without code.
+pub fn build<'g>(graph: &'g Graph, options: &BuildOptions) -> Result<Built<'g>, BuildError> {
+    let (lowering, steps) = entry::lower(graph).map_err(BuildError::Unsupported)?;
+    let (kernels, kernel_of) = distinct(&lowering);
+    let compiled = options
+        .targets
+        .iter()
+        .map(|target| compile_all(&kernels, target))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(BuildError::Codegen)?;
+    let scratch = compiled.first().map_or(&[][..], |c| &c.scratch);
+    let entry = entry::describe(graph, &lowering, &steps, &kernel_of, scratch);
+    let code = options.targets.iter().zip(&compiled).map(|(t, c)| variant(t, c)).collect();
+    let manifest = manifest(&kernels, entry, code, &lowering, options);
+    let code = compiled.into_iter().map(|c| c.code).collect();
+    Ok(Built { graph, manifest, code, lowering })
+}
+
+fn manifest(
+    kernels: &[&Kernel],
+    entry: Entry,
+    code: Vec<CodeVariant>,
+    lowering: &Lowering,
+    options: &BuildOptions,
+) -> Manifest {
+    let mut provenance = options.provenance.clone();
+    if options.keep_kernel_ir {
+        let text = |k: &&Kernel| (k.name.clone(), k.to_string());
+        provenance.kernel_ir = kernels.iter().map(text).collect();
+    }
+    Manifest {
+        abi: abi::ABI_VERSION,
+        entries: vec![entry],
+        kernels: kernels.iter().map(|k| info(k)).collect(),
+        code,
+        imports: abi::Import::ALL.to_vec(),
+        weights: entry::weights(lowering),
+        zeros_bytes: kernels.iter().map(|k| facts::zeros_bytes(k)).max().unwrap_or(0),
+        provenance,
+        metadata: Default::default(),
+    }
+}
+
+fn info(kernel: &Kernel) -> KernelInfo {
+    let operands = kernel.buffers.iter().filter(|(_, b)| b.space != Space::Scratch);
+    let writes = operands.clone().filter(|(_, b)| b.space == Space::Output).map(|(id, _)| id.0);
+    KernelInfo {
+        name: kernel.name.clone(),
+        buffers: operands.count() as u32,
+        writes: writes.collect(),
+        dims: kernel.params as u32,
+        messages: kernel.messages.clone(),
+    }
+}
+
+/// The distinct kernels, and for each launch which one it runs.
+fn distinct<'l>(lowering: &'l Lowering) -> (Vec<&'l Kernel>, Vec<usize>) {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut kernels = Vec::new();
+    let mut of = Vec::with_capacity(lowering.launches.len());
+    for launch in &lowering.launches {
+        let key = facts::anonymous_text(&launch.kernel);
+        let index = *seen.entry(key).or_insert_with(|| {
+            kernels.push(&launch.kernel);
+            kernels.len() - 1
+        });
+        of.push(index);
+    }
+    (kernels, of)
+}
+
+/// Every kernel's code for one target.
+struct Compiled {
+    code: CodeBlob,
+    scratch: Vec<Dim>,
+}
+
+fn compile_all(kernels: &[&Kernel], target: &CpuTarget) -> Result<Compiled, Vec<CodegenError>> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::with_capacity(kernels.len()));
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(kernels.len()) {
+            scope.spawn(|| {
+                loop {
+                    let i = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(kernel) = kernels.get(i) else { return };
+                    let result = compile(kernel, target);
+                    results.lock().expect("no panic while the list is held").push((i, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().expect("all threads have ended");
+    results.sort_by_key(|(i, _)| *i);
+    let mut all = Compiled { code: CodeBlob::default(), scratch: Vec::new() };
+    let mut errors = Vec::new();
+    for (_, result) in results {
+        match result {
+            Ok(kernel) => {
+                all.code.push(&kernel.code);
+                all.scratch.push(kernel.scratch_bytes);
+            }
+            Err(e) => errors.push(e),
+        }
+    }
+    if errors.is_empty() { Ok(all) } else { Err(errors) }
+}
+
+fn variant(target: &CpuTarget, compiled: &Compiled) -> CodeVariant {
+    let range = |r: &crate::cpu::CodeRange| (r.offset as u64, r.len as u64);
+    CodeVariant {
+        triple: "x86_64-unknown-linux".into(),
+        level: target.level().name().into(),
+        features: target.level().cpu_features().iter().map(|f| f.to_string()).collect(),
+        functions: compiled.code.functions().iter().map(range).collect(),
+    }
+}
