@@ -117,7 +117,8 @@ impl Dim {
 
     /// `ceil(self / by)` for positive `by`.
     pub fn ceil_div(&self, by: &Dim) -> Dim {
-        -((-self.clone()).floor_div(by))
+        // The same form as a floor division, so that equal sizes are equal dims.
+        self.exact_div(by).unwrap_or_else(|| (self.clone() + by.clone() - 1).floor_div(by))
     }
 
     /// `self - by * floor(self / by)`.

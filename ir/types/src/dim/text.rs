@@ -181,12 +181,14 @@ impl Parser<'_> {
         let b = self.sum()?;
         self.expect(')')?;
         match name.as_str() {
-            "floordiv" if !b.is(0) => Ok(a.floor_div(&b)),
-            "mod" if !b.is(0) => Ok(a.modulo(&b)),
-            "floordiv" | "mod" => Err(self.error("division by zero")),
+            "floordiv" => Ok(a.floor_div(&b)),
+            "mod" => Ok(a.modulo(&b)),
             "max" => Ok(a.maximum(&b)),
             "min" => Ok(a.minimum(&b)),
-            "bcast" => a.broadcast(&b).ok_or_else(|| self.error("dims never broadcast")),
+            // Like a division by zero, dims that never agree are an error of evaluation.
+            "bcast" => {
+                Ok(a.broadcast(&b).unwrap_or_else(|| Dim::atom(Atom::Bcast(a.into(), b.into()))))
+            }
             _ => Err(self.error(&format!("unknown function '{name}'"))),
         }
     }
