@@ -98,7 +98,6 @@ fn top_k_orders_ties_and_nan() {
     assert_eq!(y, [t(&[1, 2], [5i32, 6]), t(&[1, 2], [1i64, 0])]);
     assert_eq!(top(0, 0, true, count(&[3]))[0].dims(), [0]);
     let op = Op::TopK { k: 4.into(), axis: 0, largest: true, sorted: true };
-    let op = Op::TopK { k: 4.into(), axis: 0, largest: true, sorted: true };
     assert_eq!(fails(op, &[count(&[3])]), "k = 4 is more than the 3 elements along axis 0");
 }
 
