@@ -18,6 +18,24 @@ use support::{Buffer, DwConv, Gemm, GemmShape, Place, Rng, Rows};
 const RUNS: usize = 25;
 const RUN: Duration = Duration::from_millis(2);
 
+const STRIDED: Rows = Rows::Strided(0);
+/// Name, m, n, k, batch and A's mode.
+const SHAPES: [(&str, usize, usize, usize, usize, Rows); 13] = [
+    ("gemm block 128x256x256", 128, 256, 256, 1, STRIDED),
+    ("gemm block 96x192x256", 96, 192, 256, 1, STRIDED),
+    ("gemm block 256x512x768", 256, 512, 256, 3, STRIDED),
+    ("gemm block 256x512x3072", 256, 512, 256, 12, STRIDED),
+    ("gemm aliasing 128x256x256, stride 4096", 128, 256, 256, 1, Rows::Strided(3840)),
+    ("gemm conv3x3 100x64x64·9", 100, 64, 64, 9, Rows::Offsets(0)),
+    ("gemm conv3x3 100x64x64·9, padded", 100, 64, 64, 9, Rows::Offsets(10)),
+    ("gemm conv3x3 49x128x128·9", 49, 128, 128, 9, Rows::Offsets(0)),
+    ("gemm conv1x1 196x256x64", 196, 256, 64, 1, STRIDED),
+    ("gemm conv1x1 100x24x96", 100, 24, 96, 1, STRIDED),
+    ("gemm conv1x1 100x16x96", 100, 16, 96, 1, STRIDED),
+    ("gemm tails 61x57x77", 61, 57, 77, 1, STRIDED),
+    ("gemm attention 64x128x64", 64, 128, 64, 1, STRIDED),
+];
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let named: Vec<Isa> = words.iter().filter_map(|w| w.parse().ok()).collect();
@@ -77,28 +95,12 @@ impl Bench {
     }
 
     fn gemms(&self) {
-        let strided = Rows::Strided(0);
-        let shapes = [
-            ("gemm block 128x256x256", 128, 256, 256, 1, strided),
-            ("gemm block 96x192x256", 96, 192, 256, 1, strided),
-            ("gemm block 256x512x768", 256, 512, 256, 3, strided),
-            ("gemm block 256x512x3072", 256, 512, 256, 12, strided),
-            ("gemm aliasing 128x256x256, stride 4096", 128, 256, 256, 1, Rows::Strided(3840)),
-            ("gemm conv3x3 100x64x64·9", 100, 64, 64, 9, Rows::Offsets(0)),
-            ("gemm conv3x3 100x64x64·9, padded", 100, 64, 64, 9, Rows::Offsets(10)),
-            ("gemm conv3x3 49x128x128·9", 49, 128, 128, 9, Rows::Offsets(0)),
-            ("gemm conv1x1 196x256x64", 196, 256, 64, 1, strided),
-            ("gemm conv1x1 100x24x96", 100, 24, 96, 1, strided),
-            ("gemm conv1x1 100x16x96", 100, 16, 96, 1, strided),
-            ("gemm tails 61x57x77", 61, 57, 77, 1, strided),
-            ("gemm attention 64x128x64", 64, 128, 64, 1, strided),
-        ];
-        for (name, m, n, k, batch, rows) in shapes {
+        for (name, m, n, k, batch, rows) in SHAPES {
             self.gemm(name, GemmShape { m, n, k, k_last: k, batch, rows });
         }
-        for m in [1, 2, 3, 4, 8, 16] {
+        for m in [1, 2, 3, 4, 5, 8, 13, 16] {
             for (place, n, k) in [("L2", 256, 256), ("L3", 1024, 1024), ("DRAM", 12288, 2048)] {
-                let shape = GemmShape { m, n, k, k_last: k, batch: 1, rows: strided };
+                let shape = GemmShape { m, n, k, k_last: k, batch: 1, rows: STRIDED };
                 self.gemm(&format!("gemm skinny m={m} {n}x{k} ({place})"), shape);
             }
         }
@@ -123,7 +125,9 @@ impl Bench {
     }
 
     fn depthwise(&self) {
-        for (side, channels, size) in [(14, 96, 3), (14, 64, 3), (14, 100, 3), (28, 16, 3), (14, 256, 5)] {
+        for (side, channels, size) in
+            [(14, 96, 3), (14, 64, 3), (14, 100, 3), (28, 16, 3), (14, 256, 5)]
+        {
             let name = format!("dwconv {size}x{size}, {side}x{side} pixels x {channels}");
             let (m, taps) = (side * side, size * size);
             let mut case = DwConv::random(&mut Rng(1), Place::Aligned, [m, channels, taps], false);
@@ -164,8 +168,13 @@ impl Bench {
     fn maps(&self) {
         let k = self.kernels;
         let maps = [
-            ("exp", k.exp_f32), ("erf", k.erf_f32), ("tanh", k.tanh_f32), ("sigmoid", k.sigmoid_f32),
-            ("silu", k.silu_f32), ("gelu_erf", k.gelu_erf_f32), ("gelu_tanh", k.gelu_tanh_f32),
+            ("exp", k.exp_f32),
+            ("erf", k.erf_f32),
+            ("tanh", k.tanh_f32),
+            ("sigmoid", k.sigmoid_f32),
+            ("silu", k.silu_f32),
+            ("gelu_erf", k.gelu_erf_f32),
+            ("gelu_tanh", k.gelu_tanh_f32),
             ("log", k.log_f32),
         ];
         let values: Vec<f32> = Rng(1).units(2048).iter().map(|x| x * 4.0).collect();
@@ -190,8 +199,11 @@ impl Bench {
                 let mut call = || _ = black_box(unsafe { f(black_box(p), n) });
                 self.line(&format!("{name} of {n}"), "Gelem/s", n as f64, false, &mut call);
             }
-            // SAFETY: both hold `n`.
-            let mut call = || _ = black_box(unsafe { (k.exp_sum_f32)(dst.as_mut_ptr(), black_box(p), n, 0.5) });
+            let mut call = || {
+                // SAFETY: both hold `n`.
+                let sum = unsafe { (k.exp_sum_f32)(dst.as_mut_ptr(), black_box(p), n, 0.5) };
+                black_box(sum);
+            };
             self.line(&format!("exp_sum of {n}"), "Gelem/s", n as f64, false, &mut call);
         }
     }

@@ -135,7 +135,8 @@ macro_rules! level {
 /// Defines a vector level's contractions and its GEMM tiles: `rows: [widths in panels]`.
 #[cfg(target_arch = "x86_64")]
 macro_rules! contractions {
-    ($token:ident, $features:literal, $width:expr, $height:expr,
+    ($token:ident, $features:literal, dwconv [$pixels:literal x $vectors:literal],
+     $width:expr, $height:expr,
      $($rows:literal: [$($panels:literal)*])*) => {
         unsafe extern "C" fn gemm_f32(args: *const GemmF32Args) {
             // SAFETY: the caller's promise.
@@ -145,7 +146,7 @@ macro_rules! contractions {
         #[target_feature(enable = $features)]
         unsafe extern "C" fn dwconv_f32(args: *const DwConvF32Args) {
             // SAFETY: as of `exp_sum_f32`.
-            unsafe { dwconv::dwconv($token::assume(), &*args) }
+            unsafe { dwconv::dwconv::<_, $pixels, $vectors>($token::assume(), &*args) }
         }
 
         #[target_feature(enable = $features)]
@@ -209,10 +210,10 @@ mod avx2 {
     use crate::{dwconv, gemm, math, pack, rows};
 
     contractions! {
-        Avx2, "avx2,fma",
-        |m| match m { 0..=1 => 4, 2 => 3, 3 => 2, _ => 1 },
-        |width| match width { 1 => 6, 2 => 3, 3 => 2, _ => 1 },
-        1: [1 2 3 4] 2: [1 2 3] 3: [1 2] 4: [1] 5: [1] 6: [1]
+        Avx2, "avx2,fma", dwconv [3 x 4],
+        |m| match m { 0..=1 => 4, 2 => 2, _ => 1 },
+        |width| match width { 1 => 6, 2 => 2, _ => 1 },
+        1: [1 2 3 4] 2: [1 2] 3: [1] 4: [1] 5: [1] 6: [1]
     }
     level!(Avx2, "avx2,fma");
 }
@@ -224,7 +225,7 @@ mod avx512 {
     use crate::{dwconv, gemm, math, pack, rows};
 
     contractions! {
-        Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma",
+        Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", dwconv [6 x 4],
         |m| match m { 0..=3 => 8, 4..=6 => 4, _ => 3 },
         |width| match width { 1 => 14, 2 => 12, 3 => 8, 4 => 6, 5 => 5, 6 => 4, _ => 3 },
         1: [1 2 3 4 5 6 7 8] 2: [1 2 3 4 5 6 7 8] 3: [1 2 3 4 5 6 7 8]

@@ -3,8 +3,24 @@
 //! * Shapes: `f32[n]`, any `n >= 0`, any alignment; a tail is one masked vector.
 //! * Errors: of maps, at each function in `math/`; of sums, the roundings along the
 //!   longest path, `n/64 + 6` at 512 bits.
+//! * Bound by flops: by the polynomials, or by one vector load and add per cycle in L1.
 //! * Order: lane `i % (4·LANES)` takes in its elements in ascending order, then a tree:
 //!   it depends on `n` and the ISA level alone, never on the alignment.
+//!
+//! Versions, with Gelem/s of a row of 2,048 (one Zen 4 thread,
+//! `cargo run --release -p cascata-kernels --example ceilings`):
+//!
+//! | | exp | erf | tanh | sigmoid | silu | gelu_erf | gelu_tanh | log |
+//! |---|---|---|---|---|---|---|---|---|
+//! | portable | 0.54 | 0.26 | 0.49 | 0.43 | 0.42 | 0.24 | 0.35 | 0.52 |
+//! | avx2 | 3.0 | 1.1 | 2.0 | 1.9 | 1.8 | 0.96 | 1.4 | 1.3 |
+//! | avx512 | 5.8 | 2.3 | 3.6 | 3.7 | 3.4 | 1.9 | 2.6 | 2.3 |
+//!
+//! | | sum | sum_sq | max | exp_sum |
+//! |---|---|---|---|---|
+//! | portable | 5.4 | 5.2 | 7.1 | 0.20 |
+//! | avx2 | 42 | 34 | 28 | 2.3 |
+//! | avx512 | 51 | 51 | 39 | 5.2 |
 
 use crate::math::{MapOp, exp};
 use crate::simd::Simd;

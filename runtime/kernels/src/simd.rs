@@ -5,11 +5,11 @@
 //! it is safe; only loads and stores are not. Kernels are generic `#[inline(always)]`
 //! functions over the token, stamped out under `#[target_feature]` in `entries.rs`.
 
-mod portable;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use avx2::Avx2;

@@ -41,7 +41,9 @@ fn random_ends(rng: &mut Rng) -> Ends {
 /// C before a call: rows of `stride`, the last one cut after `n`; canaries between.
 fn c_before(shape: GemmShape, stride: usize) -> Vec<f32> {
     let len = shape.m.saturating_sub(1) * stride + shape.n;
-    let value = |i: usize| if i % stride < shape.n { (i % 19) as f32 / 19.0 - 0.4 } else { CANARY };
+    let value = |i: usize| {
+        if i % stride < shape.n { (i % 19) as f32 / 19.0 - 0.4 } else { CANARY }
+    };
     (0..if shape.m == 0 { 0 } else { len }).map(value).collect()
 }
 
@@ -109,7 +111,9 @@ fn every_tile_height_and_width() {
     for isa in levels() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(8));
         for m in 1..=30 {
-            for n in (1..=9).chain([15, 16, 17, 31, 33, 48, 50, 64, 65, 79, 81, 97, 113, 129, 144, 161]) {
+            for n in
+                (1..=9).chain([15, 16, 17, 31, 33, 48, 50, 64, 65, 79, 81, 97, 113, 129, 144, 161])
+            {
                 let rows = if (m + n) % 2 == 0 { Rows::Strided(1) } else { Rows::Offsets(4) };
                 let shape = GemmShape { m, n, k: 3, k_last: 2, batch: 2, rows };
                 let case = Gemm::random(&mut rng, Place::AtGuard, shape);
@@ -125,9 +129,13 @@ fn every_tile_height_and_width() {
 fn deep_sums() {
     for isa in levels() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(9));
-        for (m, k, k_last, batch) in
-            [(29, 1500, 1500, 1), (29, 1500, 40, 2), (5, 700, 600, 3), (40, 64, 13, 20), (17, 512, 1, 2)]
-        {
+        for (m, k, k_last, batch) in [
+            (29, 1500, 1500, 1),
+            (29, 1500, 40, 2),
+            (5, 700, 600, 3),
+            (40, 64, 13, 20),
+            (17, 512, 1, 2),
+        ] {
             let shape = GemmShape { m, n: 37, k, k_last, batch, rows: Rows::Offsets(5) };
             let ends = Ends { bias: true, accumulate: false, clamp: Some((-3.0, 3.0)) };
             let case = Gemm::random(&mut rng, Place::AtGuard, shape);
@@ -168,7 +176,9 @@ fn run_rows(kernels: &Kernels, case: &Gemm, ends: Ends, c: &mut [f32], from: usi
     let mut args = case.args(c[from * n..].as_mut_ptr(), n);
     set_ends(&mut args, case, ends);
     let offsets: Vec<i32> = match case.shape.rows {
-        Rows::Offsets(_) => (0..batch).flat_map(|t| case.offsets[t * m + from..t * m + to].to_vec()).collect(),
+        Rows::Offsets(_) => {
+            (0..batch).flat_map(|t| case.offsets[t * m + from..t * m + to].to_vec()).collect()
+        }
         Rows::Strided(_) => Vec::new(),
     };
     if args.a_offsets.is_null() {

@@ -40,7 +40,12 @@ const FUNCTIONS: [Function; 8] = [
     Function { name: "exp", kernel: |k| k.exp_f32, exact: f64::exp, bound: |_, y| 2.0 * ulp(y) },
     Function { name: "erf", kernel: |k| k.erf_f32, exact: |x| erf(x), bound: |_, y| 4.0 * ulp(y) },
     Function { name: "tanh", kernel: |k| k.tanh_f32, exact: f64::tanh, bound: |_, y| 4.0 * ulp(y) },
-    Function { name: "sigmoid", kernel: |k| k.sigmoid_f32, exact: sigmoid, bound: |_, y| 4.0 * ulp(y) },
+    Function {
+        name: "sigmoid",
+        kernel: |k| k.sigmoid_f32,
+        exact: sigmoid,
+        bound: |_, y| 4.0 * ulp(y),
+    },
     Function {
         name: "silu",
         kernel: |k| k.silu_f32,
@@ -101,7 +106,8 @@ fn sweep(step: u32) {
             let mut bits = 0u64;
             while bits <= u32::MAX as u64 {
                 let end = (bits + 65536 * step as u64).min(1 << 32);
-                let xs: Vec<f32> = (bits..end).step_by(step as usize).map(|b| f32::from_bits(b as u32)).collect();
+                let xs: Vec<f32> =
+                    (bits..end).step_by(step as usize).map(|b| f32::from_bits(b as u32)).collect();
                 let found = worst(f, isa, &xs);
                 worst_of.0 = worst_of.0.max(found.0);
                 if found.1 > worst_of.1 {
@@ -133,7 +139,9 @@ fn error_bounds_exhaustive() {
 fn error_bounds_near_zero_and_borders() {
     let mut xs: Vec<f32> = (-60000..=60000).map(|i| i as f32 * 1.7e-4).collect();
     xs.extend((-50000..=50000).map(|i| i as f32 * 2.1e-3));
-    for border in [0.95f32, 1.0, 4.0, 88.722_84, 87.336_54, 103.972_08, 0.707_106_77, f32::MIN_POSITIVE] {
+    for border in
+        [0.95f32, 1.0, 4.0, 88.722_84, 87.336_54, 103.972_08, 0.707_106_77, f32::MIN_POSITIVE]
+    {
         for step in -2000..=2000 {
             let x = f32::from_bits((border.to_bits() as i32 + step) as u32);
             xs.extend([x, -x]);
@@ -168,16 +176,32 @@ fn special_values() {
             assert_eq!(k(name, -INF, isa).to_bits(), (-0.0f32).to_bits(), "{isa} {name}(-inf)");
         }
         let exact = [
-            ("exp", INF, INF), ("exp", -INF, 0.0), ("exp", 0.0, 1.0), ("exp", -104.0, 0.0),
-            ("exp", -1e30, 0.0), ("exp", 1e30, INF), ("exp", 89.0, INF),
-            ("erf", INF, 1.0), ("erf", -INF, -1.0), ("tanh", INF, 1.0), ("tanh", -INF, -1.0),
-            ("sigmoid", INF, 1.0), ("sigmoid", -INF, 0.0), ("sigmoid", 0.0, 0.5),
-            ("log", 0.0, -INF), ("log", -0.0, -INF), ("log", INF, INF), ("log", 1.0, 0.0),
+            ("exp", INF, INF),
+            ("exp", -INF, 0.0),
+            ("exp", 0.0, 1.0),
+            ("exp", -104.0, 0.0),
+            ("exp", -1e30, 0.0),
+            ("exp", 1e30, INF),
+            ("exp", 89.0, INF),
+            ("erf", INF, 1.0),
+            ("erf", -INF, -1.0),
+            ("tanh", INF, 1.0),
+            ("tanh", -INF, -1.0),
+            ("sigmoid", INF, 1.0),
+            ("sigmoid", -INF, 0.0),
+            ("sigmoid", 0.0, 0.5),
+            ("log", 0.0, -INF),
+            ("log", -0.0, -INF),
+            ("log", INF, INF),
+            ("log", 1.0, 0.0),
         ];
         for (name, x, y) in exact {
             assert_eq!(k(name, x, isa), y, "{isa} {name}({x})");
         }
-        assert!(k("log", -1e-45, isa).is_nan() && k("log", -INF, isa).is_nan(), "{isa} log below 0");
+        assert!(
+            k("log", -1e-45, isa).is_nan() && k("log", -INF, isa).is_nan(),
+            "{isa} log below 0"
+        );
     }
 }
 
@@ -196,7 +220,8 @@ fn tails_and_positions() {
                 let mut dst = Buffer::new(Place::AtGuard, &vec![0.0; n]);
                 // SAFETY: both hold `n`.
                 unsafe { kernel(dst.as_mut_ptr(), src.as_ptr(), n as i64) };
-                let mut place = Buffer::new(Place::AtGuard, &[&values[from..from + n], &[4.5]].concat());
+                let mut place =
+                    Buffer::new(Place::AtGuard, &[&values[from..from + n], &[4.5]].concat());
                 // SAFETY: in place.
                 unsafe { kernel(place.as_mut_ptr(), place.as_ptr(), n as i64) };
                 for (i, &want) in whole[from..from + n].iter().enumerate() {

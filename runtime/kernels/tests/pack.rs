@@ -26,7 +26,8 @@ fn check(isa: Isa, k: usize, n: usize, row_stride: usize, col_stride: usize, gap
     // SAFETY: `src` and `dst` hold what the strides reach.
     unsafe { (Kernels::new(isa).pack_b_f32)(&args) };
     for (at, &got) in dst.iter().enumerate() {
-        let (row, column) = (at % panel_stride / PANEL, at / panel_stride * PANEL + at % panel_stride % PANEL);
+        let (row, column) =
+            (at % panel_stride / PANEL, at / panel_stride * PANEL + at % panel_stride % PANEL);
         let want = match (row < k, column < n) {
             (true, true) => src[row * row_stride + column * col_stride],
             (true, false) => 0.0,

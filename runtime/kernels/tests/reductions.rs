@@ -80,10 +80,14 @@ fn exp_sum_is_exp_and_its_sum() {
             unsafe { (k.exp_f32)(want.as_mut_ptr(), want.as_ptr(), n as i64) };
             assert_eq!(&dst[..], &want[..], "{isa} n {n}");
             let exact: f64 = dst.iter().map(|&y| y as f64).sum();
-            assert!((sum as f64 - exact).abs() <= exact * 1e-5, "{isa} n {n}: {sum} is not {exact}");
+            assert!(
+                (sum as f64 - exact).abs() <= exact * 1e-5,
+                "{isa} n {n}: {sum} is not {exact}"
+            );
             let mut place = Buffer::new(Place::AtGuard, &x);
             // SAFETY: in place.
-            let again = unsafe { (k.exp_sum_f32)(place.as_mut_ptr(), place.as_ptr(), n as i64, 3.5) };
+            let again =
+                unsafe { (k.exp_sum_f32)(place.as_mut_ptr(), place.as_ptr(), n as i64, 3.5) };
             assert_eq!((again.to_bits(), &place[..]), (sum.to_bits(), &want[..]), "{isa} n {n}");
         }
     }

@@ -17,7 +17,10 @@ fn each_import_has_an_address_of_its_own_at_each_level() {
 fn resolve_never_exceeds_the_level_or_the_cpu() {
     let portable = Kernels::new(Isa::Portable).address(Import::GemmF32);
     assert_eq!(resolve(Import::GemmF32, Isa::Portable), portable);
-    assert_eq!(resolve(Import::GemmF32, Isa::Avx512), resolve(Import::GemmF32, Isa::detect().min(Isa::Avx512)));
+    assert_eq!(
+        resolve(Import::GemmF32, Isa::Avx512),
+        resolve(Import::GemmF32, Isa::detect().min(Isa::Avx512))
+    );
 }
 
 #[test]

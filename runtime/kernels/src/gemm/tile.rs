@@ -44,7 +44,9 @@ unsafe fn row_pointers<const MR: usize>(pass: &Pass, t: usize, row: usize) -> [*
             + t as isize * args.a_batch_stride as isize
             + start as isize;
         // SAFETY: the caller's promise: `MR` rows are left.
-        std::array::from_fn(|r| unsafe { args.a.offset(first + r as isize * args.a_row_stride as isize) })
+        std::array::from_fn(|r| unsafe {
+            args.a.offset(first + r as isize * args.a_row_stride as isize)
+        })
     } else {
         // SAFETY: the table holds `m` offsets per block.
         let offsets = unsafe { args.a_offsets.add(t * args.m as usize + row) };
@@ -115,9 +117,9 @@ unsafe fn initial<S: Simd, const MR: usize, const NV: usize>(
     for v in 0..NV {
         let n = columns_of::<S>(pass, column, v);
         let at = column + v * S::LANES;
-        for r in 0..MR {
+        for (r, acc) in acc.iter_mut().enumerate() {
             // SAFETY: `n` columns of the row are left from `at`.
-            acc[r][v] = unsafe {
+            acc[v] = unsafe {
                 if pass.from_c {
                     let c = args.c.offset((row + r) as isize * args.c_row_stride as isize);
                     load_up_to(s, c.wrapping_add(at), n)
@@ -149,12 +151,12 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
     for v in 0..NV {
         let n = columns_of::<S>(pass, column, v);
         let at = column + v * S::LANES;
-        for r in 0..MR {
+        for (r, acc) in acc.iter().enumerate() {
             // SAFETY: `n` columns of the row are left from `at`.
             unsafe {
                 let c = args.c.offset((row + r) as isize * args.c_row_stride as isize);
                 let c = c.wrapping_add(at);
-                if n == S::LANES { s.store(c, acc[r][v]) } else { s.store_first(c, acc[r][v], n) }
+                if n == S::LANES { s.store(c, acc[v]) } else { s.store_first(c, acc[v], n) }
             }
         }
     }

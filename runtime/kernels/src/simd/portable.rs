@@ -97,8 +97,8 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn split(self, v: f32) -> (f32, f32) {
-        let bits = v.to_bits() as i32 - SQRT_HALF_BITS;
-        let mantissa = (bits & 0x7f_ffff) + SQRT_HALF_BITS;
+        let bits = (v.to_bits() as i32).wrapping_sub(SQRT_HALF_BITS);
+        let mantissa = (bits & 0x7f_ffff).wrapping_add(SQRT_HALF_BITS);
         (f32::from_bits(mantissa as u32), (bits >> 23) as f32)
     }
     #[inline(always)]
@@ -150,5 +150,5 @@ impl Transpose for Portable {
 /// `2^n` for `n` in `-126..=127`.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n + 127) << 23) as u32)
+    f32::from_bits((n.wrapping_add(127) << 23) as u32)
 }

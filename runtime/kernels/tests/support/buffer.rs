@@ -30,7 +30,8 @@ impl Buffer {
         // SAFETY: a fresh anonymous mapping, whose last page becomes inaccessible; the
         // values fit before it.
         unsafe {
-            let (rw, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            let (rw, flags) =
+                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
             let base = libc::mmap(std::ptr::null_mut(), mapped_bytes, rw, flags, -1, 0);
             assert_ne!(base, libc::MAP_FAILED);
             assert_eq!(libc::mprotect(base.byte_add(usable), PAGE, libc::PROT_NONE), 0);

@@ -14,7 +14,8 @@ pub const PANEL: usize = 16;
 
 /// The levels to test; prints which ones this CPU lacks.
 pub fn levels() -> Vec<Isa> {
-    let (have, lack): (Vec<Isa>, Vec<Isa>) = Isa::ALL.iter().partition(|&&isa| isa <= Isa::detect());
+    let (have, lack): (Vec<Isa>, Vec<Isa>) =
+        Isa::ALL.iter().partition(|&&isa| isa <= Isa::detect());
     for isa in lack {
         println!("note: skipped {isa}: this CPU lacks it");
     }
@@ -204,7 +205,12 @@ pub struct DwConv {
 
 impl DwConv {
     /// Random operands; every fifth row is zeros if `pad`.
-    pub fn random(rng: &mut Rng, place: Place, [m, channels, taps]: [usize; 3], pad: bool) -> DwConv {
+    pub fn random(
+        rng: &mut Rng,
+        place: Place,
+        [m, channels, taps]: [usize; 3],
+        pad: bool,
+    ) -> DwConv {
         let buffer = |values: Vec<f32>| Buffer::new(place, &values);
         let a_len = channels + m * 7;
         let offsets = (0..m * taps)
