@@ -69,7 +69,7 @@ fn one_small_run() {
 fn planning_and_loading() {
     let file = chain(1).file("overhead");
     let kib = std::fs::metadata(&file.0).unwrap().len() >> 10;
-    let ns = median_ns(20, || drop(Artifact::load(&file.0).unwrap()));
+    let ns = median_ns(100, || drop(Artifact::load(&file.0).unwrap()));
     println!("load, {LAUNCHES} launches, {kib} KiB: {} us", ns / 1000);
     let (artifact, rt) = (Artifact::load(&file.0).unwrap(), runtime(1));
     let ns = median_ns(20, || {

@@ -10,6 +10,11 @@
 //! A launch finds the pool busy only when another thread is launching; it then runs
 //! inline, which never deadlocks and never uses more threads than there are callers
 //! and workers. Idle workers spin for [`SPIN`], then park.
+//!
+//! PERF: a launch costs 17 ns inline (1 thread, or too few tiles to cut) and 240 ns cut
+//! in two (2 threads, the worker spinning), on an AMD EPYC virtual machine with 2 CPUs;
+//! with both CPUs taken by others the caller does all the work itself, at 27 ns a launch
+//! (`cargo test --release -p cascata-runtime --test overhead -- --nocapture`).
 
 use std::any::Any;
 use std::cell::UnsafeCell;
