@@ -52,8 +52,16 @@ pub(crate) fn pack(intervals: &[Interval]) -> Option<Packing> {
 }
 
 /// The start of the smallest gap that takes buffer `i`.
-fn best_gap(i: usize, placed: &[usize], intervals: &[Interval], sizes: &[u64], offsets: &[u64]) -> u64 {
-    let overlaps = |p: &&usize| intervals[**p].first <= intervals[i].last && intervals[i].first <= intervals[**p].last;
+fn best_gap(
+    i: usize,
+    placed: &[usize],
+    intervals: &[Interval],
+    sizes: &[u64],
+    offsets: &[u64],
+) -> u64 {
+    let overlaps = |p: &&usize| {
+        intervals[**p].first <= intervals[i].last && intervals[i].first <= intervals[**p].last
+    };
     let mut best: Option<(u64, u64)> = None;
     let mut end = 0;
     for &p in placed.iter().filter(overlaps) {
@@ -87,8 +95,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn interval() -> impl Strategy<Value = Interval> {
-        (0u32..30, 0u32..8, 0u64..5000)
-            .prop_map(|(first, length, bytes)| Interval { first, last: first + length, bytes })
+        (0u32..30, 0u32..8, 0u64..5000).prop_map(|(first, length, bytes)| Interval {
+            first,
+            last: first + length,
+            bytes,
+        })
     }
 
     proptest! {
@@ -116,7 +127,8 @@ mod tests {
 
     #[test]
     fn a_chain_reuses_two_places() {
-        let chain: Vec<Interval> = (0..100).map(|i| Interval { first: i, last: i + 1, bytes: 640 }).collect();
+        let chain: Vec<Interval> =
+            (0..100).map(|i| Interval { first: i, last: i + 1, bytes: 640 }).collect();
         let p = pack(&chain).unwrap();
         assert_eq!((p.total, p.lower_bound), (1280, 1280));
     }

@@ -6,7 +6,9 @@ use crate::source::Source;
 use crate::sys::map::{CodeMemory, zeros};
 use cascata_artifact::abi::KernelFn;
 use cascata_artifact::manifest::CodeVariant;
-use cascata_artifact::{CHUNK_BYTES, FormatError, Header, Manifest, Section, SectionKind, parse_manifest};
+use cascata_artifact::{
+    CHUNK_BYTES, FormatError, Header, Manifest, Section, SectionKind, parse_manifest,
+};
 use memmap2::Mmap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,13 +78,25 @@ impl LoadOptions {
         let (header, manifest) = read_manifest(&source).map_err(|p| at(path, p))?;
         let variant = choose(&manifest.code, self.level.as_deref(), path)?;
         let code = load_code(&source, &header, variant).map_err(|p| at(path, p))?;
-        let missing = || at(path, Problem::Format(FormatError::Missing { section: SectionKind::Code }));
+        let missing =
+            || at(path, Problem::Format(FormatError::Missing { section: SectionKind::Code }));
         let functions = manifest.code[variant].functions.iter();
-        let kernels = functions.map(|(offset, _)| code.kernel(*offset).ok_or_else(missing)).collect::<Result<_, _>>()?;
+        let kernels = functions
+            .map(|(offset, _)| code.kernel(*offset).ok_or_else(missing))
+            .collect::<Result<_, _>>()?;
         let zeros = zeros(manifest.zeros_bytes).map_err(|e| at(path, Problem::Io(e)))?;
         source.map_weights(&header).map_err(|e| at(path, Problem::Io(e)))?;
         let path = path.to_path_buf();
-        let artifact = Artifact(Arc::new(Loaded { path, header, manifest, source, variant, _code: code, kernels, zeros }));
+        let artifact = Artifact(Arc::new(Loaded {
+            path,
+            header,
+            manifest,
+            source,
+            variant,
+            _code: code,
+            kernels,
+            zeros,
+        }));
         if self.check_weights {
             artifact.check_weights()?;
         }
@@ -146,8 +160,11 @@ impl Artifact {
     /// The file cannot be read any more, or the attachment is damaged.
     pub fn attachment(&self, name: &str) -> Result<Option<Vec<u8>>, LoadError> {
         for section in self.0.header.of_kind(SectionKind::Attachment) {
-            let mut bytes = self.0.source.read(section).map_err(|e| at(&self.0.path, Problem::Io(e)))?;
-            let (found, data) = section.parse_attachment(&bytes).map_err(|e| at(&self.0.path, Problem::Format(e)))?;
+            let mut bytes =
+                self.0.source.read(section).map_err(|e| at(&self.0.path, Problem::Io(e)))?;
+            let (found, data) = section
+                .parse_attachment(&bytes)
+                .map_err(|e| at(&self.0.path, Problem::Format(e)))?;
             if found == name {
                 let start = bytes.len() - data.len();
                 bytes.drain(..start);
@@ -238,7 +255,8 @@ fn read_manifest(source: &Source) -> Result<(Header, Manifest), Problem> {
 fn load_code(source: &Source, header: &Header, variant: usize) -> Result<CodeMemory, Problem> {
     let missing = FormatError::Missing { section: SectionKind::Code };
     let section: &Section = header.of_kind(SectionKind::Code).nth(variant).ok_or(missing)?;
-    let length = usize::try_from(section.length).map_err(|_| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?;
+    let length = usize::try_from(section.length)
+        .map_err(|_| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?;
     CodeMemory::new(length, |memory| {
         source.read_into(section.offset, memory)?;
         Ok(section.check(memory)?)

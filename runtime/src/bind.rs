@@ -18,7 +18,9 @@ pub(crate) fn eval(dim: &Dim, values: &Values) -> Result<i64, cascata_types::Eva
 
 /// `B=3, S=128`, for messages.
 pub(crate) fn values_text(symbols: &SymbolTable, values: &Values) -> String {
-    let known = symbols.iter().filter_map(|(id, s)| Some(format!("{}={}", s.name, (*values.get(id.index())?)?)));
+    let known = symbols
+        .iter()
+        .filter_map(|(id, s)| Some(format!("{}={}", s.name, (*values.get(id.index())?)?)));
     let text = known.collect::<Vec<_>>().join(", ");
     if text.is_empty() { "no symbols".into() } else { text }
 }
@@ -139,7 +141,8 @@ impl Binder<'_> {
     /// `B=3 from 'x' axis 0`, for each symbol of the dim.
     fn why(&self, dim: &Dim) -> String {
         let one = |id: SymbolId| {
-            let (name, value) = (self.entry.symbols.name(id), self.values.get(id.index()).copied().flatten());
+            let (name, value) =
+                (self.entry.symbols.name(id), self.values.get(id.index()).copied().flatten());
             let bound = value.map_or("?".into(), |v| v.to_string());
             match self.origin(id) {
                 Some((port, axis)) => format!("{name}={bound} from '{port}' axis {axis}"),

@@ -10,7 +10,8 @@ pub(crate) fn host() -> String {
 /// Whether code for this target triple follows this process's calling convention.
 fn triple_fits(triple: &str) -> bool {
     let mut parts = triple.split('-');
-    parts.next() == Some(std::env::consts::ARCH) && parts.any(|p| p.starts_with(std::env::consts::OS))
+    parts.next() == Some(std::env::consts::ARCH)
+        && parts.any(|p| p.starts_with(std::env::consts::OS))
 }
 
 /// Why a variant cannot run here; `None` if it can.
@@ -19,7 +20,8 @@ pub(crate) fn obstacle(variant: &CodeVariant) -> Option<String> {
     if !triple_fits(&variant.triple) {
         return Some(format!("{level} is for {}", variant.triple));
     }
-    let missing: Vec<&str> = variant.features.iter().map(String::as_str).filter(|f| !has_feature(f)).collect();
+    let missing: Vec<&str> =
+        variant.features.iter().map(String::as_str).filter(|f| !has_feature(f)).collect();
     (!missing.is_empty()).then(|| format!("{level} needs {}", missing.join(", ")))
 }
 
@@ -36,9 +38,32 @@ pub(crate) fn has_feature(name: &str) -> bool {
         };
     }
     detect!(
-        "sse", "sse2", "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "bmi1",
-        "bmi2", "lzcnt", "movbe", "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512vnni",
-        "avx512bf16", "avx512vbmi", "avx512fp16", "avxvnni", "gfni"
+        "sse",
+        "sse2",
+        "sse3",
+        "ssse3",
+        "sse4.1",
+        "sse4.2",
+        "popcnt",
+        "avx",
+        "avx2",
+        "fma",
+        "f16c",
+        "bmi1",
+        "bmi2",
+        "lzcnt",
+        "movbe",
+        "avx512f",
+        "avx512bw",
+        "avx512cd",
+        "avx512dq",
+        "avx512vl",
+        "avx512vnni",
+        "avx512bf16",
+        "avx512vbmi",
+        "avx512fp16",
+        "avxvnni",
+        "gfni"
     )
 }
 

@@ -9,13 +9,17 @@ use std::path::PathBuf;
 #[allow(missing_docs, reason = "the fields are what the message says")]
 pub enum TensorError {
     /// The dims or the dtype give no size.
-    #[error("{text} has no size: dims must not be negative, their product must fit memory, and strings have no fixed size")]
+    #[error(
+        "{text} has no size: dims must not be negative, their product must fit memory, and strings have no fixed size"
+    )]
     Dims { text: String },
     /// Bytes and dims disagree.
     #[error("{text} takes {expected} bytes and {found} were given")]
     Length { text: String, expected: u64, found: u64 },
     /// The bytes do not start where an element may.
-    #[error("the bytes of a {dtype} tensor must be {align}-byte aligned; copy them into a Vec<T> or a Tensor first")]
+    #[error(
+        "the bytes of a {dtype} tensor must be {align}-byte aligned; copy them into a Vec<T> or a Tensor first"
+    )]
     Misaligned { dtype: DType, align: usize },
     /// The elements are of another type.
     #[error("the tensor's elements are {found}, not {asked}")]
@@ -72,7 +76,9 @@ pub enum RunError {
     #[error("{at}: {formula} {problem}; with {symbols}")]
     Formula { at: String, formula: String, problem: String, symbols: String },
     /// The artifact's formulas contradict each other.
-    #[error("buffer '{buffer}' needs {needs} bytes of {has}: the artifact is inconsistent, recompile the model and report this")]
+    #[error(
+        "buffer '{buffer}' needs {needs} bytes of {has}: the artifact is inconsistent, recompile the model and report this"
+    )]
     Plan { buffer: String, needs: u64, has: u64 },
     /// A kernel reported a failed check.
     #[error("{message} (kernel '{kernel}', computing {}{})", values.join(", "), from(source_nodes))]
@@ -87,7 +93,9 @@ pub enum RunError {
     #[error("there is no {kind} '{name}', only {}", names.join(", "))]
     NoSuchPort { kind: &'static str, name: String, names: Vec<String> },
     /// A bug of the runtime.
-    #[error("a thread of the pool panicked in kernel '{kernel}'; this is a bug of the runtime, report it")]
+    #[error(
+        "a thread of the pool panicked in kernel '{kernel}'; this is a bug of the runtime, report it"
+    )]
     Panicked { kernel: String },
 }
 

@@ -87,13 +87,13 @@ impl InputSet for Bound<'_> {
 }
 
 /// Memory of the outputs of one binding.
-pub(crate) struct Slots<'a> {
-    pub(crate) names: &'a [Port],
-    pub(crate) slots: Vec<Slot<'a>>,
+struct Slots<'a> {
+    names: &'a [Port],
+    slots: Vec<Slot<'a>>,
 }
 
 /// Memory of one output.
-pub(crate) enum Slot<'a> {
+enum Slot<'a> {
     /// None yet.
     Empty,
     /// The binding's own.
@@ -103,7 +103,7 @@ pub(crate) enum Slot<'a> {
 }
 
 impl Slot<'_> {
-    pub(crate) fn view(&self) -> Option<TensorView<'_>> {
+    fn view(&self) -> Option<TensorView<'_>> {
         match self {
             Slot::Empty => None,
             Slot::Owned(t) => Some(t.view()),
@@ -122,7 +122,11 @@ impl OutputSet for Slots<'_> {
         if !slot.has_type(dtype, dims) {
             if let Slot::Bound(t) = slot {
                 let (expected, found) = (type_text(dtype, dims), type_text(t.dtype(), t.dims()));
-                return Err(RunError::Output { name: self.names[port].name.clone(), expected, found });
+                return Err(RunError::Output {
+                    name: self.names[port].name.clone(),
+                    expected,
+                    found,
+                });
             }
             *slot = Slot::Empty; // Free first: the two need not exist together.
             *slot = Slot::Owned(new_output(dtype, dims)?);

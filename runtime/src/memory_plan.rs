@@ -80,11 +80,14 @@ impl MemoryPlan {
             segments.push(SegmentMemory {
                 arena_bytes: plan.arena_bytes,
                 lower_bound_bytes: plan.lower_bound,
-                scratch_bytes: scratch_stride(&plan).saturating_mul(executable.runtime.threads() as u64),
+                scratch_bytes: scratch_stride(&plan)
+                    .saturating_mul(executable.runtime.threads() as u64),
                 buffers: buffers.collect(),
                 launches: plan.launches.len(),
             });
-            let unknown = |(_, ids): &(u32, Vec<cascata_types::SymbolId>)| ids.iter().any(|s| values[s.index()].is_none());
+            let unknown = |(_, ids): &(u32, Vec<cascata_types::SymbolId>)| {
+                ids.iter().any(|s| values[s.index()].is_none())
+            };
             if segment.bind.as_ref().is_some_and(unknown) {
                 break;
             }

@@ -52,7 +52,11 @@ pub(crate) struct SegmentPlan {
 ///
 /// # Errors
 /// A check that fails, a formula without a value, or sizes that no memory has.
-pub(crate) fn plan(entry: &Entry, segment: &Segment, values: &Values) -> Result<SegmentPlan, RunError> {
+pub(crate) fn plan(
+    entry: &Entry,
+    segment: &Segment,
+    values: &Values,
+) -> Result<SegmentPlan, RunError> {
     let p = Planner { entry, values };
     for &i in &segment.checks {
         p.check(&entry.checks[i])?;
@@ -104,7 +108,10 @@ impl Planner<'_> {
     }
 
     fn check(&self, check: &Check) -> Result<(), RunError> {
-        let (lhs, rhs) = (self.value(&check.lhs, || check.what.clone())?, self.value(&check.rhs, || check.what.clone())?);
+        let (lhs, rhs) = (
+            self.value(&check.lhs, || check.what.clone())?,
+            self.value(&check.rhs, || check.what.clone())?,
+        );
         if lhs == rhs {
             return Ok(());
         }
@@ -112,11 +119,17 @@ impl Planner<'_> {
             Some(_) => value.to_string(),
             None => format!("{} = {value}", dim.display(&self.entry.symbols)),
         };
-        Err(RunError::Check { what: check.what.clone(), lhs: side(&check.lhs, lhs), rhs: side(&check.rhs, rhs) })
+        Err(RunError::Check {
+            what: check.what.clone(),
+            lhs: side(&check.lhs, lhs),
+            rhs: side(&check.rhs, rhs),
+        })
     }
 
     fn buffer_bytes(&self, buffer: u32) -> Result<u64, RunError> {
-        self.size(&self.entry.buffers[buffer as usize].bytes, || format!("size of buffer '{}'", self.name(buffer)))
+        self.size(&self.entry.buffers[buffer as usize].bytes, || {
+            format!("size of buffer '{}'", self.name(buffer))
+        })
     }
 
     fn place_arena(&self, segment: &Segment, plan: &mut SegmentPlan) -> Result<(), RunError> {
@@ -129,7 +142,9 @@ impl Planner<'_> {
         let too_much = || RunError::OutOfMemory { what: "the arena".into(), bytes: u64::MAX };
         let packing = pack(&intervals).ok_or_else(too_much)?;
         let placed = segment.arena.iter().zip(&packing.offsets).zip(&intervals);
-        plan.arena = placed.map(|((&buffer, &offset), i)| Placed { buffer, offset, bytes: i.bytes }).collect();
+        plan.arena = placed
+            .map(|((&buffer, &offset), i)| Placed { buffer, offset, bytes: i.bytes })
+            .collect();
         (plan.arena_bytes, plan.lower_bound) = (packing.total, packing.lower_bound);
         Ok(())
     }
@@ -164,7 +179,11 @@ impl Planner<'_> {
     }
 
     /// The first variant whose guard holds; the last has none.
-    fn choose<'l>(&self, launch: &'l Launch, at: impl Fn() -> String + Copy) -> Result<&'l Variant, RunError> {
+    fn choose<'l>(
+        &self,
+        launch: &'l Launch,
+        at: impl Fn() -> String + Copy,
+    ) -> Result<&'l Variant, RunError> {
         let (last, guarded) = launch.variants.split_last().ok_or_else(|| RunError::Formula {
             at: at(),
             formula: "the guard".into(),

@@ -74,17 +74,22 @@ impl Artifact {
     ///
     /// # Errors
     /// As [`Artifact::session`].
-    pub fn session_with(&self, runtime: &Runtime, options: &SessionOptions) -> Result<Session, LoadError> {
+    pub fn session_with(
+        &self,
+        runtime: &Runtime,
+        options: &SessionOptions,
+    ) -> Result<Session, LoadError> {
         let entries = &self.manifest().entries;
         let name = match &options.entry {
             Some(name) => name,
             None if entries.len() == 1 => &entries[0].name,
             None => "main",
         };
-        let entry = entries.iter().position(|e| e.name == name).ok_or_else(|| LoadError::NoSuchEntry {
-            entry: name.into(),
-            entries: self.entries().map(str::to_string).collect(),
-        })?;
+        let entry =
+            entries.iter().position(|e| e.name == name).ok_or_else(|| LoadError::NoSuchEntry {
+                entry: name.into(),
+                entries: self.entries().map(str::to_string).collect(),
+            })?;
         check_ports(&entries[entry])?;
         let executable = Executable {
             artifact: self.clone(),
@@ -101,7 +106,10 @@ impl Artifact {
 
 fn check_ports(entry: &Entry) -> Result<(), LoadError> {
     for port in entry.inputs.iter().chain(&entry.outputs) {
-        let plain = port.ty.as_tensor().is_some_and(|t| t.encoding == Encoding::Dense && t.dtype != DType::Str);
+        let plain = port
+            .ty
+            .as_tensor()
+            .is_some_and(|t| t.encoding == Encoding::Dense && t.dtype != DType::Str);
         if !plain {
             let ty = port.ty.display(&entry.symbols);
             return Err(LoadError::UnsupportedPort { port: port.name.clone(), ty });
@@ -192,10 +200,9 @@ impl Session {
         inputs: &[(&str, TensorView<'_>)],
         profiler: Option<&mut Profiler>,
     ) -> Result<Vec<Tensor>, RunError> {
-        let mut outputs = Fresh(self.outputs().iter().map(|_| None).collect());
+        let mut outputs = Fresh(self.outputs().iter().map(|_| Tensor::empty()).collect());
         self.with_context(|ctx| self.executable.run(ctx, inputs, &mut outputs, profiler))?;
-        // The verifier has checked that every output is written, hence was allocated.
-        Ok(outputs.0.into_iter().flatten().collect())
+        Ok(outputs.0)
     }
 
     /// Runs `f` with a context that nobody else uses.
@@ -222,12 +229,13 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// Outputs in new tensors.
-struct Fresh(Vec<Option<Tensor>>);
+/// Outputs in new tensors; the verifier has checked that each is written, hence made.
+struct Fresh(Vec<Tensor>);
 
 impl OutputSet for Fresh {
     fn memory(&mut self, port: usize, dtype: DType, dims: &[i64]) -> Result<&mut [u8], RunError> {
-        Ok(self.0[port].insert(new_output(dtype, dims)?).bytes_mut())
+        self.0[port] = new_output(dtype, dims)?;
+        Ok(self.0[port].bytes_mut())
     }
 }
 

@@ -26,7 +26,8 @@ impl Source {
     }
 
     pub(crate) fn memory(bytes: &[u8]) -> io::Result<Self> {
-        let bytes = AlignedBuf::copy_of(bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let bytes =
+            AlignedBuf::copy_of(bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         Ok(Source::Memory { bytes, weights: 0..0 })
     }
 
@@ -52,7 +53,8 @@ impl Source {
 
     /// A copy of some bytes; no more is allocated than the source has.
     pub(crate) fn read_at(&self, offset: u64, length: u64) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(length.min(self.len())).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let length =
+            usize::try_from(length.min(self.len())).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let mut bytes = vec![0; length];
         self.read_into(offset, &mut bytes)?;
         Ok(bytes)
@@ -70,7 +72,9 @@ impl Source {
             Source::File { file, weights, .. } => {
                 *weights = Some(map_file(file, section.offset, section.length)?);
             }
-            Source::Memory { weights, .. } => *weights = section.offset as usize..section.end() as usize,
+            Source::Memory { weights, .. } => {
+                *weights = section.offset as usize..section.end() as usize
+            }
         }
         Ok(())
     }
@@ -79,7 +83,9 @@ impl Source {
     pub(crate) fn weights(&self) -> &[u8] {
         match self {
             Source::File { weights, .. } => weights.as_deref().unwrap_or(&[]),
-            Source::Memory { bytes, weights } => bytes.as_slice().get(weights.clone()).unwrap_or(&[]),
+            Source::Memory { bytes, weights } => {
+                bytes.as_slice().get(weights.clone()).unwrap_or(&[])
+            }
         }
     }
 }

@@ -33,6 +33,11 @@ impl Tensor {
         Ok(Self { dtype, dims: dims.to_vec(), data })
     }
 
+    /// Stands where a tensor will come; allocates nothing.
+    pub(crate) fn empty() -> Self {
+        Self { dtype: DType::U8, dims: Vec::new(), data: AlignedBuf::empty() }
+    }
+
     /// A tensor that a kernel will fill.
     pub(crate) fn for_kernel(dtype: DType, dims: &[i64]) -> Result<Self, TensorError> {
         let data = AlignedBuf::for_kernel(size_bytes(dtype, dims)?)?;
@@ -190,7 +195,8 @@ impl<'a> TensorViewMut<'a> {
     /// # Errors
     /// The dims do not multiply to the slice's length.
     pub fn of<T: Element>(dims: &'a [i64], data: &'a mut [T]) -> Result<Self, TensorError> {
-        let bytes = bytes_of_mut(data).ok_or(TensorError::DType { asked: T::DTYPE, found: DType::U8 })?;
+        let bytes =
+            bytes_of_mut(data).ok_or(TensorError::DType { asked: T::DTYPE, found: DType::U8 })?;
         Self::new(T::DTYPE, dims, bytes)
     }
 

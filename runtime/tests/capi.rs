@@ -51,7 +51,10 @@ fn the_example_runs_a_model_and_is_small() {
     let model = data_dependent().file("capi");
     let (ok, text) = run(&exe, &[model.0.to_str().unwrap(), "3"]);
     assert!(ok, "{text}");
-    assert_eq!(text, "entry main\ninput k: i64[1]\ninput x: f32[B]\ny [5] = 0 3 6 9 12\nz [3] = 6 6 6\n");
+    assert_eq!(
+        text,
+        "entry main\ninput k: i64[1]\ninput x: f32[B]\ny [5] = 0 3 6 9 12\nz [3] = 6 6 6\n"
+    );
     let (ok, text) = run(&exe, &[model.0.to_str().unwrap(), "101"]);
     assert!(!ok);
     assert!(text.contains("error 3: input 'x', axis 0: B = 101 is outside 1..=100"), "{text}");

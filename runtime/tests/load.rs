@@ -33,7 +33,10 @@ fn the_best_level_that_the_cpu_has_is_picked_unless_one_is_forced() {
     assert!(matches!(error, LoadError::Unsupported { .. }));
     assert!(error.to_string().contains("x86-64-v9 needs teleport"), "{error}");
     let error = load("x86-64-v7").unwrap_err().to_string();
-    assert!(error.contains("there is no code of level 'x86-64-v7', only x86-64-v1, x86-64-v9"), "{error}");
+    assert!(
+        error.contains("there is no code of level 'x86-64-v7', only x86-64-v1, x86-64-v9"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -53,7 +56,11 @@ fn damaged_files_are_refused() {
         refused(&good[..n]);
     }
     let mut bytes = good.clone();
-    for s in header.sections.iter().filter(|s| matches!(s.kind, SectionKind::Manifest | SectionKind::Code)) {
+    for s in header
+        .sections
+        .iter()
+        .filter(|s| matches!(s.kind, SectionKind::Manifest | SectionKind::Code))
+    {
         if s.kind == SectionKind::Code && s.index == 1 {
             continue; // Of another CPU: not loaded, hence not checked.
         }
@@ -79,7 +86,10 @@ fn weights_are_checked_only_on_request() {
     std::fs::write(&file.0, &bytes).unwrap();
     let artifact = Artifact::load(&file.0).unwrap();
     let error = artifact.check_weights().unwrap_err().to_string();
-    assert!(error.contains(&format!("damaged weights section at offset {}", weights + (2 << 20))), "{error}");
+    assert!(
+        error.contains(&format!("damaged weights section at offset {}", weights + (2 << 20))),
+        "{error}"
+    );
     assert!(Artifact::options().check_weights(true).load(&file.0).is_err());
 }
 
@@ -117,7 +127,11 @@ fn no_memory_is_writable_and_executable() {
 #[test]
 fn attachments_and_signature() {
     let m = triple();
-    let writer = m.writer().attachment("labels.txt", b"cat\n").attachment("empty", b"").signature(4, |root| root[..4].into());
+    let writer = m
+        .writer()
+        .attachment("labels.txt", b"cat\n")
+        .attachment("empty", b"")
+        .signature(4, |root| root[..4].into());
     let artifact = Artifact::from_bytes(&writer.to_bytes(|_, _| Ok(())).unwrap()).unwrap();
     assert_eq!(artifact.attachment("labels.txt").unwrap().unwrap(), b"cat\n");
     assert_eq!(artifact.attachment("empty").unwrap().unwrap(), b"");
@@ -138,10 +152,14 @@ fn entries_are_chosen_by_name() {
     let artifact = Artifact::from_bytes(&writer.to_bytes(|_, _| Ok(())).unwrap()).unwrap();
     assert_eq!(artifact.entries().collect::<Vec<_>>(), ["main", "decode"]);
     let rt = Runtime::global().unwrap();
-    let entry = |name| artifact.session_with(&rt, &cascata_runtime::SessionOptions::default().entry(name));
+    let entry =
+        |name| artifact.session_with(&rt, &cascata_runtime::SessionOptions::default().entry(name));
     assert_eq!(entry("decode").unwrap().entry().name, "decode");
     assert_eq!(artifact.session(&rt).unwrap().entry().name, "main");
-    assert_eq!(entry("prefill").unwrap_err().to_string(), "there is no entry point 'prefill', only main, decode");
+    assert_eq!(
+        entry("prefill").unwrap_err().to_string(),
+        "there is no entry point 'prefill', only main, decode"
+    );
 }
 
 #[test]
@@ -152,5 +170,8 @@ fn ports_that_cannot_be_passed_are_refused_early() {
         ty: cascata_types::ValueType::Resource("kv".into()),
     });
     let error = m.artifact().session(&runtime(1)).unwrap_err();
-    assert!(matches!(&error, LoadError::UnsupportedPort { port, .. } if port == "state"), "{error}");
+    assert!(
+        matches!(&error, LoadError::UnsupportedPort { port, .. } if port == "state"),
+        "{error}"
+    );
 }

@@ -13,7 +13,7 @@ const LAUNCHES: u32 = 1000;
 /// A chain of `LAUNCHES` kernels that each add 1 to two numbers, a tile each.
 fn chain(min_tiles: i64) -> Model {
     let mut m = Model::new();
-    let two = || i64s(&[2.into()]);
+    let two = || i64s([2.into()]);
     let mut last = m.input("x", two());
     let affine = m.kernel("affine", kernels::AFFINE_I64, 2, 2);
     for i in 0..LAUNCHES {
@@ -42,7 +42,9 @@ fn median_ns(runs: usize, mut f: impl FnMut()) -> u128 {
 
 #[test]
 fn a_hundred_thousand_tiny_launches() {
-    for (threads, min_tiles, what) in [(1, 1, "inline, 1 thread"), (2, 2, "inline, 2 threads"), (2, 1, "cut in two")] {
+    for (threads, min_tiles, what) in
+        [(1, 1, "inline, 1 thread"), (2, 2, "inline, 2 threads"), (2, 1, "cut in two")]
+    {
         let session = chain(min_tiles).session(threads);
         let x = [10i64, 20];
         let mut io = session.io_binding();
@@ -67,7 +69,7 @@ fn one_small_run() {
 fn planning_and_loading() {
     let file = chain(1).file("overhead");
     let kib = std::fs::metadata(&file.0).unwrap().len() >> 10;
-    let ns = median_ns(20, || drop(Artifact::load(&file.0).unwrap()));
+    let ns = median_ns(100, || drop(Artifact::load(&file.0).unwrap()));
     println!("load, {LAUNCHES} launches, {kib} KiB: {} us", ns / 1000);
     let (artifact, rt) = (Artifact::load(&file.0).unwrap(), runtime(1));
     let ns = median_ns(20, || {

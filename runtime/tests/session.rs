@@ -69,17 +69,24 @@ fn many_sessions_share_one_artifact_and_runtime() {
 fn data_dependent_sizes_cut_the_run_into_segments() {
     let options = SessionOptions::default().poison(true);
     for threads in [1, 2] {
-        let session = data_dependent().artifact().session_with(&runtime(threads), &options).unwrap();
+        let session =
+            data_dependent().artifact().session_with(&runtime(threads), &options).unwrap();
         for (k, b) in [(0i64, 3usize), (5, 8), (24, 100), (5, 8), (1, 1)] {
             let x = f32_input(b);
             let dims = [b as i64];
             let out = session
-                .run(&[("k", TensorView::of(&[1], &[k]).unwrap()), ("x", TensorView::of(&dims, &x).unwrap())])
+                .run(&[
+                    ("k", TensorView::of(&[1], &[k]).unwrap()),
+                    ("x", TensorView::of(&dims, &x).unwrap()),
+                ])
                 .unwrap();
             let n = 2 * k + 1;
             assert_eq!(out[0].dims(), [n]);
             assert_eq!(out[0].to_vec::<i64>().unwrap(), (0..n).map(|i| i * 3).collect::<Vec<_>>());
-            assert_eq!(out[1].to_vec::<f32>().unwrap(), x.iter().map(|v| v * 3.0).collect::<Vec<_>>());
+            assert_eq!(
+                out[1].to_vec::<f32>().unwrap(),
+                x.iter().map(|v| v * 3.0).collect::<Vec<_>>()
+            );
         }
     }
 }
@@ -87,7 +94,12 @@ fn data_dependent_sizes_cut_the_run_into_segments() {
 #[test]
 fn a_data_dependent_size_out_of_range_is_an_error() {
     let session = data_dependent().session(1);
-    let run = |k: i64| session.run(&[("k", TensorView::of(&[1], &[k]).unwrap()), ("x", TensorView::of(&[1], &[1f32]).unwrap())]);
+    let run = |k: i64| {
+        session.run(&[
+            ("k", TensorView::of(&[1], &[k]).unwrap()),
+            ("x", TensorView::of(&[1], &[1f32]).unwrap()),
+        ])
+    };
     let error = run(25).unwrap_err();
     assert_eq!(error.to_string(), "'n' = 51, read from 'count', is outside 0..=50");
     assert!(matches!(run(-1), Err(RunError::DataDependent { value: -1, .. })));
@@ -99,10 +111,10 @@ fn everything_wrong_with_the_inputs_is_reported_at_once() {
     let mut m = Model::new();
     let b = Dim::sym(m.symbol("B", 1, 64));
     let s = Dim::sym(m.symbol("S", 1, 64));
-    let x = m.input("x", f32s(&[b.clone(), s.clone()]));
-    m.input("mask", i64s(&[b.clone(), s.clone() * 2]));
-    m.input("bias", f32s(&[4.into()]));
-    let y = m.output("y", f32s(&[b.clone(), s.clone()]));
+    let x = m.input("x", f32s([b.clone(), s.clone()]));
+    m.input("mask", i64s([b.clone(), s.clone() * 2]));
+    m.input("bias", f32s([4.into()]));
+    let y = m.output("y", f32s([b.clone(), s.clone()]));
     let add = m.kernel("add", kernels::ADD_F32, 3, 0);
     m.launch(add, &[y, x, x], &[], b * s);
     let session = m.session(1);
@@ -111,7 +123,8 @@ fn everything_wrong_with_the_inputs_is_reported_at_once() {
         other => panic!("{other:?}"),
     };
     let zeros = |dtype, dims: &[i64]| Tensor::zeros(dtype, dims).unwrap();
-    let (x, mask, bias) = (zeros(DType::F32, &[2, 3]), zeros(DType::I64, &[2, 6]), zeros(DType::F32, &[4]));
+    let (x, mask, bias) =
+        (zeros(DType::F32, &[2, 3]), zeros(DType::I64, &[2, 6]), zeros(DType::F32, &[4]));
     session.run(&[("x", x.view()), ("mask", mask.view()), ("bias", bias.view())]).unwrap();
     session.run(&[("bias", bias.view()), ("x", x.view()), ("mask", mask.view())]).unwrap();
     assert_eq!(
@@ -123,7 +136,8 @@ fn everything_wrong_with_the_inputs_is_reported_at_once() {
             "input 'bias' is missing; it is f32[4]",
         ]
     );
-    let (x, mask, bias) = (zeros(DType::F32, &[2, 3]), zeros(DType::I32, &[5, 7]), zeros(DType::F32, &[4, 1]));
+    let (x, mask, bias) =
+        (zeros(DType::F32, &[2, 3]), zeros(DType::I32, &[5, 7]), zeros(DType::F32, &[4, 1]));
     assert_eq!(
         errors(&[("x", x.view()), ("mask", mask.view()), ("bias", bias.view())]),
         [
@@ -133,7 +147,8 @@ fn everything_wrong_with_the_inputs_is_reported_at_once() {
             "input 'mask', axis 1: the size is 7, expected 6 (2*S with S=3 from 'x' axis 1)",
         ]
     );
-    let (x, mask, bias) = (zeros(DType::F32, &[0, 65]), zeros(DType::I64, &[0, 130]), zeros(DType::F32, &[5]));
+    let (x, mask, bias) =
+        (zeros(DType::F32, &[0, 65]), zeros(DType::I64, &[0, 130]), zeros(DType::F32, &[5]));
     assert_eq!(
         errors(&[("x", x.view()), ("mask", mask.view()), ("bias", bias.view())]),
         [
@@ -153,7 +168,10 @@ fn checks_are_evaluated_when_their_symbols_are_bound() {
     let session = m.session(1);
     let run = |k: i64, b: usize| {
         let (x, dims) = (f32_input(b), [b as i64]);
-        session.run(&[("k", TensorView::of(&[1], &[k]).unwrap()), ("x", TensorView::of(&dims, &x).unwrap())])
+        session.run(&[
+            ("k", TensorView::of(&[1], &[k]).unwrap()),
+            ("x", TensorView::of(&dims, &x).unwrap()),
+        ])
     };
     assert_eq!(run(4, 2).unwrap_err().to_string(), "MatMul 'mm': B = 2 must equal 3");
     assert_eq!(run(3, 3).unwrap_err().to_string(), "Reshape 'r': n = 7 must equal 3*B = 9");
@@ -164,8 +182,8 @@ fn checks_are_evaluated_when_their_symbols_are_bound() {
 fn variants_are_chosen_by_guard() {
     let mut m = Model::new();
     let b = Dim::sym(m.symbol("B", 0, 100));
-    let x = m.input("x", i64s(&[b.clone()]));
-    let y = m.output("y", i64s(&[b.clone()]));
+    let x = m.input("x", i64s([b.clone()]));
+    let y = m.output("y", i64s([b.clone()]));
     let affine = m.kernel("affine", kernels::AFFINE_I64, 2, 2);
     let launch = m.launch(affine, &[y, x], &[1.into(), 300.into()], b.clone());
     // B = 1: +100; 2 <= B <= 10: +200; else +300.
@@ -188,8 +206,8 @@ fn variants_are_chosen_by_guard() {
 #[test]
 fn a_kernels_failure_names_what_it_computed() {
     let mut m = Model::new();
-    let x = m.input("x", f32s(&[100.into()]));
-    let y = m.output("y", f32s(&[100.into()]));
+    let x = m.input("x", f32s([100.into()]));
+    let y = m.output("y", f32s([100.into()]));
     let nonneg = m.kernel("nonneg", kernels::NONNEG_F32, 2, 0);
     m.launch(nonneg, &[y, x], &[], 100);
     let session = m.session(2);
@@ -207,17 +225,18 @@ fn a_kernels_failure_names_what_it_computed() {
 #[test]
 fn weights_aliases_scratch_zeros_and_imports() {
     let mut m = Model::new();
-    let x = m.input("x", f32s(&[8.into()]));
+    let x = m.input("x", f32s([8.into()]));
     let w = m.weight("w", &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
-    let e = m.output("e", f32s(&[8.into()]));
-    let z = m.output("z", f32s(&[8.into()]));
-    let whole = m.arena("whole", f32s(&[24.into()]), 0, 2);
-    let part = m.buffer("part", f32s(&[8.into()]), Storage::Alias { of: whole, offset_bytes: 64.into() });
+    let e = m.output("e", f32s([8.into()]));
+    let z = m.output("z", f32s([8.into()]));
+    let whole = m.arena("whole", f32s([24.into()]), 0, 2);
+    let part =
+        m.buffer("part", f32s([8.into()]), Storage::Alias { of: whole, offset_bytes: 64.into() });
     let add = m.kernel("add", kernels::ADD_F32, 3, 0);
     let scratch = m.kernel("scratch", kernels::SCRATCH_F32, 2, 1);
     let exp = m.kernel("exp", kernels::EXP_F32, 2, 0);
     let zeros = m.kernel("zeros", kernels::ZEROS_F32, 1, 0);
-    let copy = m.arena("copy", f32s(&[8.into()]), 1, 2);
+    let copy = m.arena("copy", f32s([8.into()]), 1, 2);
     m.launch(add, &[part, x, w], &[], 8);
     m.launch(scratch, &[copy, part], &[996.into()], 8).variants[0].scratch_bytes = 1000.into();
     m.launch(exp, &[e, copy], &[], 8);
@@ -293,11 +312,16 @@ fn memory_that_cannot_be_had_is_an_error_and_the_session_lives_on() {
 fn formulas_that_contradict_the_ports_are_errors() {
     let mut m = triple();
     m.entry.buffers[0].bytes = 4004.into();
-    let error = m.session(1).run(&[("x", TensorView::of(&[2], &[1f32, 2.0]).unwrap())]).unwrap_err();
-    assert!(matches!(&error, RunError::Plan { buffer, needs: 4004, has: 8 } if buffer == "x"), "{error}");
+    let error =
+        m.session(1).run(&[("x", TensorView::of(&[2], &[1f32, 2.0]).unwrap())]).unwrap_err();
+    assert!(
+        matches!(&error, RunError::Plan { buffer, needs: 4004, has: 8 } if buffer == "x"),
+        "{error}"
+    );
     let mut m = triple();
     m.entry.buffers[2].bytes = Dim::sym(SymbolId(0)) - 5;
-    let error = m.session(1).run(&[("x", TensorView::of(&[2], &[1f32, 2.0]).unwrap())]).unwrap_err();
+    let error =
+        m.session(1).run(&[("x", TensorView::of(&[2], &[1f32, 2.0]).unwrap())]).unwrap_err();
     assert_eq!(error.to_string(), "size of buffer 't': B-5 is negative (-3); with B=2");
 }
 
@@ -305,11 +329,15 @@ fn formulas_that_contradict_the_ports_are_errors() {
 fn profiles_name_values_sources_and_costs() {
     let session = triple().session(1);
     let x = f32_input(10);
-    let (out, profile) = session.run_profiled(&[("x", TensorView::of(&[10], &x).unwrap())]).unwrap();
+    let (out, profile) =
+        session.run_profiled(&[("x", TensorView::of(&[10], &x).unwrap())]).unwrap();
     assert_eq!(out[0].dims(), [10]);
     assert_eq!(profile.len(), 2);
     assert_eq!((profile[1].values[0].as_str(), profile[1].source[0].as_str()), ("y", "node of y"));
-    assert_eq!((profile[0].kernel.as_str(), profile[0].flops, profile[0].bytes, profile[0].tiles), ("add", 10, 40, 10));
+    assert_eq!(
+        (profile[0].kernel.as_str(), profile[0].flops, profile[0].bytes, profile[0].tiles),
+        ("add", 10, 40, 10)
+    );
     assert!(profile[1].start_ns >= profile[0].start_ns + profile[0].ns);
 }
 

@@ -7,7 +7,10 @@ fn slices_go_in_and_come_out() {
     let t = Tensor::from_slice(&[2, 2], &[1i64, -2, 3, i64::MAX]).unwrap();
     assert_eq!((t.dtype(), t.dims(), t.bytes().len()), (DType::I64, &[2, 2][..], 32));
     assert_eq!(t.as_slice::<i64>().unwrap(), [1, -2, 3, i64::MAX]);
-    assert_eq!(t.as_slice::<u64>(), Err(TensorError::DType { asked: DType::U64, found: DType::I64 }));
+    assert_eq!(
+        t.as_slice::<u64>(),
+        Err(TensorError::DType { asked: DType::U64, found: DType::I64 })
+    );
     assert_eq!(t.bytes().as_ptr() as usize % 64, 0);
     let t = Tensor::from_slice(&[], &[2.5f64]).unwrap();
     assert_eq!(t.view().as_slice::<f64>().unwrap(), [2.5]);
@@ -26,15 +29,21 @@ fn bools_are_checked() {
 
 #[test]
 fn sizes_that_make_no_sense_are_errors() {
-    assert!(matches!(TensorView::of(&[3], &[1f32]), Err(TensorError::Length { expected: 12, found: 4, .. })));
+    assert!(matches!(
+        TensorView::of(&[3], &[1f32]),
+        Err(TensorError::Length { expected: 12, found: 4, .. })
+    ));
     for dims in [&[-1i64][..], &[i64::MAX, i64::MAX], &[1 << 62]] {
-        assert!(matches!(Tensor::zeros(DType::F32, dims), Err(TensorError::Dims { .. })), "{dims:?}");
+        assert!(
+            matches!(Tensor::zeros(DType::F32, dims), Err(TensorError::Dims { .. })),
+            "{dims:?}"
+        );
     }
     assert!(matches!(Tensor::zeros(DType::Str, &[1]), Err(TensorError::Dims { .. })));
     let huge = Tensor::zeros(DType::U8, &[1 << 60]).unwrap_err();
     assert_eq!(huge.to_string(), "out of memory: 1152921504606846976 bytes for a tensor");
     let bytes = [0u8; 9];
-    let odd = usize::from(bytes.as_ptr() as usize % 2 == 0);
+    let odd = usize::from((bytes.as_ptr() as usize).is_multiple_of(2));
     let error = TensorView::new(DType::F32, &[2], &bytes[odd..odd + 8]).unwrap_err();
     assert!(matches!(error, TensorError::Misaligned { align: 4, .. }));
 }

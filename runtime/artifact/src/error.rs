@@ -7,7 +7,9 @@ use crate::format::{MAJOR, MINOR, SectionKind};
 #[allow(missing_docs, reason = "the fields are what the message says")]
 pub enum FormatError {
     /// The first bytes are not the magic number.
-    #[error("not a Cascata artifact: it starts with {found:02x?}; pass the file that `cascata compile -o` wrote")]
+    #[error(
+        "not a Cascata artifact: it starts with {found:02x?}; pass the file that `cascata compile -o` wrote"
+    )]
     NotAnArtifact { found: Vec<u8> },
     /// The format's major version is not ours.
     #[error(
@@ -22,10 +24,14 @@ pub enum FormatError {
     )]
     Truncated { what: String, offset: u64, expected: u64, found: u64 },
     /// The file goes on after its end.
-    #[error("the file has {found} bytes where its header says {expected}; something was appended to it, copy it again")]
+    #[error(
+        "the file has {found} bytes where its header says {expected}; something was appended to it, copy it again"
+    )]
     TrailingBytes { expected: u64, found: u64 },
     /// A number in the header makes no sense.
-    #[error("damaged header: {what} at offset {offset} is {found}, expected {expected}; copy or compile the artifact again")]
+    #[error(
+        "damaged header: {what} at offset {offset} is {found}, expected {expected}; copy or compile the artifact again"
+    )]
     Header { what: String, offset: u64, expected: String, found: String },
     /// A section's bytes are not those that were written.
     #[error(
@@ -43,7 +49,9 @@ pub enum FormatError {
     )]
     UnknownSection { index: usize, kind: u32, offset: u64, major: u32, minor: u32 },
     /// The manifest is not the JSON that it should be.
-    #[error("the manifest does not parse ({0}); the artifact comes from another compiler version or a broken one, compile it again")]
+    #[error(
+        "the manifest does not parse ({0}); the artifact comes from another compiler version or a broken one, compile it again"
+    )]
     ManifestSyntax(#[from] serde_json::Error),
     /// The manifest parses, but contradicts itself or the other sections.
     #[error("the manifest is inconsistent (a compiler bug or a forged file):\n{}", list(.0))]

@@ -121,7 +121,9 @@ impl Section {
     /// `code[1]`, for messages.
     pub fn name(&self) -> String {
         match self.kind {
-            SectionKind::Code | SectionKind::Attachment => format!("{} section {}", self.kind, self.index),
+            SectionKind::Code | SectionKind::Attachment => {
+                format!("{} section {}", self.kind, self.index)
+            }
             kind => format!("{kind} section"),
         }
     }
@@ -150,7 +152,12 @@ impl Section {
     ///
     /// # Errors
     /// A wrong hash.
-    pub fn check_chunk(&self, index: usize, chunk: &[u8], hashes: &[u8]) -> Result<(), FormatError> {
+    pub fn check_chunk(
+        &self,
+        index: usize,
+        chunk: &[u8],
+        hashes: &[u8],
+    ) -> Result<(), FormatError> {
         let hash = hashes.as_chunks::<32>().0.get(index).unwrap_or(&[0; 32]);
         check_hash("weights section", self.offset + index as u64 * CHUNK_BYTES, hash, chunk)
     }
@@ -159,7 +166,10 @@ impl Section {
     ///
     /// # Errors
     /// A wrong hash or a name that is none.
-    pub fn parse_attachment<'a>(&self, bytes: &'a [u8]) -> Result<(&'a str, &'a [u8]), FormatError> {
+    pub fn parse_attachment<'a>(
+        &self,
+        bytes: &'a [u8],
+    ) -> Result<(&'a str, &'a [u8]), FormatError> {
         self.check(bytes)?;
         let split = || {
             let (length, rest) = bytes.split_first_chunk::<4>()?;
@@ -240,7 +250,12 @@ impl Header {
         }
         let sections = u32_at(prefix, 20) as usize;
         if sections > MAX_SECTIONS {
-            return Err(bad("the number of sections", 20, format!("at most {MAX_SECTIONS}"), sections));
+            return Err(bad(
+                "the number of sections",
+                20,
+                format!("at most {MAX_SECTIONS}"),
+                sections,
+            ));
         }
         let (expected, found) = (header_bytes(sections), u32_at(prefix, 16) as usize);
         if expected != found {
@@ -256,13 +271,21 @@ impl Header {
     /// Whatever is wrong first, with its offset.
     pub fn parse(bytes: &[u8], file_bytes: u64) -> Result<Header, FormatError> {
         let length = Self::length(bytes)?;
-        let header =
-            bytes.get(..length).ok_or_else(|| truncated("header", 0, length as u64, bytes.len() as u64))?;
+        let header = bytes
+            .get(..length)
+            .ok_or_else(|| truncated("header", 0, length as u64, bytes.len() as u64))?;
         let root = header_hash(header);
-        check_hash("header", 0, header[HASH_FIELD].try_into().unwrap_or(&[0; 32]), &zeroed(header))?;
+        check_hash(
+            "header",
+            0,
+            header[HASH_FIELD].try_into().unwrap_or(&[0; 32]),
+            &zeroed(header),
+        )?;
         let expected = u64_at(header, 24);
         match expected.cmp(&file_bytes) {
-            std::cmp::Ordering::Greater => return Err(truncated("the file", 0, expected, file_bytes)),
+            std::cmp::Ordering::Greater => {
+                return Err(truncated("the file", 0, expected, file_bytes));
+            }
             std::cmp::Ordering::Less => {
                 return Err(FormatError::TrailingBytes { expected, found: file_bytes });
             }
@@ -316,10 +339,20 @@ fn parse_table(header: &[u8], file_bytes: u64) -> Result<Vec<Section>, FormatErr
             return Err(bad(&name("the offset"), at + 8, format!("a multiple of {PAGE}"), offset));
         }
         if offset < end {
-            return Err(bad(&name("the offset"), at + 8, format!("at least {end} (no overlap)"), offset));
+            return Err(bad(
+                &name("the offset"),
+                at + 8,
+                format!("at least {end} (no overlap)"),
+                offset,
+            ));
         }
         if length > file_bytes.saturating_sub(offset) {
-            return Err(truncated(&format!("section {i}"), offset, length, file_bytes.saturating_sub(offset)));
+            return Err(truncated(
+                &format!("section {i}"),
+                offset,
+                length,
+                file_bytes.saturating_sub(offset),
+            ));
         }
         end = offset + length;
         let number = u32_at(header, at);
@@ -328,7 +361,13 @@ fn parse_table(header: &[u8], file_bytes: u64) -> Result<Vec<Section>, FormatErr
                 continue;
             }
             let (major, minor) = (u32_at(header, 8), u32_at(header, 12));
-            return Err(FormatError::UnknownSection { index: i, kind: number, offset, major, minor });
+            return Err(FormatError::UnknownSection {
+                index: i,
+                kind: number,
+                offset,
+                major,
+                minor,
+            });
         };
         let index = u64_at(header, at + 24);
         let before = sections.iter().filter(|s| s.kind == kind).count() as u64;

@@ -37,10 +37,19 @@ impl Manifest {
     pub fn verify(&self, sections: &SectionSizes) -> Result<(), Vec<ManifestError>> {
         let mut errors = Errors::default();
         if self.abi != ABI_VERSION {
-            errors.push("abi", format!("{} is not this runtime's kernel ABI {ABI_VERSION}; recompile the model", self.abi));
+            errors.push(
+                "abi",
+                format!(
+                    "{} is not this runtime's kernel ABI {ABI_VERSION}; recompile the model",
+                    self.abi
+                ),
+            );
         }
         if self.zeros_bytes > MAX_ZEROS_BYTES {
-            errors.push("zeros_bytes", format!("{} is over the limit of {MAX_ZEROS_BYTES}", self.zeros_bytes));
+            errors.push(
+                "zeros_bytes",
+                format!("{} is over the limit of {MAX_ZEROS_BYTES}", self.zeros_bytes),
+            );
         }
         unique(&mut errors, "kernels", self.kernels.iter().map(|k| &k.name));
         for (i, kernel) in self.kernels.iter().enumerate() {
@@ -65,7 +74,10 @@ impl Manifest {
         }
         if self.code.len() != sections.code.len() {
             let (a, b) = (self.code.len(), sections.code.len());
-            errors.push("code", format!("{a} variants are listed and the file has {b} code sections"));
+            errors.push(
+                "code",
+                format!("{a} variants are listed and the file has {b} code sections"),
+            );
         }
         for (i, variant) in self.code.iter().enumerate() {
             let at = format!("code[{i}].functions");
@@ -76,7 +88,9 @@ impl Manifest {
             let Some(&size) = sections.code.get(i) else { continue };
             for (k, &(offset, length)) in variant.functions.iter().enumerate() {
                 if length == 0 || offset.checked_add(length).is_none_or(|end| end > size) {
-                    let what = format!("{length} bytes at {offset} are not inside the section's {size} bytes");
+                    let what = format!(
+                        "{length} bytes at {offset} are not inside the section's {size} bytes"
+                    );
                     errors.push(format!("{at}[{k}]"), what);
                 }
             }
@@ -87,11 +101,17 @@ impl Manifest {
         for (i, w) in self.weights.iter().enumerate() {
             let at = format!("weights[{i}] ('{}')", w.name);
             if !w.offset.is_multiple_of(WEIGHT_ALIGN) {
-                errors.push(&at, format!("its offset {} is not a multiple of {WEIGHT_ALIGN}", w.offset));
+                errors.push(
+                    &at,
+                    format!("its offset {} is not a multiple of {WEIGHT_ALIGN}", w.offset),
+                );
             }
             if w.offset.checked_add(w.bytes).is_none_or(|end| end > sections.weights) {
                 let (b, o, s) = (w.bytes, w.offset, sections.weights);
-                errors.push(&at, format!("{b} bytes at {o} are not inside the weight section's {s} bytes"));
+                errors.push(
+                    &at,
+                    format!("{b} bytes at {o} are not inside the weight section's {s} bytes"),
+                );
             }
         }
     }
@@ -101,7 +121,10 @@ fn verify_kernel(errors: &mut Errors, index: usize, kernel: &KernelInfo) {
     let at = format!("kernels[{index}].writes");
     unique(errors, &at, kernel.writes.iter());
     for w in kernel.writes.iter().filter(|w| **w >= kernel.buffers) {
-        errors.push(&at, format!("buffer {w} is out of range: '{}' takes {}", kernel.name, kernel.buffers));
+        errors.push(
+            &at,
+            format!("buffer {w} is out of range: '{}' takes {}", kernel.name, kernel.buffers),
+        );
     }
 }
 
@@ -124,7 +147,11 @@ impl Errors {
     }
 }
 
-fn unique<T: Display + Eq + std::hash::Hash>(errors: &mut Errors, at: &str, names: impl Iterator<Item = T>) {
+fn unique<T: Display + Eq + std::hash::Hash>(
+    errors: &mut Errors,
+    at: &str,
+    names: impl Iterator<Item = T>,
+) {
     let mut seen = HashSet::new();
     for name in names {
         if seen.contains(&name) {
@@ -138,7 +165,10 @@ fn unique<T: Display + Eq + std::hash::Hash>(errors: &mut Errors, at: &str, name
 fn verify_dim(errors: &mut Errors, at: &str, dim: &Dim, symbols: &SymbolTable) -> bool {
     match printed_size(dim, symbols) {
         Err(unknown) => {
-            errors.push(at, format!("symbol {unknown} is not in the entry's table of {}", symbols.len()));
+            errors.push(
+                at,
+                format!("symbol {unknown} is not in the entry's table of {}", symbols.len()),
+            );
             false
         }
         Ok(size) if size > MAX_DIM_SIZE => {
@@ -160,9 +190,9 @@ fn printed_size(dim: &Dim, symbols: &SymbolTable) -> Result<u64, SymbolId> {
                 | Atom::Mod(a, b)
                 | Atom::Max(a, b)
                 | Atom::Min(a, b)
-                | Atom::Bcast(a, b) => {
-                    printed_size(a, symbols)?.saturating_add(printed_size(b, symbols)?).saturating_add(1)
-                }
+                | Atom::Bcast(a, b) => printed_size(a, symbols)?
+                    .saturating_add(printed_size(b, symbols)?)
+                    .saturating_add(1),
             };
             size = size.saturating_add(factor.saturating_mul(u64::from(*power)));
         }

@@ -108,7 +108,8 @@ impl<'a> ArtifactWriter<'a> {
         let signer = self.signer.take();
         let small = self.small_sections()?;
         let weight_bytes = section_bytes(&self.manifest.weights);
-        let count = small.len() + usize::from(signer.is_some()) + if weight_bytes > 0 { 2 } else { 0 };
+        let count =
+            small.len() + usize::from(signer.is_some()) + if weight_bytes > 0 { 2 } else { 0 };
         if count > MAX_SECTIONS {
             return Err(WriteError::TooManySections(count));
         }
@@ -121,7 +122,8 @@ impl<'a> ArtifactWriter<'a> {
         if weight_bytes > 0 {
             self.put_weights(out, &mut layout, weight_bytes, weight)?;
         }
-        let signature = signer.map(|(length, sign)| (layout.add(SectionKind::Signature, 0, length).clone(), sign));
+        let signature = signer
+            .map(|(length, sign)| (layout.add(SectionKind::Signature, 0, length).clone(), sign));
         let header = Header::encode(&layout.sections, layout.end);
         put(out, 0, &header)?;
         if let Some((section, sign)) = signature {
@@ -179,13 +181,22 @@ impl<'a> ArtifactWriter<'a> {
                 continue;
             }
             if w.offset < sink.total {
-                return Err(WriteError::WeightOverlap { index: i, name: w.name.clone(), offset: w.offset });
+                return Err(WriteError::WeightOverlap {
+                    index: i,
+                    name: w.name.clone(),
+                    offset: w.offset,
+                });
             }
             sink.pad_to(w.offset).map_err(io_error)?;
             weight(i, &mut |bytes| sink.push(bytes)).map_err(io_error)?;
             let found = sink.total - w.offset;
             if found != w.bytes {
-                return Err(WriteError::WeightBytes { index: i, name: w.name.clone(), expected: w.bytes, found });
+                return Err(WriteError::WeightBytes {
+                    index: i,
+                    name: w.name.clone(),
+                    expected: w.bytes,
+                    found,
+                });
             }
             last = place;
         }
@@ -234,7 +245,11 @@ fn put<W: Write + Seek>(out: &mut W, offset: u64, bytes: &[u8]) -> Result<(), Wr
     out.seek(SeekFrom::Start(offset)).and_then(|_| out.write_all(bytes)).map_err(io_error)
 }
 
-fn put_signature<W: Write + Seek>(out: &mut W, at: &Section, bytes: &[u8]) -> Result<(), WriteError> {
+fn put_signature<W: Write + Seek>(
+    out: &mut W,
+    at: &Section,
+    bytes: &[u8],
+) -> Result<(), WriteError> {
     if bytes.len() as u64 != at.length {
         return Err(WriteError::SignatureBytes { expected: at.length, found: bytes.len() as u64 });
     }
@@ -247,7 +262,9 @@ fn io_error(source: io::Error) -> WriteError {
 
 fn with_path(error: WriteError, path: &Path) -> WriteError {
     match error {
-        WriteError::Io { source, .. } => WriteError::Io { path: path.display().to_string(), source },
+        WriteError::Io { source, .. } => {
+            WriteError::Io { path: path.display().to_string(), source }
+        }
         other => other,
     }
 }

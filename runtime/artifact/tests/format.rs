@@ -3,7 +3,9 @@
 mod common;
 
 use cascata_artifact::format::{MAGIC, PAGE};
-use cascata_artifact::{ArtifactReader, ArtifactWriter, FormatError, Header, SectionKind, WriteError};
+use cascata_artifact::{
+    ArtifactReader, ArtifactWriter, FormatError, Header, SectionKind, WriteError,
+};
 use common::{artifact, manifest, weight, weight_bytes};
 
 #[test]
@@ -41,7 +43,10 @@ fn a_file_has_the_same_bytes_and_no_partial_file_stays() {
     let bytes = writer().to_bytes(|i, sink| sink(&weight_bytes(i))).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), bytes);
     let error = writer().write(&path, |_, sink| sink(b"short")).unwrap_err();
-    assert!(matches!(error, WriteError::WeightBytes { index: 0, expected: 100, found: 5, .. }), "{error}");
+    assert!(
+        matches!(error, WriteError::WeightBytes { index: 0, expected: 100, found: 5, .. }),
+        "{error}"
+    );
     assert_eq!(std::fs::read(&path).unwrap(), bytes, "a failed write leaves the old file");
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
     std::fs::remove_dir_all(&dir).unwrap();
@@ -75,7 +80,10 @@ fn every_truncation_is_refused() {
     for n in near_start.chain(sampled).chain([bytes.len() - 1]) {
         let error = ArtifactReader::parse(&bytes[..n]).expect_err("truncated");
         match n {
-            0..8 => assert!(matches!(error, FormatError::NotAnArtifact { .. } | FormatError::Truncated { .. })),
+            0..8 => assert!(matches!(
+                error,
+                FormatError::NotAnArtifact { .. } | FormatError::Truncated { .. }
+            )),
             _ => assert!(matches!(error, FormatError::Truncated { .. }), "{n}: {error}"),
         }
     }
@@ -90,7 +98,13 @@ fn every_flipped_bit_before_the_weights_is_refused() {
     let header = Header::parse(&bytes, bytes.len() as u64).unwrap();
     let checked = |k| matches!(k, SectionKind::Manifest | SectionKind::Code);
     let hot: Vec<(usize, usize)> = std::iter::once((0, 4096))
-        .chain(header.sections.iter().filter(|s| checked(s.kind)).map(|s| (s.offset as usize, s.end() as usize)))
+        .chain(
+            header
+                .sections
+                .iter()
+                .filter(|s| checked(s.kind))
+                .map(|s| (s.offset as usize, s.end() as usize)),
+        )
         .collect();
     for (from, to) in hot {
         for at in (from..to).step_by(7).chain(from..(from + 200).min(to)) {
@@ -167,7 +181,10 @@ fn hostile_tables_are_refused() {
             for row in 0..3 {
                 let at = 64 + row * 64 + field;
                 let bytes = forge(|b| b[at..at + 8].copy_from_slice(&value.to_le_bytes()));
-                assert!(ArtifactReader::parse(&bytes).is_err(), "row {row} field {field} = {value}");
+                assert!(
+                    ArtifactReader::parse(&bytes).is_err(),
+                    "row {row} field {field} = {value}"
+                );
             }
         }
     }
@@ -175,6 +192,9 @@ fn hostile_tables_are_refused() {
         let bytes = forge(|b| b[20..24].copy_from_slice(&count.to_le_bytes()));
         assert!(ArtifactReader::parse(&bytes).is_err(), "{count} sections");
     }
-    assert!(matches!(ArtifactReader::parse(b"PK\x03\x04hello"), Err(FormatError::NotAnArtifact { .. })));
+    assert!(matches!(
+        ArtifactReader::parse(b"PK\x03\x04hello"),
+        Err(FormatError::NotAnArtifact { .. })
+    ));
     assert!(matches!(ArtifactReader::parse(&MAGIC), Err(FormatError::Truncated { .. })));
 }

@@ -22,7 +22,10 @@ fn complaints(change: impl FnOnce(&mut Manifest)) -> Vec<String> {
 
 fn one(part: &str, change: impl FnOnce(&mut Manifest)) {
     let all = complaints(change);
-    assert!(all.len() == 1 && all[0].contains(part), "expected one complaint with '{part}', got {all:#?}");
+    assert!(
+        all.len() == 1 && all[0].contains(part),
+        "expected one complaint with '{part}', got {all:#?}"
+    );
 }
 
 fn launch(m: &mut Manifest, step: usize) -> &mut Launch {
@@ -98,7 +101,10 @@ fn symbols() {
         let n = m.entries[0].symbols.fresh("n", 0, 9);
         launch(m, 0).variants[0].tiles = Dim::sym(n);
     });
-    assert!(all.len() == 1 && all[0].contains("'n' needs 'n', which has no value there"), "{all:?}");
+    assert!(
+        all.len() == 1 && all[0].contains("'n' needs 'n', which has no value there"),
+        "{all:?}"
+    );
     one("factors", |m| {
         let text = r#"[[[[{"sym":0},4000000000]],1]]"#;
         launch(m, 0).flops = serde_json::from_str(text).unwrap();
@@ -165,9 +171,17 @@ fn all_errors_at_once() {
 fn hostile_numbers_never_panic() {
     let text = serde_json::to_string(&manifest()).unwrap();
     let sizes = sizes(&manifest());
-    let digits: Vec<usize> = text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(i, _)| i).collect();
+    let digits: Vec<usize> =
+        text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(i, _)| i).collect();
     for at in digits {
-        for with in ["18446744073709551615", "9223372036854775807", "-9223372036854775808", "4294967295", "-1", "null"] {
+        for with in [
+            "18446744073709551615",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "4294967295",
+            "-1",
+            "null",
+        ] {
             let forged = format!("{}{with}{}", &text[..at], &text[at + 1..]);
             if let Ok(m) = serde_json::from_str::<Manifest>(&forged) {
                 let _ = m.verify(&sizes);

@@ -25,7 +25,10 @@ fn artifact(loaded: Artifact) -> CascataArtifact {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cascata_runtime_create(threads: usize, out: *mut *mut CascataRuntime) -> Status {
+unsafe extern "C" fn cascata_runtime_create(
+    threads: usize,
+    out: *mut *mut CascataRuntime,
+) -> Status {
     let make = || Ok(CascataRuntime(Runtime::builder().threads(threads).build()?));
     // SAFETY: see the module text.
     guard(|| unsafe { give(out, make) })
@@ -38,7 +41,10 @@ unsafe extern "C" fn cascata_runtime_free(runtime: *mut CascataRuntime) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cascata_artifact_load(path: *const c_char, out: *mut *mut CascataArtifact) -> Status {
+unsafe extern "C" fn cascata_artifact_load(
+    path: *const c_char,
+    out: *mut *mut CascataArtifact,
+) -> Status {
     // SAFETY: see the module text.
     let make = || Ok(artifact(Artifact::load(unsafe { text("path", path)? })?));
     // SAFETY: see the module text.
@@ -76,7 +82,10 @@ unsafe extern "C" fn cascata_artifact_entry_count(artifact: *const CascataArtifa
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cascata_artifact_entry_name(artifact: *const CascataArtifact, index: usize) -> *const c_char {
+unsafe extern "C" fn cascata_artifact_entry_name(
+    artifact: *const CascataArtifact,
+    index: usize,
+) -> *const c_char {
     // SAFETY: see the module text.
     let artifact = unsafe { borrow("artifact", artifact) };
     let name = artifact.ok().and_then(|a| a.entries.get(index));

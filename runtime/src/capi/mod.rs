@@ -77,7 +77,10 @@ fn guard(body: impl FnOnce() -> Result<(), Failure>) -> Status {
     let failure = match result {
         Ok(Ok(())) => return Status::Ok,
         Ok(Err(failure)) => failure,
-        Err(_) => Failure { status: Status::Internal, text: "a bug of Cascata (it panicked); please report it".into() },
+        Err(_) => Failure {
+            status: Status::Internal,
+            text: "a bug of Cascata (it panicked); please report it".into(),
+        },
     };
     let text = CString::new(failure.text.replace('\0', "?")).unwrap_or_default();
     // A thread that is ending has no last error any more.
@@ -120,7 +123,10 @@ unsafe fn borrow_mut<'a, T>(what: &str, pointer: *mut T) -> Result<&'a mut T, Fa
 ///
 /// # Safety
 /// `out` is null or valid for a write.
-unsafe fn give<T>(out: *mut *mut T, make: impl FnOnce() -> Result<T, Failure>) -> Result<(), Failure> {
+unsafe fn give<T>(
+    out: *mut *mut T,
+    make: impl FnOnce() -> Result<T, Failure>,
+) -> Result<(), Failure> {
     // SAFETY: the caller's promise.
     let out = unsafe { borrow_mut("out", out)? };
     *out = std::ptr::null_mut();

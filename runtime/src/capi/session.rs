@@ -1,7 +1,9 @@
 //! Sessions for C.
 
 use super::handles::{CascataArtifact, CascataRuntime, c_text};
-use super::{Failure, Status, borrow, borrow_mut, dtype_from, dtype_number, give, guard, take, text};
+use super::{
+    Failure, Status, borrow, borrow_mut, dtype_from, dtype_number, give, guard, take, text,
+};
 use crate::bind::InputSet;
 use crate::error::{InputError, RunError};
 use crate::runtime::Runtime;
@@ -74,7 +76,8 @@ impl Memory {
     /// # Safety
     /// The tensor's dims are valid now; its data until it is unbound.
     unsafe fn new(tensor: &CascataTensor) -> Result<Self, Failure> {
-        if (tensor.dims.is_null() && tensor.rank > 0) || (tensor.data.is_null() && tensor.bytes > 0) {
+        if (tensor.dims.is_null() && tensor.rank > 0) || (tensor.data.is_null() && tensor.bytes > 0)
+        {
             return Err(Failure::argument("the tensor's dims or data are null"));
         }
         let dims = if tensor.rank == 0 {
@@ -169,7 +172,9 @@ impl CascataSession {
 
     fn ports(&self, kind: i32) -> Result<&[PortInfo], Failure> {
         let ports = usize::try_from(kind).ok().and_then(|k| self.ports.get(k));
-        ports.map(Vec::as_slice).ok_or_else(|| Failure::argument(format!("there is no port kind {kind}")))
+        ports
+            .map(Vec::as_slice)
+            .ok_or_else(|| Failure::argument(format!("there is no port kind {kind}")))
     }
 }
 
@@ -210,7 +215,10 @@ unsafe extern "C" fn cascata_session_free(session: *mut CascataSession) {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cascata_session_port_count(session: *const CascataSession, kind: i32) -> usize {
+unsafe extern "C" fn cascata_session_port_count(
+    session: *const CascataSession,
+    kind: i32,
+) -> usize {
     // SAFETY: see the module text of `capi`.
     let session = unsafe { borrow("session", session) };
     session.and_then(|s| s.ports(kind)).map_or(0, <[_]>::len)
@@ -249,7 +257,8 @@ unsafe extern "C" fn cascata_session_find_port(
 ) -> Status {
     guard(|| {
         // SAFETY: see the module text of `capi`.
-        let (session, index) = unsafe { (borrow("session", session)?, borrow_mut("index", index)?) };
+        let (session, index) =
+            unsafe { (borrow("session", session)?, borrow_mut("index", index)?) };
         // SAFETY: as above.
         let name = unsafe { text("name", name)? };
         let ports = session.ports(kind)?;
@@ -270,9 +279,11 @@ unsafe extern "C" fn cascata_session_set_input(
 ) -> Status {
     guard(|| {
         // SAFETY: see the module text of `capi`.
-        let (session, tensor) = unsafe { (borrow_mut("session", session)?, borrow("tensor", tensor)?) };
+        let (session, tensor) =
+            unsafe { (borrow_mut("session", session)?, borrow("tensor", tensor)?) };
         let count = session.inputs.0.len();
-        let slot = session.inputs.0.get_mut(index).ok_or_else(|| out_of_range("input", index, count))?;
+        let slot =
+            session.inputs.0.get_mut(index).ok_or_else(|| out_of_range("input", index, count))?;
         // SAFETY: as above.
         *slot = Some(unsafe { Memory::new(tensor)? });
         Ok(())
@@ -289,7 +300,11 @@ unsafe extern "C" fn cascata_session_set_output(
         // SAFETY: see the module text of `capi`.
         let session = unsafe { borrow_mut("session", session)? };
         let count = session.outputs.slots.len();
-        let slot = session.outputs.slots.get_mut(index).ok_or_else(|| out_of_range("output", index, count))?;
+        let slot = session
+            .outputs
+            .slots
+            .get_mut(index)
+            .ok_or_else(|| out_of_range("output", index, count))?;
         // SAFETY: as above; null unbinds.
         *slot = match unsafe { tensor.as_ref() } {
             // SAFETY: as above.
@@ -304,7 +319,8 @@ unsafe extern "C" fn cascata_session_set_output(
 unsafe extern "C" fn cascata_session_run(session: *mut CascataSession) -> Status {
     guard(|| {
         // SAFETY: see the module text of `capi`.
-        let CascataSession { session, inputs, outputs, .. } = unsafe { borrow_mut("session", session)? };
+        let CascataSession { session, inputs, outputs, .. } =
+            unsafe { borrow_mut("session", session)? };
         session.with_context(|ctx| session.executable().run(ctx, inputs, outputs, None))?;
         Ok(())
     })
@@ -321,7 +337,9 @@ unsafe extern "C" fn cascata_session_get_output(
         let (session, out) = unsafe { (borrow("session", session)?, borrow_mut("out", out)?) };
         let slots = &session.outputs.slots;
         let slot = slots.get(index).ok_or_else(|| out_of_range("output", index, slots.len()))?;
-        let tensor = slot.view().ok_or_else(|| Failure::argument("there is no output before the first run"))?;
+        let tensor = slot
+            .view()
+            .ok_or_else(|| Failure::argument("there is no output before the first run"))?;
         *out = CascataTensor {
             data: tensor.bytes().as_ptr().cast_mut().cast(),
             bytes: tensor.bytes().len(),

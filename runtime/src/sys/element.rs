@@ -55,7 +55,8 @@ pub(crate) fn bytes_of_mut<T: Element>(slice: &mut [T]) -> Option<&mut [u8]> {
 
 /// The elements in `bytes`; `None` if they are misaligned, of a wrong length, or invalid.
 pub(crate) fn elements_of<T: Element>(bytes: &[u8]) -> Option<&[T]> {
-    let fits = bytes.as_ptr().cast::<T>().is_aligned() && bytes.len().is_multiple_of(size_of::<T>());
+    let fits =
+        bytes.as_ptr().cast::<T>().is_aligned() && bytes.len().is_multiple_of(size_of::<T>());
     if !fits || !T::valid(bytes) {
         return None;
     }

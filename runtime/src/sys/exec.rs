@@ -69,7 +69,11 @@ impl Frame {
     /// A frame for that many buffers and outputs, none of them placed (they have 0 bytes).
     pub(crate) fn new(buffers: usize, outputs: usize) -> Self {
         let nowhere = Place { ptr: Ptr(AlignedBuf::empty().as_mut_ptr()), bytes: 0 };
-        Self { places: vec![nowhere; buffers], outputs: vec![nowhere; outputs], pointers: Vec::new() }
+        Self {
+            places: vec![nowhere; buffers],
+            outputs: vec![nowhere; outputs],
+            pointers: Vec::new(),
+        }
     }
 
     fn set(&mut self, buffer: u32, ptr: *mut u8, has: usize, needs: u64) -> Result<(), DoesNotFit> {
@@ -81,17 +85,28 @@ impl Frame {
     }
 
     /// Places a buffer that no kernel writes.
-    pub(crate) fn set_const(&mut self, buffer: u32, memory: &[u8], needs: u64) -> Result<(), DoesNotFit> {
+    pub(crate) fn set_const(
+        &mut self,
+        buffer: u32,
+        memory: &[u8],
+        needs: u64,
+    ) -> Result<(), DoesNotFit> {
         self.set(buffer, memory.as_ptr().cast_mut(), memory.len(), needs)
     }
 
     /// Says where an output port's memory is.
     pub(crate) fn set_port(&mut self, port: u32, memory: &mut [u8]) {
-        self.outputs[port as usize] = Place { ptr: Ptr(memory.as_mut_ptr()), bytes: memory.len() as u64 };
+        self.outputs[port as usize] =
+            Place { ptr: Ptr(memory.as_mut_ptr()), bytes: memory.len() as u64 };
     }
 
     /// Places a buffer in an output port's memory.
-    pub(crate) fn set_output(&mut self, buffer: u32, port: u32, needs: u64) -> Result<(), DoesNotFit> {
+    pub(crate) fn set_output(
+        &mut self,
+        buffer: u32,
+        port: u32,
+        needs: u64,
+    ) -> Result<(), DoesNotFit> {
         let port = self.outputs[port as usize];
         self.set(buffer, port.ptr.0, port.bytes as usize, needs)
     }
@@ -113,7 +128,13 @@ impl Frame {
     }
 
     /// Places a buffer inside another one.
-    pub(crate) fn set_alias(&mut self, buffer: u32, of: u32, offset: u64, needs: u64) -> Result<(), DoesNotFit> {
+    pub(crate) fn set_alias(
+        &mut self,
+        buffer: u32,
+        of: u32,
+        offset: u64,
+        needs: u64,
+    ) -> Result<(), DoesNotFit> {
         let root = self.places[of as usize];
         if offset.checked_add(needs).is_none_or(|end| end > root.bytes) {
             return Err(DoesNotFit { needs: offset.saturating_add(needs), has: root.bytes });

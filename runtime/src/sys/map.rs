@@ -10,7 +10,8 @@ use std::io;
 /// Another process that truncates the file while it is mapped makes reads fault; that
 /// is why files are replaced by renaming, never rewritten (see `ArtifactWriter`).
 pub(crate) fn map_file(file: &File, offset: u64, length: u64) -> io::Result<Mmap> {
-    let length = usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let length =
+        usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     // SAFETY: the mapping is read-only and handed out as pointers to kernels and as
     // bytes that nobody relies on to stay the same; truncation is documented above.
     unsafe { MmapOptions::new().offset(offset).len(length).map(file) }
@@ -47,6 +48,7 @@ impl CodeMemory {
 
 /// Read-only zeros, which cost no memory until they are touched.
 pub(crate) fn zeros(length: u64) -> io::Result<Mmap> {
-    let length = usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let length =
+        usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     MmapMut::map_anon(length.max(64))?.make_read_only()
 }

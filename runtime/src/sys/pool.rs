@@ -10,6 +10,11 @@
 //! A launch finds the pool busy only when another thread is launching; it then runs
 //! inline, which never deadlocks and never uses more threads than there are callers
 //! and workers. Idle workers spin for [`SPIN`], then park.
+//!
+//! PERF: a launch costs 17 ns inline (1 thread, or too few tiles to cut) and 240 ns cut
+//! in two (2 threads, the worker spinning), on an AMD EPYC virtual machine with 2 CPUs;
+//! with both CPUs taken by others the caller does all the work itself, at 27 ns a launch
+//! (`cargo test --release -p cascata-runtime --test overhead -- --nocapture`).
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -111,7 +116,9 @@ impl Pool {
     pub(crate) fn run(&self, tiles: i64, min_tiles: i64, job: &Job<'_>) -> Result<(), JobPanicked> {
         let parts = self.parts(tiles, min_tiles);
         let busy = &self.shared.busy;
-        if parts == 1 || busy.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        if parts == 1
+            || busy.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err()
+        {
             job(0, 0, tiles);
             return Ok(());
         }
@@ -217,7 +224,8 @@ impl Shared {
         let word = &self.words[index].0;
         loop {
             if !spin_until(|| word.load(Ordering::Relaxed) != IDLE) {
-                let sleep = word.compare_exchange(IDLE, PARKED, Ordering::Relaxed, Ordering::Relaxed);
+                let sleep =
+                    word.compare_exchange(IDLE, PARKED, Ordering::Relaxed, Ordering::Relaxed);
                 while sleep.is_ok() && word.load(Ordering::Relaxed) == PARKED {
                     std::thread::park();
                 }
@@ -237,7 +245,8 @@ impl Shared {
         let last = self.pending.fetch_sub(1, Ordering::SeqCst) == 1;
         // The waiter stays in its place: this may be a late look at the next launch's
         // waiter, whose own last worker must still find it.
-        if last && self.waiting.load(Ordering::SeqCst)
+        if last
+            && self.waiting.load(Ordering::SeqCst)
             && let Some(thread) = self.lock_waiter().as_ref()
         {
             thread.unpark();

@@ -87,7 +87,11 @@ impl Executable {
         Ok(())
     }
 
-    pub(crate) fn plan(&self, segment: usize, values: &Values) -> Result<std::sync::Arc<SegmentPlan>, RunError> {
+    pub(crate) fn plan(
+        &self,
+        segment: usize,
+        values: &Values,
+    ) -> Result<std::sync::Arc<SegmentPlan>, RunError> {
         self.cache.get(segment, values, || plan(self.entry(), &self.segments[segment], values))
     }
 
@@ -104,7 +108,7 @@ impl Executable {
         let arena = &mut ctx.arenas[segment];
         reserve(arena, plan.arena_bytes, "the arena")?;
         let stride = scratch_stride(plan);
-        let scratch = stride.checked_mul(self.runtime.threads() as u64).unwrap_or(u64::MAX);
+        let scratch = stride.saturating_mul(self.runtime.threads() as u64);
         reserve(&mut ctx.scratch, scratch, "the threads' scratch")?;
         if self.poison {
             arena.as_mut_slice().fill(0xff);
@@ -112,7 +116,9 @@ impl Executable {
         }
         let frame = &mut ctx.frame;
         for p in &plan.arena {
-            frame.set_arena(p.buffer, arena, p.offset, p.bytes).map_err(|e| self.misfit(p.buffer, &e))?;
+            frame
+                .set_arena(p.buffer, arena, p.offset, p.bytes)
+                .map_err(|e| self.misfit(p.buffer, &e))?;
         }
         for (port, dims) in &plan.outputs {
             let dtype = entry.outputs[*port as usize].ty.as_tensor().map_or(DType::U8, |t| t.dtype);
@@ -135,7 +141,9 @@ impl Executable {
             result.map_err(|e| self.misfit(buffer, &e))?;
         }
         for (of, p) in &plan.aliases {
-            frame.set_alias(p.buffer, *of, p.offset, p.bytes).map_err(|e| self.misfit(p.buffer, &e))?;
+            frame
+                .set_alias(p.buffer, *of, p.offset, p.bytes)
+                .map_err(|e| self.misfit(p.buffer, &e))?;
         }
         Ok(())
     }
@@ -169,7 +177,9 @@ impl Executable {
         // arenas, which grow only when their own segment starts. The manifest's verifier has
         // compared the kernel's arity with the buffers and dims; `place` has reserved scratch
         // for every thread.
-        let result = unsafe { ctx.frame.launch(self.runtime.pool(), &launch.buffers, &mut ctx.scratch, &args) };
+        let result = unsafe {
+            ctx.frame.launch(self.runtime.pool(), &launch.buffers, &mut ctx.scratch, &args)
+        };
         if let (Some(profiler), Some(started)) = (profiler, started) {
             profiler.record(started, &self.artifact, launch, planned, &ctx.values);
         }
@@ -196,7 +206,12 @@ impl Executable {
     }
 
     /// Reads the symbols that a bind step binds.
-    fn bind(&self, ctx: &mut RunContext, buffer: u32, symbols: &[SymbolId]) -> Result<(), RunError> {
+    fn bind(
+        &self,
+        ctx: &mut RunContext,
+        buffer: u32,
+        symbols: &[SymbolId],
+    ) -> Result<(), RunError> {
         let entry = self.entry();
         ctx.bound.clear();
         ctx.bound.resize(symbols.len(), 0);
@@ -210,7 +225,13 @@ impl Executable {
             let (min, max) = entry.symbols.range(*symbol);
             if !(min..=max).contains(&value) {
                 let buffer = entry.buffers[buffer as usize].name.clone();
-                return Err(RunError::DataDependent { symbol: entry.symbols.name(*symbol), value, buffer, min, max });
+                return Err(RunError::DataDependent {
+                    symbol: entry.symbols.name(*symbol),
+                    value,
+                    buffer,
+                    min,
+                    max,
+                });
             }
             ctx.values[symbol.index()] = Some(value);
         }

@@ -7,7 +7,7 @@ use cascata_artifact::abi::{ABI_VERSION, Import};
 use cascata_artifact::manifest::*;
 use cascata_artifact::{ArtifactWriter, Manifest, assign_offsets};
 use cascata_runtime::{Artifact, Runtime, Session};
-use cascata_types::{DType, Dim, SymbolId, SymbolTable, TensorType};
+use cascata_types::{DType, Dim, Shape, SymbolId, SymbolTable, TensorType};
 use std::path::PathBuf;
 
 /// Builds one entry point.
@@ -65,7 +65,13 @@ impl Model {
     pub fn weight(&mut self, name: &str, values: &[f32]) -> u32 {
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         let len = bytes.len() as u64;
-        self.weights.push(Weight { name: name.into(), dtype: DType::F32, offset: 0, bytes: len, param: false });
+        self.weights.push(Weight {
+            name: name.into(),
+            dtype: DType::F32,
+            offset: 0,
+            bytes: len,
+            param: false,
+        });
         self.weight_bytes.push(bytes);
         let ty = TensorType::fixed(DType::F32, &[values.len() as i64]);
         self.buffer(name, ty, Storage::Weight(self.weights.len() as u32 - 1))
@@ -77,11 +83,23 @@ impl Model {
         self.code.extend_from_slice(code);
         self.code.resize(self.code.len().next_multiple_of(16), 0xcc);
         let messages = vec!["first message".into(), "an element is negative".into()];
-        self.kernels.push(KernelInfo { name: name.into(), buffers, writes: vec![0], dims, messages });
+        self.kernels.push(KernelInfo {
+            name: name.into(),
+            buffers,
+            writes: vec![0],
+            dims,
+            messages,
+        });
         self.kernels.len() as u32 - 1
     }
 
-    pub fn launch(&mut self, kernel: u32, buffers: &[u32], dims: &[Dim], tiles: impl Into<Dim>) -> &mut Launch {
+    pub fn launch(
+        &mut self,
+        kernel: u32,
+        buffers: &[u32],
+        dims: &[Dim],
+        tiles: impl Into<Dim>,
+    ) -> &mut Launch {
         let tiles = tiles.into();
         let value = self.entry.buffers[buffers[0] as usize].name.clone();
         self.entry.steps.push(Step::Launch(Launch {
@@ -150,19 +168,26 @@ impl Model {
 }
 
 pub fn variant(kernel: u32, dims: &[Dim], tiles: Dim) -> Variant {
-    Variant { guard: vec![], kernel, dims: dims.to_vec(), tiles, scratch_bytes: 0.into(), min_tiles: 1.into() }
+    Variant {
+        guard: vec![],
+        kernel,
+        dims: dims.to_vec(),
+        tiles,
+        scratch_bytes: 0.into(),
+        min_tiles: 1.into(),
+    }
 }
 
 pub fn runtime(threads: usize) -> Runtime {
     Runtime::builder().threads(threads).build().unwrap()
 }
 
-pub fn f32s(shape: &[Dim]) -> TensorType {
-    TensorType::dense(DType::F32, shape.to_vec())
+pub fn f32s(shape: impl Into<Shape>) -> TensorType {
+    TensorType::dense(DType::F32, shape)
 }
 
-pub fn i64s(shape: &[Dim]) -> TensorType {
-    TensorType::dense(DType::I64, shape.to_vec())
+pub fn i64s(shape: impl Into<Shape>) -> TensorType {
+    TensorType::dense(DType::I64, shape)
 }
 
 /// A file that goes with the test.
@@ -178,9 +203,9 @@ impl Drop for TempFile {
 pub fn triple() -> Model {
     let mut m = Model::new();
     let b = Dim::sym(m.symbol("B", 1, 1000));
-    let x = m.input("x", f32s(&[b.clone()]));
-    let y = m.output("y", f32s(&[b.clone()]));
-    let t = m.arena("t", f32s(&[b.clone()]), 0, 1);
+    let x = m.input("x", f32s([b.clone()]));
+    let y = m.output("y", f32s([b.clone()]));
+    let t = m.arena("t", f32s([b.clone()]), 0, 1);
     let add = m.kernel("add", kernels::ADD_F32, 3, 0);
     m.launch(add, &[t, x, x], &[], b.clone());
     m.launch(add, &[y, t, x], &[], b);
@@ -192,13 +217,13 @@ pub fn data_dependent() -> Model {
     let mut m = Model::new();
     let b = Dim::sym(m.symbol("B", 1, 100));
     let n = m.entry.symbols.fresh("n", 0, 50);
-    let k = m.input("k", i64s(&[1.into()]));
-    let x = m.input("x", f32s(&[b.clone()]));
-    let y = m.output("y", i64s(&[Dim::sym(n)]));
-    let z = m.output("z", f32s(&[b.clone()]));
-    let count = m.arena("count", i64s(&[1.into()]), 0, 2);
-    let keep = m.arena("keep", f32s(&[b.clone()]), 1, 5);
-    let iota = m.arena("iota", i64s(&[Dim::sym(n)]), 3, 4);
+    let k = m.input("k", i64s([1.into()]));
+    let x = m.input("x", f32s([b.clone()]));
+    let y = m.output("y", i64s([Dim::sym(n)]));
+    let z = m.output("z", f32s([b.clone()]));
+    let count = m.arena("count", i64s([1.into()]), 0, 2);
+    let keep = m.arena("keep", f32s([b.clone()]), 1, 5);
+    let iota = m.arena("iota", i64s([Dim::sym(n)]), 3, 4);
     let affine = m.kernel("affine", kernels::AFFINE_I64, 2, 2);
     let add = m.kernel("add", kernels::ADD_F32, 3, 0);
     let range = m.kernel("iota", kernels::IOTA_I64, 1, 0);

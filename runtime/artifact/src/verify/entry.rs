@@ -10,7 +10,10 @@ pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: 
     let before = errors.0.len();
     unique(errors, &format!("{at}.symbols"), entry.symbols.iter().map(|(_, s)| &s.name));
     for (_, s) in entry.symbols.iter().filter(|(_, s)| s.min > s.max) {
-        errors.push(format!("{at}.symbols"), format!("'{}' has the empty range {}..={}", s.name, s.min, s.max));
+        errors.push(
+            format!("{at}.symbols"),
+            format!("'{}' has the empty range {}..={}", s.name, s.min, s.max),
+        );
     }
     let mut c = Checker { errors, manifest, entry, bound: HashSet::new() };
     c.ports(&format!("{at}.inputs"), &entry.inputs);
@@ -73,7 +76,8 @@ impl Checker<'_, '_> {
                 Storage::Arena { first, last } => {
                     if first > last || *last as usize >= entry.steps.len() {
                         let n = entry.steps.len();
-                        self.errors.push(&at, format!("live from step {first} to {last}, of {n} steps"));
+                        self.errors
+                            .push(&at, format!("live from step {first} to {last}, of {n} steps"));
                     }
                 }
                 Storage::Alias { of, offset_bytes } => {
@@ -81,7 +85,10 @@ impl Checker<'_, '_> {
                     self.errors.index(&at, "buffer", *of, entry.buffers.len());
                     let target = entry.buffers.get(*of as usize);
                     if target.is_some_and(|b| matches!(b.storage, Storage::Alias { .. })) {
-                        self.errors.push(&at, format!("it is an alias of buffer {of}, which is an alias itself"));
+                        self.errors.push(
+                            &at,
+                            format!("it is an alias of buffer {of}, which is an alias itself"),
+                        );
                     }
                 }
             }
@@ -103,8 +110,8 @@ impl Checker<'_, '_> {
         for b in &launch.buffers {
             self.errors.index(at, "buffer", *b, self.entry.buffers.len());
         }
-        self.dim(&format!("{at}.flops"), &launch.flops);
-        self.dim(&format!("{at}.bytes"), &launch.bytes);
+        self.dim(at, &launch.flops);
+        self.dim(at, &launch.bytes);
         match launch.variants.last() {
             None => self.errors.push(at, "there is no variant"),
             Some(last) if !last.guard.is_empty() => {
@@ -126,11 +133,13 @@ impl Checker<'_, '_> {
             return;
         }
         let kernel = &self.manifest.kernels[variant.kernel as usize];
-        for (what, given, taken) in
-            [("dims", variant.dims.len(), kernel.dims), ("buffers", launch.buffers.len(), kernel.buffers)]
-        {
+        for (what, given, taken) in [
+            ("dims", variant.dims.len(), kernel.dims),
+            ("buffers", launch.buffers.len(), kernel.buffers),
+        ] {
             if given != taken as usize {
-                self.errors.push(at, format!("{given} {what} for '{}', which takes {taken}", kernel.name));
+                self.errors
+                    .push(at, format!("{given} {what} for '{}', which takes {taken}", kernel.name));
             }
         }
     }
@@ -143,7 +152,8 @@ impl Checker<'_, '_> {
             match self.entry.symbols.get(*s) {
                 None => self.errors.push(at, format!("symbol {s} is not in the entry's table")),
                 Some(s) if !s.data_dependent => {
-                    self.errors.push(at, format!("it binds '{}', which is not data-dependent", s.name));
+                    self.errors
+                        .push(at, format!("it binds '{}', which is not data-dependent", s.name));
                 }
                 Some(_) => {}
             }
@@ -155,7 +165,10 @@ impl Checker<'_, '_> {
             }
             let expected = 8 * symbols.len() as i64;
             if b.bytes.as_const().is_some_and(|n| n < expected) {
-                self.errors.push(at, format!("it reads {expected} bytes of '{}', which is smaller", b.name));
+                self.errors.push(
+                    at,
+                    format!("it reads {expected} bytes of '{}', which is smaller", b.name),
+                );
             }
         }
     }
@@ -228,6 +241,9 @@ impl Checker<'_, '_> {
     }
 
     fn known(&mut self, at: &str, dim: &Dim) {
+        if dim.as_const().is_some() {
+            return; // PERF: most dims of a static model; `symbols` allocates.
+        }
         for s in dim.symbols() {
             if !self.bound.contains(&s) {
                 let (text, name) = (dim.display(&self.entry.symbols), self.entry.symbols.name(s));
@@ -269,7 +285,8 @@ impl Checker<'_, '_> {
             let mine = Storage::Output(i as u32);
             let done = entry.buffers.iter().zip(&written).any(|(b, w)| *w && b.storage == mine);
             if port.ty.as_tensor().is_some() && !done {
-                self.errors.push(format!("{at}.outputs[{i}] ('{}')", port.name), "no step writes it");
+                self.errors
+                    .push(format!("{at}.outputs[{i}] ('{}')", port.name), "no step writes it");
             }
         }
     }
@@ -279,7 +296,10 @@ impl Checker<'_, '_> {
         if let Storage::Arena { first, last } = b.storage
             && !(first as usize..=last as usize).contains(&step)
         {
-            self.errors.push(at, format!("it touches '{}', which lives from step {first} to {last}", b.name));
+            self.errors.push(
+                at,
+                format!("it touches '{}', which lives from step {first} to {last}", b.name),
+            );
         }
     }
 

@@ -83,7 +83,8 @@ fn uneven_work_waits_for_the_slowest() {
 fn a_panic_is_an_error_and_the_pool_goes_on() {
     let pool = Pool::new(2).unwrap();
     for bad in 0..4 {
-        let result = pool.run(4, 1, &|_, begin, end| assert!(!(begin..end).contains(&bad), "on purpose"));
+        let result =
+            pool.run(4, 1, &|_, begin, end| assert!(!(begin..end).contains(&bad), "on purpose"));
         assert!(result.is_err());
         covers(&pool, 10, 1);
     }
