@@ -14,8 +14,18 @@ use crate::op::{BinaryOp, UnaryOp};
 use cascata_types::{DType, Dim, PrimaryMap, Scalar, SymbolId, SymbolTable, entity};
 
 mod build;
+pub mod interp;
+mod lex;
+mod names;
+mod parse;
+mod print;
+mod verify;
 
 pub use build::KernelBuilder;
+pub use lex::ParseError;
+pub use parse::{parse_kernel, parse_kernels};
+pub use print::print_kernels;
+pub use verify::{Problem, VerifyError, verify};
 
 entity! {
     /// A buffer of one kernel.

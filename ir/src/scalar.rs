@@ -8,7 +8,7 @@
 //! * `max`/`min` order −0 before +0, which makes them commutative bitwise;
 //! * integer `pow` wraps; a negative exponent truncates the exact quotient
 //!   (so only bases 1 and −1 give non-zero), and base 0 gives 0;
-//! * `bool` has `not`, `and`, `or`, `xor`, `max`, `min` and the comparisons.
+//! * `bool` has `not`, `and`, `or`, `xor` and the comparisons (false before true).
 
 use crate::op::{BinaryOp, UnaryOp};
 use crate::types::{DType, Scalar};
@@ -35,19 +35,58 @@ pub struct ScalarError {
 macro_rules! with_num {
     ($dtype:expr, $T:ident => $body:expr, str => $none:expr) => {
         match $dtype {
-            $crate::types::DType::Bool => { type $T = bool; $body }
-            $crate::types::DType::I8 => { type $T = i8; $body }
-            $crate::types::DType::U8 => { type $T = u8; $body }
-            $crate::types::DType::I16 => { type $T = i16; $body }
-            $crate::types::DType::U16 => { type $T = u16; $body }
-            $crate::types::DType::I32 => { type $T = i32; $body }
-            $crate::types::DType::U32 => { type $T = u32; $body }
-            $crate::types::DType::I64 => { type $T = i64; $body }
-            $crate::types::DType::U64 => { type $T = u64; $body }
-            $crate::types::DType::F16 => { type $T = half::f16; $body }
-            $crate::types::DType::BF16 => { type $T = half::bf16; $body }
-            $crate::types::DType::F32 => { type $T = f32; $body }
-            $crate::types::DType::F64 => { type $T = f64; $body }
+            $crate::types::DType::Bool => {
+                type $T = bool;
+                $body
+            }
+            $crate::types::DType::I8 => {
+                type $T = i8;
+                $body
+            }
+            $crate::types::DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            $crate::types::DType::I16 => {
+                type $T = i16;
+                $body
+            }
+            $crate::types::DType::U16 => {
+                type $T = u16;
+                $body
+            }
+            $crate::types::DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            $crate::types::DType::U32 => {
+                type $T = u32;
+                $body
+            }
+            $crate::types::DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            $crate::types::DType::U64 => {
+                type $T = u64;
+                $body
+            }
+            $crate::types::DType::F16 => {
+                type $T = half::f16;
+                $body
+            }
+            $crate::types::DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            $crate::types::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::types::DType::F64 => {
+                type $T = f64;
+                $body
+            }
             $crate::types::DType::Str => $none,
         }
     };
@@ -170,7 +209,13 @@ pub fn max_f64(a: f64, b: f64) -> f64 {
         None => f64::NAN,
         Some(Ordering::Greater) => a,
         Some(Ordering::Less) => b,
-        Some(Ordering::Equal) => if a.is_sign_negative() { b } else { a },
+        Some(Ordering::Equal) => {
+            if a.is_sign_negative() {
+                b
+            } else {
+                a
+            }
+        }
     }
 }
 
@@ -184,4 +229,19 @@ pub fn min_f64(a: f64, b: f64) -> f64 {
 /// Returns `None` for the ops that have no meaning on floats or whose result is bool.
 pub fn float_unary(op: UnaryOp) -> Option<fn(f64) -> f64> {
     unary::float(op)
+}
+
+/// As [`float_unary`], of two elements; `None` for comparisons too.
+pub fn float_binary(op: BinaryOp) -> Option<fn(f64, f64) -> f64> {
+    binary::float(op)
+}
+
+/// A function of one integer or bool element, before wrapping to its width.
+pub fn int_unary(op: UnaryOp, dtype: DType) -> Option<fn(i128) -> i128> {
+    if dtype == DType::Bool { unary::boolean(op) } else { unary::int(op) }
+}
+
+/// As [`int_unary`], of two elements; the first argument is the width in bits.
+pub fn int_binary(op: BinaryOp, dtype: DType) -> Option<fn(u32, i128, i128) -> i128> {
+    if dtype == DType::Bool { binary::boolean(op) } else { binary::int(op) }
 }

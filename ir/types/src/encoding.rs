@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// Columns of one packed panel: one 512-bit register of f32. Wider micro-kernels
 /// take several neighbouring panels, so weights are packed once for every ISA.
@@ -64,6 +65,11 @@ impl PanelEncoding {
     pub fn elements(&self) -> u64 {
         self.k_blocks() * self.block_stride()
     }
+    /// [`PanelEncoding::elements`] for untrusted numbers; `None` when it does not fit.
+    pub fn checked_elements(&self) -> Option<u64> {
+        let padded = self.k_blocks().checked_mul(self.k_block)?;
+        self.panels().checked_mul(PANEL_WIDTH as u64)?.checked_mul(padded)
+    }
     /// Where the logical element `(row, col)` lies.
     pub fn offset(&self, row: u64, col: u64) -> u64 {
         let w = PANEL_WIDTH as u64;
@@ -97,6 +103,28 @@ pub enum QuantFormat {
     Q6K,
 }
 
+impl QuantFormat {
+    /// Elements of one block, consecutive along the last axis.
+    pub const fn block_elements(self) -> u64 {
+        match self {
+            QuantFormat::Q8_0 | QuantFormat::Q4_0 | QuantFormat::Q4_1 => 32,
+            QuantFormat::Q4K | QuantFormat::Q5K | QuantFormat::Q6K => 256,
+        }
+    }
+
+    /// Stored bytes of one block (ggml's `block_*` structs).
+    pub const fn block_bytes(self) -> u64 {
+        match self {
+            QuantFormat::Q8_0 => 34,
+            QuantFormat::Q4_0 => 18,
+            QuantFormat::Q4_1 => 20,
+            QuantFormat::Q4K => 144,
+            QuantFormat::Q5K => 176,
+            QuantFormat::Q6K => 210,
+        }
+    }
+}
+
 impl fmt::Display for QuantFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -117,6 +145,43 @@ impl fmt::Display for Encoding {
             Encoding::Panels(p) => write!(f, "panels({}x{}/{})", p.k, p.n, p.k_block),
             Encoding::Quant(q) => write!(f, "{q}"),
             Encoding::BlockSparse { rows, cols } => write!(f, "block({rows}x{cols})"),
+        }
+    }
+}
+
+impl QuantFormat {
+    /// Every format, in declaration order.
+    pub const ALL: [QuantFormat; 6] = {
+        use QuantFormat::*;
+        [Q8_0, Q4_0, Q4_1, Q4K, Q5K, Q6K]
+    };
+}
+
+impl FromStr for Encoding {
+    type Err = String;
+
+    /// Parses the printed form.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is not an encoding");
+        if text == "dense" {
+            return Ok(Encoding::Dense);
+        }
+        if let Some(q) = QuantFormat::ALL.into_iter().find(|q| q.to_string() == text) {
+            return Ok(Encoding::Quant(q));
+        }
+        let (name, rest) = text.split_once('(').ok_or_else(wrong)?;
+        let (a, b) = rest.strip_suffix(')').and_then(|r| r.split_once('x')).ok_or_else(wrong)?;
+        match name {
+            "panels" => {
+                let (n, k_block) = b.split_once('/').ok_or_else(wrong)?;
+                let number = |s: &str| s.parse::<u64>().map_err(|_| wrong());
+                Ok(Encoding::Panels(PanelEncoding { k: number(a)?, n: number(n)?, k_block: number(k_block)? }))
+            }
+            "block" => {
+                let number = |s: &str| s.parse::<u32>().map_err(|_| wrong());
+                Ok(Encoding::BlockSparse { rows: number(a)?, cols: number(b)? })
+            }
+            _ => Err(wrong()),
         }
     }
 }

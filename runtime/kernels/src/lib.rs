@@ -1,1 +1,17 @@
-//! CPU micro-kernels.
+//! CPU micro-kernels: every [`Import`](cascata_artifact::abi::Import) of the kernel ABI
+//! at three instruction set levels.
+//!
+//! [`resolve`] gives the function addresses for an artifact's kernel table; [`Kernels`]
+//! is the same table, typed, for Rust callers.
+
+mod dwconv;
+mod entries;
+mod gemm;
+mod isa;
+mod math;
+mod pack;
+mod rows;
+mod simd;
+
+pub use entries::{Kernels, resolve};
+pub use isa::{Isa, UnknownIsa};

@@ -1,0 +1,88 @@
+//! Operands of the micro-kernels and row primitives.
+
+use super::{Problem, Verifier};
+use crate::kernel::{DwConv, Gemm, PackB, Place, Rows};
+use crate::op::UnaryOp;
+use cascata_types::{DType, Dim, Scalar};
+
+impl Verifier<'_> {
+    pub(super) fn operand(&mut self, what: &str, place: &Place, expected: DType) -> u64 {
+        let (found, loops) = self.read(place);
+        self.expect_dtype(what, expected, found);
+        loops
+    }
+
+    pub(super) fn result(&mut self, place: &Place, expected: DType) {
+        let found = self.write(place.buffer, &place.at);
+        self.expect_dtype("the result", expected, found);
+    }
+
+    fn dims(&mut self, dims: &[&Dim]) {
+        for dim in dims {
+            self.dim(dim);
+        }
+    }
+
+    fn bias(&mut self, bias: &Option<Place>) {
+        if let Some(bias) = bias {
+            self.operand("the bias", bias, DType::F32);
+        }
+    }
+
+    fn clamp(&mut self, (min, max): (Scalar, Scalar)) {
+        for bound in [min, max] {
+            self.expect_dtype("the bound", DType::F32, Some(bound.dtype));
+        }
+        if !matches!(
+            min.to_f64().partial_cmp(&max.to_f64()),
+            Some(std::cmp::Ordering::Less | std::cmp::Ordering::Equal)
+        ) {
+            self.report(Problem::ClampOrder);
+        }
+    }
+
+    pub(super) fn gemm(&mut self, g: &Gemm) {
+        match &g.a {
+            Rows::Strided { base, row_stride, batch_stride } => {
+                self.operand("the left operand", base, DType::F32);
+                self.dims(&[row_stride, batch_stride]);
+            }
+            Rows::Indirect { base, offsets } => {
+                self.operand("the left operand", base, DType::F32);
+                self.operand("the offsets", offsets, DType::I32);
+            }
+        }
+        self.operand("the right operand", &g.b, DType::F32);
+        self.bias(&g.bias);
+        self.result(&g.c, DType::F32);
+        self.dims(&[&g.b_panel_stride, &g.b_batch_stride, &g.c_row_stride]);
+        self.dims(&[&g.m, &g.n, &g.k, &g.k_last, &g.batch]);
+        self.clamp(g.clamp);
+    }
+
+    pub(super) fn dw_conv(&mut self, d: &DwConv) {
+        self.operand("the operand", &d.base, DType::F32);
+        self.operand("the offsets", &d.offsets, DType::I32);
+        self.operand("the weights", &d.w, DType::F32);
+        self.bias(&d.bias);
+        self.result(&d.c, DType::F32);
+        self.dims(&[&d.w_stride, &d.c_row_stride, &d.m, &d.channels, &d.taps]);
+        self.clamp(d.clamp);
+    }
+
+    pub(super) fn pack_b(&mut self, p: &PackB) {
+        self.operand("the operand", &p.src, DType::F32);
+        self.result(&p.dst, DType::F32);
+        self.dims(&[&p.row_stride, &p.col_stride, &p.panel_stride, &p.k, &p.n]);
+    }
+
+    pub(super) fn map_row(&mut self, op: UnaryOp, dst: &Place, src: &Place, n: &Dim) {
+        use UnaryOp::*;
+        if !matches!(op, Exp | Erf | Tanh | Sigmoid | Silu | GeluErf | GeluTanh | Log) {
+            self.report(Problem::NotARowOp(op.name()));
+        }
+        self.operand("the row", src, DType::F32);
+        self.result(dst, DType::F32);
+        self.dim(n);
+    }
+}

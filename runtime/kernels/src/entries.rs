@@ -1,0 +1,236 @@
+//! The C entry points of each level, and the table of them.
+
+use crate::Isa;
+use cascata_artifact::abi::{
+    BlockFn, DwConvF32Args, ExpSumF32Fn, GemmF32Args, Import, MapF32Fn, PackBF32Args, ReduceF32Fn,
+};
+
+/// A level's kernels, typed.
+#[derive(Clone, Copy)]
+pub struct Kernels {
+    /// [`Import::GemmF32`].
+    pub gemm_f32: BlockFn<GemmF32Args>,
+    /// [`Import::DwConvF32`].
+    pub dwconv_f32: BlockFn<DwConvF32Args>,
+    /// [`Import::PackBF32`].
+    pub pack_b_f32: BlockFn<PackBF32Args>,
+    /// [`Import::ExpF32`].
+    pub exp_f32: MapF32Fn,
+    /// [`Import::ErfF32`].
+    pub erf_f32: MapF32Fn,
+    /// [`Import::TanhF32`].
+    pub tanh_f32: MapF32Fn,
+    /// [`Import::SigmoidF32`].
+    pub sigmoid_f32: MapF32Fn,
+    /// [`Import::SiluF32`].
+    pub silu_f32: MapF32Fn,
+    /// [`Import::GeluErfF32`].
+    pub gelu_erf_f32: MapF32Fn,
+    /// [`Import::GeluTanhF32`].
+    pub gelu_tanh_f32: MapF32Fn,
+    /// [`Import::LogF32`].
+    pub log_f32: MapF32Fn,
+    /// [`Import::SumF32`].
+    pub sum_f32: ReduceF32Fn,
+    /// [`Import::SumSqF32`].
+    pub sum_sq_f32: ReduceF32Fn,
+    /// [`Import::MaxF32`].
+    pub max_f32: ReduceF32Fn,
+    /// [`Import::ExpSumF32`].
+    pub exp_sum_f32: ExpSumF32Fn,
+}
+
+impl Kernels {
+    /// The kernels of the best level that is neither above `isa` nor above what this
+    /// CPU supports, so that calling them is sound whatever `isa` says.
+    pub fn new(isa: Isa) -> &'static Kernels {
+        match isa.min(Isa::detect()) {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => &avx512::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => &avx2::KERNELS,
+            _ => &portable::KERNELS,
+        }
+    }
+
+    /// The address of `import`.
+    pub fn address(&self, import: Import) -> *const u8 {
+        match import {
+            Import::GemmF32 => self.gemm_f32 as *const u8,
+            Import::DwConvF32 => self.dwconv_f32 as *const u8,
+            Import::PackBF32 => self.pack_b_f32 as *const u8,
+            Import::ExpF32 => self.exp_f32 as *const u8,
+            Import::ErfF32 => self.erf_f32 as *const u8,
+            Import::TanhF32 => self.tanh_f32 as *const u8,
+            Import::SigmoidF32 => self.sigmoid_f32 as *const u8,
+            Import::SiluF32 => self.silu_f32 as *const u8,
+            Import::GeluErfF32 => self.gelu_erf_f32 as *const u8,
+            Import::GeluTanhF32 => self.gelu_tanh_f32 as *const u8,
+            Import::LogF32 => self.log_f32 as *const u8,
+            Import::SumF32 => self.sum_f32 as *const u8,
+            Import::SumSqF32 => self.sum_sq_f32 as *const u8,
+            Import::MaxF32 => self.max_f32 as *const u8,
+            Import::ExpSumF32 => self.exp_sum_f32 as *const u8,
+        }
+    }
+}
+
+/// The function address of `import` for the kernel table: the best implementation
+/// that is neither above `isa` nor above what this CPU supports.
+pub fn resolve(import: Import, isa: Isa) -> *const u8 {
+    Kernels::new(isa).address(import)
+}
+
+/// Defines one level's row primitives and `KERNELS` from its token; the module has
+/// its own `gemm_f32`, `dwconv_f32` and `pack_b_f32`.
+macro_rules! level {
+    ($token:ident $(, $features:literal)?) => {
+        level!{@maps $token $($features)?;
+            exp_f32 Exp, erf_f32 Erf, tanh_f32 Tanh, sigmoid_f32 Sigmoid, silu_f32 Silu,
+            gelu_erf_f32 GeluErf, gelu_tanh_f32 GeluTanh, log_f32 Log
+        }
+        level!{@reductions $token $($features)?; sum_f32 Sum, sum_sq_f32 SumSq, max_f32 Max}
+
+        $(#[target_feature(enable = $features)])?
+        unsafe extern "C" fn exp_sum_f32(dst: *mut f32, src: *const f32, n: i64, bias: f32) -> f32 {
+            // SAFETY: the table hands this out where the CPU has the level; the rest is
+            // the caller's promise.
+            unsafe { rows::exp_sum($token::assume(), dst, src, n, bias) }
+        }
+
+        /// The level's table.
+        pub(super) static KERNELS: Kernels = Kernels {
+            gemm_f32, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32, silu_f32,
+            gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
+        };
+    };
+    (@maps $token:ident $features:literal; $($name:ident $op:ident),*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe extern "C" fn $name(dst: *mut f32, src: *const f32, n: i64) {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { rows::map::<_, math::$op>($token::assume(), dst, src, n) }
+        }
+    )*};
+    (@maps $token:ident; $($name:ident $op:ident),*) => {$(
+        unsafe extern "C" fn $name(dst: *mut f32, src: *const f32, n: i64) {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { rows::map::<_, math::$op>($token::assume(), dst, src, n) }
+        }
+    )*};
+    (@reductions $token:ident $features:literal; $($name:ident $op:ident),*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe extern "C" fn $name(src: *const f32, n: i64) -> f32 {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { rows::reduce::<_, rows::$op>($token::assume(), src, n) }
+        }
+    )*};
+    (@reductions $token:ident; $($name:ident $op:ident),*) => {$(
+        unsafe extern "C" fn $name(src: *const f32, n: i64) -> f32 {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { rows::reduce::<_, rows::$op>($token::assume(), src, n) }
+        }
+    )*};
+}
+
+/// Defines a vector level's contractions and its GEMM tiles: `rows: [widths in panels]`.
+#[cfg(target_arch = "x86_64")]
+macro_rules! contractions {
+    ($token:ident, $features:literal, dwconv [$pixels:literal x $vectors:literal],
+     $width:expr, $height:expr,
+     $($rows:literal: [$($panels:literal)*])*) => {
+        unsafe extern "C" fn gemm_f32(args: *const GemmF32Args) {
+            // SAFETY: the caller's promise.
+            unsafe { gemm::gemm::<$token>(&*args) }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe extern "C" fn dwconv_f32(args: *const DwConvF32Args) {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { dwconv::dwconv::<_, $pixels, $vectors>($token::assume(), &*args) }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe extern "C" fn pack_b_f32(args: *const PackBF32Args) {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { pack::pack($token::assume(), &*args) }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe fn tile<const MR: usize, const NV: usize>(
+            pass: &gemm::Pass, row: usize, column: usize,
+        ) {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { gemm::tile::<_, MR, NV>($token::assume(), pass, row, column) }
+        }
+
+        impl gemm::GemmIsa for $token {
+            fn width(m: usize) -> usize {
+                ($width)(m)
+            }
+            fn height(width: usize) -> usize {
+                ($height)(width)
+            }
+            fn tile(rows: usize, width: usize) -> gemm::TileFn {
+                match (rows, width) {
+                    $($(($rows, $panels) => tile::<$rows, { $panels * gemm::PANEL / $token::LANES }>,)*)*
+                    _ => unreachable!("no tile of {rows} rows and {width} panels"),
+                }
+            }
+        }
+    };
+}
+
+mod portable {
+    use super::*;
+    use crate::simd::{Portable, Simd};
+    use crate::{dwconv, gemm, math, pack, rows};
+
+    unsafe extern "C" fn gemm_f32(args: *const GemmF32Args) {
+        // SAFETY: the caller's promise.
+        unsafe { gemm::portable::gemm(&*args) }
+    }
+
+    unsafe extern "C" fn dwconv_f32(args: *const DwConvF32Args) {
+        // SAFETY: the caller's promise.
+        unsafe { dwconv::portable::dwconv(&*args) }
+    }
+
+    unsafe extern "C" fn pack_b_f32(args: *const PackBF32Args) {
+        // SAFETY: the caller's promise.
+        unsafe { pack::pack(Portable, &*args) }
+    }
+
+    level!(Portable);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::*;
+    use crate::simd::{Avx2, Simd};
+    use crate::{dwconv, gemm, math, pack, rows};
+
+    contractions! {
+        Avx2, "avx2,fma", dwconv [3 x 4],
+        |m| match m { 0..=1 => 4, 2 => 2, _ => 1 },
+        |width| match width { 1 => 6, 2 => 2, _ => 1 },
+        1: [1 2 3 4] 2: [1 2] 3: [1] 4: [1] 5: [1] 6: [1]
+    }
+    level!(Avx2, "avx2,fma");
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use super::*;
+    use crate::simd::{Avx512, Simd};
+    use crate::{dwconv, gemm, math, pack, rows};
+
+    contractions! {
+        Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", dwconv [6 x 4],
+        |m| match m { 0..=3 => 8, 4..=6 => 4, _ => 3 },
+        |width| match width { 1 => 14, 2 => 12, 3 => 8, 4 => 6, 5 => 5, 6 => 4, _ => 3 },
+        1: [1 2 3 4 5 6 7 8] 2: [1 2 3 4 5 6 7 8] 3: [1 2 3 4 5 6 7 8]
+        4: [1 2 3 4 5 6] 5: [1 2 3 4 5] 6: [1 2 3 4] 7: [1 2 3] 8: [1 2 3]
+        9: [1 2] 10: [1 2] 11: [1 2] 12: [1 2] 13: [1] 14: [1]
+    }
+    level!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma");
+}

@@ -1,0 +1,166 @@
+//! `gemm_f32@1`, the batch-reduce GEMM: loop order and blocking of one call.
+//!
+//! * Shapes: `C f32[m, n] = clamp(init + Σ_t A_t f32[m, k]·B_t f32[k, n])`, any sizes;
+//!   B in panels of 16 columns, A strided or through offsets.
+//! * Error: one chain of roundings per element, `(batch·k + 2)·2^-24` relative to
+//!   `|init| + Σ|a·b|` with FMA; twice that in the portable version.
+//! * Bound by flops from `m = 3` on while B is in L2 or L3; by bytes of B below.
+//! * Source: Georganas et al. 2019 (arXiv 1906.06440); blocking after BLIS.
+//!
+//! A call is cut into passes over at most [`PASS_DEPTH`] of the summed K, so that the
+//! rows of a register tile stay in L1 while B streams from L2. Between passes C holds
+//! the running sum, which is exact, so each element's sum stays one chain and no choice
+//! made here changes a bit.
+//!
+//! Versions, with GFLOP/s of `128x256x256`, of a 3x3 convolution `100x64x64·9` by
+//! offsets, and of `m = 1, 2, 4` times `256x256` in L2 (one Zen 4 thread, FMA peak 118,
+//! `cargo run --release -p cascata-kernels --example ceilings -- gemm`):
+//! 1. portable: a row x a panel, SSE2 by LLVM, no FMA: 23, 25; 23, 23, 23.
+//! 2. avx2: 6x16 tiles, 1x64 and 2x32 for skinny calls: 114, 112; 55, 101, 107.
+//! 3. avx512: 8x48, 12x32 and 14x16 tiles, 6x64 and 3x128 for skinny ones: 114, 116;
+//!    52, 103, 114. At `m = 1` that is 104 GB/s of B from L2, 90 from L3, 22–31 from DRAM.
+//!
+//! Tried without gain: prefetching B 512 to 2,048 elements ahead (interleaved runs from
+//! DRAM at `m <= 3` lost 10 to 30 %; beyond, no difference above the noise).
+
+pub(crate) mod portable;
+mod tile;
+
+pub(crate) use tile::{TileFn, tile};
+
+use crate::simd::Simd;
+use cascata_artifact::abi::GemmF32Args;
+use std::ops::Range;
+
+/// Columns of a panel of B.
+pub(crate) const PANEL: usize = 16;
+
+/// Summed K of one pass.
+// PERF: the 8 x 512 rows of A are 16 KiB, half of L1.
+const PASS_DEPTH: usize = 512;
+
+/// The most elements of B that a pass rereads for each row tile; a larger B is walked
+/// once, and A reread instead.
+// PERF: half of a 1 MiB L2. `16x12288x2048` from DRAM: 87 instead of 67 GFLOP/s.
+const B_NEAR: usize = 128 * 1024;
+
+/// A level's register tiles.
+pub(crate) trait GemmIsa: Simd {
+    /// Panels side by side in a tile of a call with `m` rows.
+    fn width(m: usize) -> usize;
+    /// The most rows of a tile `width` panels wide.
+    fn height(width: usize) -> usize;
+    /// The tile of `rows <= height(width)` rows.
+    fn tile(rows: usize, width: usize) -> TileFn;
+}
+
+/// One pass over the K blocks `blocks`, in each over the rows `depth` of B.
+pub(crate) struct Pass<'a> {
+    /// The call.
+    pub(crate) args: &'a GemmF32Args,
+    /// The K blocks.
+    pub(crate) blocks: Range<usize>,
+    /// The part of each block.
+    pub(crate) depth: Range<usize>,
+    /// The sum starts from C, else from the bias.
+    pub(crate) from_c: bool,
+    /// The sum is complete: clamp it.
+    pub(crate) last: bool,
+}
+
+impl Pass<'_> {
+    /// The length of `depth` inside block `t`.
+    #[inline(always)]
+    pub(crate) fn depth_of(&self, t: usize) -> usize {
+        let last = t as i64 + 1 == self.args.batch;
+        let k = if last { self.args.k_last } else { self.args.k };
+        (k.max(0) as usize).min(self.depth.end).saturating_sub(self.depth.start)
+    }
+}
+
+/// Calls `run` with each pass of `args`, at most `limit` deep, in order; at least once.
+fn for_each_pass(args: &GemmF32Args, limit: usize, run: &mut dyn FnMut(&Pass)) {
+    let (batch, k) = (args.batch.max(0) as usize, args.k.max(args.k_last).max(0) as usize);
+    let mut from_c = args.accumulate != 0;
+    let mut pass = |blocks: Range<usize>, depth: Range<usize>, last: bool| {
+        run(&Pass { args, blocks, depth, from_c, last });
+        from_c = true;
+    };
+    if k > limit {
+        for t in 0..batch {
+            for start in (0..k).step_by(limit) {
+                let last = t + 1 == batch && start + limit >= k;
+                pass(t..t + 1, start..start + limit, last);
+            }
+        }
+    } else {
+        let step = limit / k.max(1);
+        for start in (0..batch).step_by(step) {
+            let end = batch.min(start.saturating_add(step));
+            pass(start..end, 0..k, end == batch);
+        }
+    }
+    if batch == 0 {
+        pass(0..0, 0..0, true);
+    }
+}
+
+/// Calls `run(first_panel, panels, width)` for the runs of equally wide column tiles.
+/// A single left-over panel of a width of 3 is avoided by two tiles of 2.
+fn for_each_width(panels: usize, width: usize, run: &mut dyn FnMut(Range<usize>, usize)) {
+    let mut wide = panels - panels % width;
+    if width == 3 && panels % 3 == 1 && panels > 3 {
+        wide -= 3;
+    }
+    if wide > 0 {
+        run(0..wide, width);
+    }
+    match panels - wide {
+        0 => {}
+        4 if width == 3 => run(wide..panels, 2),
+        rest => run(wide..panels, rest),
+    }
+}
+
+/// Runs a call.
+///
+/// # Safety
+/// The operands that `args` describes are readable, C is writable and overlaps none.
+pub(crate) unsafe fn gemm<S: GemmIsa>(args: &GemmF32Args) {
+    let (m, n) = (args.m.max(0) as usize, args.n.max(0) as usize);
+    let width = S::width(m);
+    // One row tile reads A once per column tile in any case: no reason to cut K.
+    let limit = if m <= S::height(width) { usize::MAX } else { PASS_DEPTH };
+    for_each_pass(args, limit, &mut |pass| {
+        for_each_width(n.div_ceil(PANEL), width, &mut |panels, width| {
+            // SAFETY: the caller's promise; the tiles cover `m` x `n` once.
+            unsafe { gemm_run::<S>(pass, m, panels, width) };
+        });
+    });
+}
+
+/// One pass over the columns `panels`, in tiles `width` panels wide. Row tiles differ
+/// in height by at most one, so that no tile is too low to hide the FMA latency.
+///
+/// # Safety
+/// As of [`gemm`].
+unsafe fn gemm_run<S: GemmIsa>(pass: &Pass, m: usize, panels: Range<usize>, width: usize) {
+    let tiles = m.div_ceil(S::height(width));
+    // The tile `index` begins at row `index·m / tiles`.
+    let row = |index: usize| index * m / tiles;
+    let run = |index: usize, panel: usize| {
+        let tile = S::tile(row(index + 1) - row(index), width);
+        // SAFETY: the caller's promise; the tile starts inside of C.
+        unsafe { tile(pass, row(index), panel * PANEL) };
+    };
+    let depth = pass.blocks.len() * (pass.depth.end - pass.depth.start);
+    if panels.len() > m / PANEL && panels.len() * PANEL * depth > B_NEAR {
+        for panel in panels.step_by(width) {
+            (0..tiles).for_each(|index| run(index, panel));
+        }
+    } else {
+        for index in 0..tiles {
+            panels.clone().step_by(width).for_each(|panel| run(index, panel));
+        }
+    }
+}

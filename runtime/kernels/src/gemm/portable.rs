@@ -1,0 +1,79 @@
+//! `gemm_f32@1` in plain Rust: the reference.
+
+use super::PANEL;
+use cascata_artifact::abi::GemmF32Args;
+
+/// Runs a call.
+///
+/// # Safety
+/// The operands that `args` describes are readable, C is writable and overlaps none.
+pub(crate) unsafe fn gemm(args: &GemmF32Args) {
+    for i in 0..args.m {
+        for column in (0..args.n).step_by(PANEL) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let mut acc = initial(args, i, column);
+                for t in 0..args.batch {
+                    add_products(args, i, column, t, &mut acc);
+                }
+                finish(args, i, column, &acc);
+            }
+        }
+    }
+}
+
+/// The columns of the panel at `column`.
+fn columns(args: &GemmF32Args, column: i64) -> usize {
+    ((args.n - column) as usize).min(PANEL)
+}
+
+/// Where the sums of `C[i, column..]` start.
+unsafe fn initial(args: &GemmF32Args, i: i64, column: i64) -> [f32; PANEL] {
+    let mut acc = [0.0; PANEL];
+    let source = if args.accumulate != 0 {
+        args.c.wrapping_offset((i * args.c_row_stride) as isize).cast_const()
+    } else {
+        args.bias
+    };
+    if !source.is_null() {
+        for (j, acc) in acc.iter_mut().enumerate().take(columns(args, column)) {
+            // SAFETY: column `column + j` exists.
+            *acc = unsafe { *source.add(column as usize + j) };
+        }
+    }
+    acc
+}
+
+/// Adds block `t`.
+unsafe fn add_products(args: &GemmF32Args, i: i64, column: i64, t: i64, acc: &mut [f32; PANEL]) {
+    let depth = if t + 1 == args.batch { args.k_last } else { args.k };
+    let panel = t * args.b_batch_stride + column / PANEL as i64 * args.b_panel_stride;
+    // SAFETY: the caller's promise: the row, the offset and the panel exist.
+    unsafe {
+        let a = if args.a_offsets.is_null() {
+            args.a.offset((i * args.a_row_stride + t * args.a_batch_stride) as isize)
+        } else {
+            match *args.a_offsets.offset((t * args.m + i) as isize) {
+                offset if offset < 0 => args.zeros,
+                offset => args.a.offset(offset as isize),
+            }
+        };
+        for k in 0..depth.max(0) as usize {
+            let (a, b) = (*a.add(k), args.b.offset(panel as isize).add(k * PANEL));
+            for (j, acc) in acc.iter_mut().enumerate() {
+                *acc += a * *b.add(j);
+            }
+        }
+    }
+}
+
+/// Clamps and stores; NaN passes the clamp.
+unsafe fn finish(args: &GemmF32Args, i: i64, column: i64, acc: &[f32; PANEL]) {
+    let (min, max) = (args.min as f32, args.max as f32);
+    for (j, &x) in acc.iter().enumerate().take(columns(args, column)) {
+        let x = if x < min { min } else { x };
+        let x = if x > max { max } else { x };
+        // SAFETY: `C[i, column + j]` exists.
+        unsafe { *args.c.offset((i * args.c_row_stride + column) as isize).add(j) = x };
+    }
+}

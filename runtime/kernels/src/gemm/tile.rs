@@ -1,0 +1,163 @@
+//! The register tile of `gemm_f32@1`.
+
+use super::{PANEL, Pass};
+use crate::simd::Simd;
+
+/// Runs a pass on the tile whose first element is `C[row, column]`.
+pub(crate) type TileFn = unsafe fn(pass: &Pass, row: usize, column: usize);
+
+/// The tile of `MR` rows and `NV` vectors; columns past `n` are neither read nor written.
+///
+/// # Safety
+/// The operands that `pass.args` describes are valid; `MR` rows are left from `row`,
+/// and at least one column in the last panel of the tile.
+#[inline(always)]
+pub(crate) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    pass: &Pass,
+    row: usize,
+    column: usize,
+) {
+    let args = pass.args;
+    // SAFETY: the caller's promise, for all calls below.
+    unsafe {
+        let mut acc = initial::<S, MR, NV>(s, pass, row, column);
+        for t in pass.blocks.clone() {
+            let a = row_pointers::<MR>(pass, t, row);
+            let panel = (column / PANEL) as isize * args.b_panel_stride as isize;
+            let depth = (pass.depth.start * PANEL) as isize;
+            let b = args.b.offset(t as isize * args.b_batch_stride as isize + panel + depth);
+            let stride = args.b_panel_stride as isize;
+            add_products::<S, MR, NV>(s, a, b, stride, pass.depth_of(t), &mut acc);
+        }
+        finish::<S, MR, NV>(s, pass, row, column, acc);
+    }
+}
+
+/// The first wanted element of each row of A in block `t`.
+#[inline(always)]
+unsafe fn row_pointers<const MR: usize>(pass: &Pass, t: usize, row: usize) -> [*const f32; MR] {
+    let args = pass.args;
+    let start = pass.depth.start;
+    if args.a_offsets.is_null() {
+        let first = row as isize * args.a_row_stride as isize
+            + t as isize * args.a_batch_stride as isize
+            + start as isize;
+        // SAFETY: the caller's promise: `MR` rows are left.
+        std::array::from_fn(|r| unsafe {
+            args.a.offset(first + r as isize * args.a_row_stride as isize)
+        })
+    } else {
+        // SAFETY: the table holds `m` offsets per block.
+        let offsets = unsafe { args.a_offsets.add(t * args.m as usize + row) };
+        std::array::from_fn(|r| {
+            // SAFETY: as above; a negative offset stands for the row of zeros.
+            unsafe {
+                let offset = *offsets.add(r);
+                let base = if offset < 0 { args.zeros } else { args.a.offset(offset as isize) };
+                base.add(start)
+            }
+        })
+    }
+}
+
+/// `acc[r][v] += A[r, k]·B[k, v]` for `k < depth` in ascending order.
+#[inline(always)]
+unsafe fn add_products<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    a: [*const f32; MR],
+    b: *const f32,
+    panel_stride: isize,
+    depth: usize,
+    acc: &mut [[S::F; NV]; MR],
+) {
+    for k in 0..depth {
+        // SAFETY: the caller's promise: `depth` rows of each panel are readable.
+        let b: [S::F; NV] = std::array::from_fn(|v| unsafe {
+            let column = v * S::LANES;
+            let panel = b.offset((column / PANEL) as isize * panel_stride);
+            s.load(panel.add(k * PANEL + column % PANEL))
+        });
+        for r in 0..MR {
+            // SAFETY: the caller's promise: `depth` elements of each row are readable.
+            let a = s.splat(unsafe { *a[r].add(k) });
+            for v in 0..NV {
+                acc[r][v] = s.fma(a, b[v], acc[r][v]);
+            }
+        }
+    }
+}
+
+/// How many of vector `v`'s lanes are columns of C.
+#[inline(always)]
+fn columns_of<S: Simd>(pass: &Pass, column: usize, v: usize) -> usize {
+    (pass.args.n as usize).saturating_sub(column + v * S::LANES).min(S::LANES)
+}
+
+/// `p[..n]` as a vector.
+#[inline(always)]
+unsafe fn load_up_to<S: Simd>(s: S, p: *const f32, n: usize) -> S::F {
+    // SAFETY: the caller's promise.
+    unsafe { if n == S::LANES { s.load(p) } else { s.load_first(p, n) } }
+}
+
+/// Where the sums start: C, or the bias, or zero.
+#[inline(always)]
+unsafe fn initial<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    pass: &Pass,
+    row: usize,
+    column: usize,
+) -> [[S::F; NV]; MR] {
+    let args = pass.args;
+    let mut acc = [[s.splat(0.0); NV]; MR];
+    if !pass.from_c && args.bias.is_null() {
+        return acc;
+    }
+    for v in 0..NV {
+        let n = columns_of::<S>(pass, column, v);
+        let at = column + v * S::LANES;
+        for (r, acc) in acc.iter_mut().enumerate() {
+            // SAFETY: `n` columns of the row are left from `at`.
+            acc[v] = unsafe {
+                if pass.from_c {
+                    let c = args.c.offset((row + r) as isize * args.c_row_stride as isize);
+                    load_up_to(s, c.wrapping_add(at), n)
+                } else {
+                    load_up_to(s, args.bias.wrapping_add(at), n)
+                }
+            };
+        }
+    }
+    acc
+}
+
+/// Clamps after the last pass, and stores. NaN passes the clamp.
+#[inline(always)]
+unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    pass: &Pass,
+    row: usize,
+    column: usize,
+    mut acc: [[S::F; NV]; MR],
+) {
+    let args = pass.args;
+    if pass.last {
+        let (min, max) = (s.splat(args.min as f32), s.splat(args.max as f32));
+        for x in acc.as_flattened_mut() {
+            *x = s.min(max, s.max(min, *x));
+        }
+    }
+    for v in 0..NV {
+        let n = columns_of::<S>(pass, column, v);
+        let at = column + v * S::LANES;
+        for (r, acc) in acc.iter().enumerate() {
+            // SAFETY: `n` columns of the row are left from `at`.
+            unsafe {
+                let c = args.c.offset((row + r) as isize * args.c_row_stride as isize);
+                let c = c.wrapping_add(at);
+                if n == S::LANES { s.store(c, acc[v]) } else { s.store_first(c, acc[v], n) }
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Memory of exactly the size that a kernel may touch.
+
+use std::ops::{Deref, DerefMut};
+
+/// Where a buffer lies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Place {
+    /// It ends at an unmapped page: an access past the end crashes the test.
+    AtGuard,
+    /// It starts at a multiple of 64 bytes.
+    Aligned,
+}
+
+/// Some f32.
+pub struct Buffer {
+    base: *mut libc::c_void,
+    mapped_bytes: usize,
+    data: *mut f32,
+    len: usize,
+}
+
+impl Buffer {
+    /// A buffer that holds `values`.
+    pub fn new(place: Place, values: &[f32]) -> Buffer {
+        const PAGE: usize = 4096;
+        let bytes = size_of_val(values);
+        let usable = bytes.next_multiple_of(PAGE);
+        let mapped_bytes = usable + PAGE;
+        let offset = if place == Place::AtGuard { usable - bytes } else { 0 };
+        // SAFETY: a fresh anonymous mapping, whose last page becomes inaccessible; the
+        // values fit before it.
+        unsafe {
+            let (rw, flags) =
+                (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            let base = libc::mmap(std::ptr::null_mut(), mapped_bytes, rw, flags, -1, 0);
+            assert_ne!(base, libc::MAP_FAILED);
+            assert_eq!(libc::mprotect(base.byte_add(usable), PAGE, libc::PROT_NONE), 0);
+            let data = base.byte_add(offset).cast::<f32>();
+            data.copy_from_nonoverlapping(values.as_ptr(), values.len());
+            Buffer { base, mapped_bytes, data, len: values.len() }
+        }
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `new` mapped and wrote them.
+        unsafe { std::slice::from_raw_parts(self.data, self.len) }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as of `deref`.
+        unsafe { std::slice::from_raw_parts_mut(self.data, self.len) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: the mapping that `new` made.
+        unsafe { libc::munmap(self.base, self.mapped_bytes) };
+    }
+}
