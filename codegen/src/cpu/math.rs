@@ -1,0 +1,67 @@
+//! Elementary functions as inline code, over one element or a vector of them.
+//!
+//! * f32 `exp, log, erf, tanh, sigmoid, silu, gelu_*, softplus, mish` have formulas of
+//!   their own in `single`; those that are also row primitives of the kernel ABI use the
+//!   same formulas and coefficients there.
+//! * Every other f32 function is the f64 one, rounded: error at most 1 ulp.
+//! * f64 formulas are fdlibm's, without its branches; errors are stated at each function.
+//!
+//! Bounds hold with fused multiply-add; without it (x86-64-v1) they may double.
+
+mod double;
+mod exp;
+mod fmod;
+mod inverse;
+mod log;
+mod power;
+mod single;
+mod special;
+mod trig;
+
+pub(super) use double::double;
+pub(super) use fmod::fmod;
+pub(super) use inverse::atan2;
+pub(super) use power::pow;
+pub(super) use single::single;
+
+use super::ops::Ops;
+use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8X16};
+use cranelift_codegen::ir::{ConstantData, InstBuilder, Value};
+
+/// `f` of f64 operands; f32 ones are widened and the result is rounded.
+pub(super) fn in_f64<const N: usize>(
+    ops: &mut Ops<'_>,
+    x: [Value; N],
+    f: impl Fn(&mut Ops<'_>, [Value; N]) -> Value,
+) -> Value {
+    match ops.ty {
+        F32 => {
+            let wide = x.map(|x| ops.c.ins().fpromote(F64, x));
+            let y = f(&mut ops.with_type(F64), wide);
+            ops.c.ins().fdemote(F32, y)
+        }
+        F32X4 => {
+            let low = x.map(|x| ops.c.ins().fvpromote_low(x));
+            let high = x.map(|x| {
+                let high = shuffle(ops, x, x, 8);
+                ops.c.ins().fvpromote_low(high)
+            });
+            let [low, high] = [low, high].map(|x| {
+                let y = f(&mut ops.with_type(F64X2), x);
+                ops.c.ins().fvdemote(y)
+            });
+            shuffle(ops, low, high, 0)
+        }
+        _ => f(ops, x),
+    }
+}
+
+/// The eight bytes of `a` from `from` on, then the eight low bytes of `b` or, when `from`
+/// is 8, the eight high ones.
+fn shuffle(ops: &mut Ops<'_>, a: Value, b: Value, from: u8) -> Value {
+    let mask: ConstantData = (from..from + 8).chain(from + 16..from + 24).collect();
+    let mask = ops.c.func.dfg.immediates.push(mask);
+    let (a, b) = (ops.cast_bits(a, I8X16), ops.cast_bits(b, I8X16));
+    let joined = ops.c.ins().shuffle(a, b, mask);
+    ops.cast_bits(joined, F32X4)
+}

@@ -1,0 +1,85 @@
+//! e^x and e^x − 1 by `x = n·ln 2 + r`, `|r| <= ln 2 / 2`, and a polynomial in `r`.
+
+use crate::cpu::ops::Ops;
+use cranelift_codegen::ir::{InstBuilder, Value};
+use std::f64::consts::LOG2_E;
+
+/// Adding it to a small number leaves the nearest integer in the low bits.
+fn rounding_shift(double: bool) -> f64 {
+    if double { 6_755_399_441_055_744.0 } else { 12_582_912.0 }
+}
+
+/// `(n, e^r − 1)`; `|x|` below 2^20 (f32: 2^7) or NaN.
+pub(super) fn reduced(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
+    // ln 2 to few bits, so that its product with any n is exact, and the rest.
+    const SINGLE_LN2: (f64, f64) = (355.0 / 512.0, -2.121_944_4e-4_f32 as f64);
+    const DOUBLE_LN2: (f64, f64) = (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10);
+    const SINGLE: [f64; 5] = [
+        0.499_999_97_f32 as f64, 0.166_665_375_f32 as f64, 0.041_667_74_f32 as f64,
+        0.008_367_319_f32 as f64, 0.001_383_786_f32 as f64,
+    ];
+    // 1/2! … 1/13!: the rest is below 2^-57.
+    const DOUBLE: [f64; 12] = [
+        1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5_040.0,
+        1.0 / 40_320.0, 1.0 / 362_880.0, 1.0 / 3_628_800.0, 1.0 / 39_916_800.0,
+        1.0 / 479_001_600.0, 1.0 / 6_227_020_800.0,
+    ];
+    let double = o.is_double();
+    let ((high, low), p) = match double {
+        true => (DOUBLE_LN2, &DOUBLE[..]),
+        false => (SINGLE_LN2, &SINGLE[..]),
+    };
+    let shift = rounding_shift(double);
+    let (log2_e, shift_by) = (o.float(LOG2_E), o.float(shift));
+    let shifted = o.fma(x, log2_e, shift_by);
+    let n = o.add_c(shifted, -shift);
+    let (high, low) = (o.float(high), o.float(low));
+    let r = o.fnma(n, high, x);
+    let r = o.fnma(n, low, r);
+    let square = o.mul(r, r);
+    let tail = o.horner(r, p);
+    let p = o.fma(square, tail, r);
+    (n, p)
+}
+
+/// `2^n` for integral `n` of the exponent range of normal numbers; `NaN`'s result is any.
+fn power_of_two(o: &mut Ops<'_>, n: Value) -> Value {
+    let double = o.is_double();
+    let (bias, mantissa_bits) = if double { (1023, 52) } else { (127, 23) };
+    let shifted = o.add_c(n, rounding_shift(double));
+    let (bits, bias) = (o.bits(shifted), o.int(bias));
+    let biased = o.c.ins().iadd(bits, bias);
+    let bits = o.shift(biased, mantissa_bits);
+    o.of_bits(bits)
+}
+
+/// `v·2^n` in two steps, so that results may be denormal; NaN if `v` is.
+pub(super) fn scaled(o: &mut Ops<'_>, v: Value, n: Value) -> Value {
+    let shift = rounding_shift(o.is_double());
+    let half = o.mul_c(n, 0.5);
+    let half = o.add_c(half, shift);
+    let half = o.add_c(half, -shift);
+    let rest = o.sub(n, half);
+    let (a, b) = (power_of_two(o, half), power_of_two(o, rest));
+    let v = o.mul(v, a);
+    o.mul(v, b)
+}
+
+/// e^x: error at most 2 ulp, 0 below the smallest denormal, infinite above the largest
+/// number, NaN kept.
+pub(super) fn exp(o: &mut Ops<'_>, x: Value) -> Value {
+    let (lowest, highest) = if o.is_double() { (-746.0, 710.0) } else { (-104.0, 89.0) };
+    let x = o.at_least(x, lowest);
+    let x = o.at_most(x, highest);
+    let (n, p) = reduced(o, x);
+    let v = o.add_c(p, 1.0);
+    scaled(o, v, n)
+}
+
+/// e^x − 1 for `|x| < 80`: error at most 2 ulp.
+pub(super) fn expm1_bounded(o: &mut Ops<'_>, x: Value) -> Value {
+    let (n, p) = reduced(o, x);
+    let scale = power_of_two(o, n);
+    let whole = o.add_c(scale, -1.0);
+    o.fma(scale, p, whole)
+}

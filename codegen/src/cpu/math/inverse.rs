@@ -1,0 +1,199 @@
+//! Inverse trigonometric and hyperbolic functions in f64 (fdlibm's formulas).
+
+use super::log::{log, log1p};
+use crate::cpu::ops::{Mask, Ops};
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{InstBuilder, Value};
+use std::f64::consts::{FRAC_PI_2, LN_2, PI};
+
+/// π/2 beyond its f64.
+const FRAC_PI_2_LOW: f64 = 6.12323399573676603587e-17;
+
+/// atan(x): error at most 2 ulp, NaN kept.
+pub(super) fn atan(o: &mut Ops<'_>, x: Value) -> Value {
+    let a = o.abs(x);
+    // |x| = (t + c)/(1 − t·c) for c = 0, 1/2, 1, 3/2, ∞, so that |t| < 7/16.
+    let at_half = reduction(o, a, 0.5);
+    let at_one = reduction(o, a, 1.0);
+    let at_three_halves = reduction(o, a, 1.5);
+    let minus_one = o.float(-1.0);
+    let at_infinity = o.div(minus_one, a);
+    let zero = o.float(0.0);
+    let (mut t, mut high, mut low) = (a, zero, zero);
+    for (from, at, angle_high, angle_low) in [
+        (7.0 / 16.0, at_half, 4.63647609000806093515e-01, 2.26987774529616870924e-17),
+        (11.0 / 16.0, at_one, 7.85398163397448278999e-01, 3.06161699786838301793e-17),
+        (19.0 / 16.0, at_three_halves, 9.82793723247329054082e-01, 1.39033110312309984516e-17),
+        (39.0 / 16.0, at_infinity, FRAC_PI_2, FRAC_PI_2_LOW),
+    ] {
+        let (from, angle_high, angle_low) = (o.float(from), o.float(angle_high), o.float(angle_low));
+        let beyond = o.cmp(FloatCC::GreaterThanOrEqual, a, from);
+        t = o.select(beyond, at, t);
+        high = o.select(beyond, angle_high, high);
+        low = o.select(beyond, angle_low, low);
+    }
+    let tail = atan_tail(o, t);
+    let small = o.sub(low, tail);
+    let small = o.add(small, t);
+    let angle = o.add(high, small);
+    o.with_sign(angle, x)
+}
+
+/// `(a − c)/(1 + c·a)`.
+fn reduction(o: &mut Ops<'_>, a: Value, c: f64) -> Value {
+    let numerator = o.add_c(a, -c);
+    let (c, one) = (o.float(c), o.float(1.0));
+    let denominator = o.fma(c, a, one);
+    o.div(numerator, denominator)
+}
+
+/// `t − atan t` for `|t| < 7/16`.
+fn atan_tail(o: &mut Ops<'_>, t: Value) -> Value {
+    const P: [f64; 11] = [
+        3.33333333333329318027e-01, -1.99999999998764832476e-01, 1.42857142725034663711e-01,
+        -1.11111104054623557880e-01, 9.09088713343650656196e-02, -7.69187620504482999495e-02,
+        6.66107313738753120669e-02, -5.83357013379057348645e-02, 4.97687799461593236017e-02,
+        -3.65315727442169155270e-02, 1.62858201153657823623e-02,
+    ];
+    let z = o.mul(t, t);
+    let p = o.horner(z, &P);
+    let p = o.mul(z, p);
+    o.mul(t, p)
+}
+
+/// The angle of the point `(x, y)`: error at most 3 ulp, signed zeros and infinities as in
+/// C's `atan2`, NaN if either is NaN.
+pub(in crate::cpu) fn atan2(o: &mut Ops<'_>, y: Value, x: Value) -> Value {
+    let (ax, ay) = (o.abs(x), o.abs(y));
+    let steep = o.cmp(FloatCC::GreaterThan, ay, ax);
+    let (small, large) = (o.select(steep, ax, ay), o.select(steep, ay, ax));
+    let quotient = o.div(small, large);
+    let (zero, one, infinity) = (o.float(0.0), o.float(1.0), o.float(f64::INFINITY));
+    let at_origin = o.cmp(FloatCC::Equal, large, zero);
+    let quotient = o.select(at_origin, zero, quotient);
+    let diagonal = o.cmp(FloatCC::Equal, small, infinity);
+    let quotient = o.select(diagonal, one, quotient);
+    let angle = atan(o, quotient);
+    let (right, low) = (o.float(FRAC_PI_2), o.float(FRAC_PI_2_LOW));
+    let complement = o.sub(angle, low);
+    let complement = o.sub(right, complement);
+    let angle = o.select(steep, complement, angle);
+    let (bits, none) = (o.bits(x), o.int(0));
+    let left = Mask(o.c.ins().icmp(IntCC::SignedLessThan, bits, none));
+    let (half_turn, low) = (o.float(PI), o.float(2.0 * FRAC_PI_2_LOW));
+    let mirrored = o.sub(angle, low);
+    let mirrored = o.sub(half_turn, mirrored);
+    let angle = o.select(left, mirrored, angle);
+    let angle = o.with_sign(angle, y);
+    let sum = o.add(x, y);
+    let nan = o.cmp(FloatCC::Unordered, x, y);
+    o.select(nan, sum, angle)
+}
+
+/// `(asin(x) − x)/x` with `z = x²`, for `|x| <= 1/2`.
+fn asin_ratio(o: &mut Ops<'_>, z: Value) -> Value {
+    const P: [f64; 6] = [
+        1.66666666666666657415e-01, -3.25565818622400915405e-01, 2.01212532134862925881e-01,
+        -4.00555345006794114027e-02, 7.91534994289814532176e-04, 3.47933107596021167570e-05,
+    ];
+    const Q: [f64; 5] = [
+        1.0, -2.40339491173441421878e+00, 2.02094576023350569471e+00,
+        -6.88283971605453293030e-01, 7.70381505559019352791e-02,
+    ];
+    let p = o.horner(z, &P);
+    let p = o.mul(z, p);
+    let q = o.horner(z, &Q);
+    o.div(p, q)
+}
+
+/// `(asin(t), t)` of `|x|` up to 1/2, else of `√((1 − |x|)/2)`, and which one it is.
+fn asin_parts(o: &mut Ops<'_>, a: Value) -> (Value, Mask) {
+    let one = o.float(1.0);
+    let z = o.sub(one, a);
+    let z = o.mul_c(z, 0.5);
+    let root = o.sqrt(z);
+    let far = o.gt_c(a, 0.5);
+    let square = o.mul(a, a);
+    let (t, z) = (o.select(far, root, a), o.select(far, z, square));
+    let ratio = asin_ratio(o, z);
+    (o.fma(t, ratio, t), far)
+}
+
+/// asin(x): error at most 3 ulp, NaN outside of [−1, 1].
+pub(super) fn asin(o: &mut Ops<'_>, x: Value) -> Value {
+    let a = o.abs(x);
+    let (part, far) = asin_parts(o, a);
+    let twice = o.mul_c(part, 2.0);
+    let (right, low) = (o.float(FRAC_PI_2), o.float(FRAC_PI_2_LOW));
+    let complement = o.sub(twice, low);
+    let complement = o.sub(right, complement);
+    let angle = o.select(far, complement, part);
+    o.with_sign(angle, x)
+}
+
+/// acos(x): error at most 3 ulp, NaN outside of [−1, 1].
+pub(super) fn acos(o: &mut Ops<'_>, x: Value) -> Value {
+    let a = o.abs(x);
+    let (part, far) = asin_parts(o, a);
+    let zero = o.float(0.0);
+    let negative = o.cmp(FloatCC::LessThan, x, zero);
+    let twice = o.mul_c(part, 2.0);
+    let (half_turn, low) = (o.float(PI), o.float(2.0 * FRAC_PI_2_LOW));
+    let mirrored = o.sub(twice, low);
+    let mirrored = o.sub(half_turn, mirrored);
+    let outer = o.select(negative, mirrored, twice);
+    let signed = o.with_sign(part, x);
+    let (right, low) = (o.float(FRAC_PI_2), o.float(FRAC_PI_2_LOW));
+    let inner = o.sub(signed, low);
+    let inner = o.sub(right, inner);
+    o.select(far, outer, inner)
+}
+
+/// asinh(x): error at most 4 ulp, ±inf and NaN kept.
+pub(super) fn asinh(o: &mut Ops<'_>, x: Value) -> Value {
+    let a = o.abs(x);
+    let square = o.mul(a, a);
+    let root = o.add_c(square, 1.0);
+    let root = o.sqrt(root);
+    let denominator = o.add_c(root, 1.0);
+    let quotient = o.div(square, denominator);
+    let inner = o.add(a, quotient);
+    let near = log1p(o, inner);
+    let far = log_of_double(o, a);
+    let is_far = o.gt_c(a, 268_435_456.0);
+    let magnitude = o.select(is_far, far, near);
+    o.with_sign(magnitude, x)
+}
+
+/// ln(2x).
+fn log_of_double(o: &mut Ops<'_>, x: Value) -> Value {
+    let log = log(o, x);
+    o.add_c(log, LN_2)
+}
+
+/// acosh(x): error at most 4 ulp, NaN below 1.
+pub(super) fn acosh(o: &mut Ops<'_>, x: Value) -> Value {
+    let t = o.add_c(x, -1.0);
+    let twice = o.add_c(t, 2.0);
+    let root = o.mul(t, twice);
+    let root = o.sqrt(root);
+    let inner = o.add(t, root);
+    let near = log1p(o, inner);
+    let far = log_of_double(o, x);
+    let is_far = o.gt_c(x, 268_435_456.0);
+    let y = o.select(is_far, far, near);
+    let (below, undefined) = (o.lt_c(x, 1.0), o.float(f64::NAN));
+    o.select(below, undefined, y)
+}
+
+/// atanh(x): error at most 4 ulp, ±inf at ±1, NaN outside.
+pub(super) fn atanh(o: &mut Ops<'_>, x: Value) -> Value {
+    let a = o.abs(x);
+    let one = o.float(1.0);
+    let denominator = o.sub(one, a);
+    let twice = o.mul_c(a, 2.0);
+    let quotient = o.div(twice, denominator);
+    let log = log1p(o, quotient);
+    let half = o.mul_c(log, 0.5);
+    o.with_sign(half, x)
+}

@@ -1,0 +1,145 @@
+//! Natural logarithms by `x = m·2^e`, `m` in `[√½, √2)`.
+
+use crate::cpu::ops::Ops;
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+/// `(m − 1, e)` for normal positive `x`, both as floats.
+fn split(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
+    // 1 − √½ as a distance of bits, √½, the mantissa, and 2^52 (2^23) with the bias.
+    let double = o.is_double();
+    let (distance, sqrt_half, mantissa, bits, integer_bits, offset) = match double {
+        true => (
+            0x3ff0_0000_0000_0000 - 0x3fe6_a09e_667f_3bcd,
+            0x3fe6_a09e_667f_3bcd,
+            (1 << 52) - 1,
+            52,
+            0x4330_0000_0000_0000,
+            4_503_599_627_370_496.0 + 1023.0,
+        ),
+        false => (
+            0x3f80_0000 - 0x3f35_04f3,
+            0x3f35_04f3,
+            (1 << 23) - 1,
+            23,
+            0x4b00_0000,
+            8_388_608.0 + 127.0,
+        ),
+    };
+    let raw = o.bits(x);
+    let distance = o.int(distance);
+    let moved = o.c.ins().iadd(raw, distance);
+    let exponent = o.shift(moved, -bits);
+    let integer_bits = o.int(integer_bits);
+    let exponent = o.c.ins().bor(exponent, integer_bits);
+    let exponent = o.of_bits(exponent);
+    let exponent = o.add_c(exponent, -offset);
+    let (mantissa, sqrt_half) = (o.int(mantissa), o.int(sqrt_half));
+    let m = o.c.ins().band(moved, mantissa);
+    let m = o.c.ins().iadd(m, sqrt_half);
+    let m = o.of_bits(m);
+    (o.add_c(m, -1.0), exponent)
+}
+
+/// `ln(1 + f) + e·ln 2` in f32.
+fn single(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
+    const P: [f64; 9] = [
+        0.333_333_135_f32 as f64, -0.250_001_67_f32 as f64, 0.200_022_24_f32 as f64,
+        -0.166_593_67_f32 as f64, 0.142_097_58_f32 as f64, -0.125_501_17_f32 as f64,
+        0.121_050_37_f32 as f64, -0.107_560_64_f32 as f64, 0.049_751_13_f32 as f64,
+    ];
+    let (high, low) = (o.float(355.0 / 512.0), o.float(-2.121_944_4e-4_f32 as f64));
+    let square = o.mul(f, f);
+    let cube = o.mul(square, f);
+    let p = o.horner(f, &P);
+    let tail = o.mul(cube, p);
+    let tail = o.fma(e, low, tail);
+    let half = o.float(0.5);
+    let tail = o.fnma(half, square, tail);
+    let sum = o.add(f, tail);
+    o.fma(e, high, sum)
+}
+
+/// `ln(1 + f) + e·ln 2` in f64 (fdlibm's `e_log`).
+fn double(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
+    const P: [f64; 7] = [
+        6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01,
+        2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01,
+        1.479819860511658591e-01,
+    ];
+    let (high, low) = (o.float(6.93147180369123816490e-01), o.float(1.90821492927058770002e-10));
+    let half = o.mul_c(f, 0.5);
+    let half_square = o.mul(half, f);
+    let denominator = o.add_c(f, 2.0);
+    let s = o.div(f, denominator);
+    let z = o.mul(s, s);
+    let p = o.horner(z, &P);
+    let r = o.mul(z, p);
+    let r = o.add(half_square, r);
+    let tail = o.mul(e, low);
+    let tail = o.fma(s, r, tail);
+    let tail = o.sub(tail, half_square);
+    let sum = o.add(tail, f);
+    o.fma(e, high, sum)
+}
+
+/// ln x for normal positive `x`.
+fn log_normal(o: &mut Ops<'_>, x: Value) -> Value {
+    let (f, e) = split(o, x);
+    if o.is_double() { double(o, f, e) } else { single(o, f, e) }
+}
+
+/// ln x: error at most 2 ulp, −inf at ±0, NaN below, NaN and +inf kept.
+pub(super) fn log(o: &mut Ops<'_>, x: Value) -> Value {
+    let (tiny, scale, shift, largest) = match o.is_double() {
+        true => (f64::MIN_POSITIVE, 18_014_398_509_481_984.0, 54.0, f64::MAX),
+        false => (f64::from(f32::MIN_POSITIVE), 8_388_608.0, 23.0, f64::from(f32::MAX)),
+    };
+    let denormal = o.lt_c(x, tiny);
+    let scaled = o.mul_c(x, scale);
+    let normal = o.select(denormal, scaled, x);
+    let (f, e) = split(o, normal);
+    let (zero, shift) = (o.float(0.0), o.float(shift));
+    let shift = o.select(denormal, shift, zero);
+    let e = o.sub(e, shift);
+    let y = if o.is_double() { double(o, f, e) } else { single(o, f, e) };
+    let (huge, nan) = (o.gt_c(x, largest), o.is_nan(x));
+    let kept = o.or(huge, nan);
+    let y = o.select(kept, x, y);
+    let is_zero = o.cmp(FloatCC::Equal, x, zero);
+    let minus_infinity = o.float(f64::NEG_INFINITY);
+    let y = o.select(is_zero, minus_infinity, y);
+    let (negative, undefined) = (o.cmp(FloatCC::LessThan, x, zero), o.float(f64::NAN));
+    o.select(negative, undefined, y)
+}
+
+/// ln(1 + y) for `y` in `[0, 1]`: error at most 3 ulp, NaN kept.
+pub(super) fn log1p_unit(o: &mut Ops<'_>, y: Value) -> Value {
+    let u = o.add_c(y, 1.0);
+    let log = log_normal(o, u);
+    let lost = rounding_loss(o, y, u);
+    let log = o.add(log, lost);
+    // The split of a NaN is some number.
+    let nan = o.is_nan(y);
+    o.select(nan, y, log)
+}
+
+/// ln(1 + y): error at most 3 ulp; −inf at −1, NaN below, NaN and +inf kept.
+pub(super) fn log1p(o: &mut Ops<'_>, y: Value) -> Value {
+    let u = o.add_c(y, 1.0);
+    let log = log(o, u);
+    let lost = rounding_loss(o, y, u);
+    // Nothing is lost that matters above, and at −1 the quotient has no meaning.
+    let (magnitude, zero) = (o.abs(u), o.float(0.0));
+    let (large, tiny) = (o.gt_c(magnitude, 1e15), o.cmp(FloatCC::Equal, u, zero));
+    let skip = o.or(large, tiny);
+    let lost = o.select(skip, zero, lost);
+    o.add(log, lost)
+}
+
+/// `ln(1 + y) − ln u` to first order, for `u` the rounded `1 + y`.
+fn rounding_loss(o: &mut Ops<'_>, y: Value, u: Value) -> Value {
+    let whole = o.add_c(u, -1.0);
+    let lost = o.sub(y, whole);
+    o.div(lost, u)
+}

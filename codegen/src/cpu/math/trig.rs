@@ -1,0 +1,93 @@
+//! sin, cos, tan in f64 by `x = n·π/2 + r` (fdlibm's kernels).
+
+use crate::cpu::ops::{Mask, Ops};
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+/// 1.5·2^52: adding it leaves the nearest integer in the low bits.
+const SHIFT: f64 = 6_755_399_441_055_744.0;
+
+/// `(r, low bits of n)`. π/2 has 33 + 33 + 53 bits here, so that the relative error of
+/// `r` is that of one rounding for `|x| <= 2^20·π/2`; beyond, the reduction loses bits,
+/// and above 2^51 results are meaningless numbers in `[−1, 1]`.
+fn reduced(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
+    let (two_over_pi, shift) = (o.float(6.36619772367581382433e-01), o.float(SHIFT));
+    let shifted = o.fma(x, two_over_pi, shift);
+    let n = o.add_c(shifted, -SHIFT);
+    let mut r = x;
+    for part in
+        [1.57079632673412561417e+00, 6.07710050630396597660e-11, 2.02226624879595063154e-21]
+    {
+        let part = o.float(part);
+        r = o.fnma(n, part, r);
+    }
+    (r, o.bits(shifted))
+}
+
+/// Whether a bit of `n` is set.
+fn bit(o: &mut Ops<'_>, n: Value, bit: i64) -> Mask {
+    let (mask, zero) = (o.int(bit), o.int(0));
+    let masked = o.c.ins().band(n, mask);
+    Mask(o.c.ins().icmp(IntCC::NotEqual, masked, zero))
+}
+
+/// `(sin r, cos r)` for `|r| <= π/4`: error below 1 ulp each.
+fn kernels(o: &mut Ops<'_>, r: Value) -> (Value, Value) {
+    const S: [f64; 6] = [
+        -1.66666666666666324348e-01, 8.33333333332248946124e-03, -1.98412698298579493134e-04,
+        2.75573137070700676789e-06, -2.50507602534068634195e-08, 1.58969099521155010221e-10,
+    ];
+    const C: [f64; 6] = [
+        4.16666666666666019037e-02, -1.38888888888741095749e-03, 2.48015872894767294178e-05,
+        -2.75573143513906633035e-07, 2.08757232129817482790e-09, -1.13596475577881948265e-11,
+    ];
+    let z = o.mul(r, r);
+    let s = o.horner(z, &S);
+    let cube = o.mul(z, r);
+    let sin = o.fma(cube, s, r);
+    let c = o.horner(z, &C);
+    let half = o.mul_c(z, 0.5);
+    let one = o.float(1.0);
+    let whole = o.sub(one, half);
+    // What the subtraction lost, then the small terms.
+    let lost = o.sub(one, whole);
+    let lost = o.sub(lost, half);
+    let square = o.mul(z, z);
+    let tail = o.fma(square, c, lost);
+    (sin, o.add(whole, tail))
+}
+
+/// `(sin x, cos x)`, infinite and NaN `x` give NaN.
+fn sin_cos(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
+    let (r, n) = reduced(o, x);
+    let (s, c) = kernels(o, r);
+    let odd = bit(o, n, 1);
+    let (sin, cos) = (o.select(odd, c, s), o.select(odd, s, c));
+    let negative_sin = bit(o, n, 2);
+    let one = o.int(1);
+    let next = o.c.ins().iadd(n, one);
+    let negative_cos = bit(o, next, 2);
+    let (minus_sin, minus_cos) = (o.neg(sin), o.neg(cos));
+    (o.select(negative_sin, minus_sin, sin), o.select(negative_cos, minus_cos, cos))
+}
+
+/// sin(x): error at most 2 ulp for `|x| <= 2^20`.
+pub(super) fn sin(o: &mut Ops<'_>, x: Value) -> Value {
+    let (sin, _) = sin_cos(o, x);
+    // −0 stays −0: the reduction gives −0 − 0·c = −0 only without FMA's sign rules.
+    let zero = o.float(0.0);
+    let is_zero = o.cmp(cranelift_codegen::ir::condcodes::FloatCC::Equal, x, zero);
+    o.select(is_zero, x, sin)
+}
+
+/// cos(x): error at most 2 ulp for `|x| <= 2^20`.
+pub(super) fn cos(o: &mut Ops<'_>, x: Value) -> Value {
+    sin_cos(o, x).1
+}
+
+/// tan(x) = sin(x)/cos(x): error at most 4 ulp for `|x| <= 2^20`.
+pub(super) fn tan(o: &mut Ops<'_>, x: Value) -> Value {
+    let (_, cos) = sin_cos(o, x);
+    let sin = sin(o, x);
+    o.div(sin, cos)
+}
