@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod graph;
+pub mod infer;
 pub mod kernel;
 pub mod op;
 

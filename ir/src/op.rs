@@ -10,6 +10,7 @@ use cascata_types::{DType, Dim, Encoding, Scalar, Shape, SymbolId, TensorType};
 
 mod attrs;
 mod scalar_op;
+mod table;
 
 pub use attrs::*;
 pub use scalar_op::{BinaryOp, UnaryOp};

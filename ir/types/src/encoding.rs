@@ -64,6 +64,11 @@ impl PanelEncoding {
     pub fn elements(&self) -> u64 {
         self.k_blocks() * self.block_stride()
     }
+    /// [`PanelEncoding::elements`] for untrusted numbers; `None` when it does not fit.
+    pub fn checked_elements(&self) -> Option<u64> {
+        let padded = self.k_blocks().checked_mul(self.k_block)?;
+        self.panels().checked_mul(PANEL_WIDTH as u64)?.checked_mul(padded)
+    }
     /// Where the logical element `(row, col)` lies.
     pub fn offset(&self, row: u64, col: u64) -> u64 {
         let w = PANEL_WIDTH as u64;
@@ -95,6 +100,28 @@ pub enum QuantFormat {
     Q4K,
     Q5K,
     Q6K,
+}
+
+impl QuantFormat {
+    /// Elements of one block, consecutive along the last axis.
+    pub const fn block_elements(self) -> u64 {
+        match self {
+            QuantFormat::Q8_0 | QuantFormat::Q4_0 | QuantFormat::Q4_1 => 32,
+            QuantFormat::Q4K | QuantFormat::Q5K | QuantFormat::Q6K => 256,
+        }
+    }
+
+    /// Stored bytes of one block (ggml's `block_*` structs).
+    pub const fn block_bytes(self) -> u64 {
+        match self {
+            QuantFormat::Q8_0 => 34,
+            QuantFormat::Q4_0 => 18,
+            QuantFormat::Q4_1 => 20,
+            QuantFormat::Q4K => 144,
+            QuantFormat::Q5K => 176,
+            QuantFormat::Q6K => 210,
+        }
+    }
 }
 
 impl fmt::Display for QuantFormat {

@@ -45,6 +45,50 @@ impl TensorType {
         self.shape.iter().map(Dim::as_const).collect()
     }
 
+    /// Why the encoding cannot hold a tensor of this dtype and shape, if it cannot.
+    pub fn encoding_problem(&self) -> Option<String> {
+        let last = self.shape.last().and_then(Dim::as_const);
+        match self.encoding {
+            Encoding::Dense => None,
+            _ if self.dtype == DType::Str => Some("strings are always dense".into()),
+            Encoding::Quant(q) => {
+                let block = q.block_elements() as i64;
+                let whole = last.is_some_and(|n| n % block == 0);
+                (!whole).then(|| format!("{q} needs a last dim that is a known multiple of {block}"))
+            }
+            Encoding::BlockSparse { rows, cols } => (rows == 0 || cols == 0 || self.rank() < 2)
+                .then(|| "block sparsity needs a matrix and blocks of 1x1 or more".into()),
+            Encoding::Panels(p) => {
+                let matrix = p.k.checked_mul(p.n).and_then(|n| i64::try_from(n).ok());
+                let whole = match (matrix, self.elements().as_const()) {
+                    (Some(0), n) => n == Some(0),
+                    (Some(m), Some(n)) => n % m == 0,
+                    _ => false,
+                };
+                (p.k_block == 0 || !whole)
+                    .then(|| "the panels do not tile the tensor; it must be whole K×N matrices".into())
+            }
+        }
+    }
+
+    /// Bytes that the elements take as stored; `None` where that depends on the data
+    /// (strings, block sparsity), on symbols, or does not fit.
+    pub fn stored_bytes(&self) -> Option<u64> {
+        let dims = self.static_shape()?;
+        let count = dims.iter().try_fold(1u64, |n, d| n.checked_mul(u64::try_from(*d).ok()?))?;
+        let size = self.dtype.size_bytes()? as u64;
+        match self.encoding {
+            Encoding::Dense => count.checked_mul(size),
+            Encoding::Quant(q) => (count / q.block_elements()).checked_mul(q.block_bytes()),
+            Encoding::BlockSparse { .. } => None,
+            Encoding::Panels(p) => {
+                let matrix = p.k.checked_mul(p.n)?;
+                let matrices = if matrix == 0 { 0 } else { count / matrix };
+                matrices.checked_mul(p.checked_elements()?)?.checked_mul(size)
+            }
+        }
+    }
+
     /// The text form with symbol names from `symbols`.
     pub fn display(&self, symbols: &SymbolTable) -> String {
         let mut out = format!("{}[", self.dtype);
