@@ -10,7 +10,9 @@
 
 pub mod graph;
 pub mod infer;
+pub mod interp;
 pub mod kernel;
 pub mod op;
+pub mod scalar;
 
 pub use cascata_types as types;

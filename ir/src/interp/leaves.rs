@@ -1,0 +1,94 @@
+//! Ops without operands: constants, dims as values, counting, random numbers.
+
+use super::bind::Dims;
+use super::error::OpError;
+use super::index::{around, no_axis};
+use super::tensor::{Tensor, checked_elements};
+use crate::graph::Const;
+use crate::op::{Distribution, RandomAttrs};
+use crate::types::{DType, Dim, Encoding, PanelEncoding};
+use std::f64::consts::TAU;
+
+/// The logical elements of a constant.
+pub(super) fn constant(constant: &Const) -> Result<Tensor, OpError> {
+    let ty = &constant.ty;
+    let dims = Dims::new(&|_| None).shape(&ty.shape)?;
+    match &ty.encoding {
+        Encoding::Dense => Tensor::from_le_bytes(ty.dtype, &dims, &constant.data),
+        Encoding::Panels(p) => unpack(ty.dtype, &dims, p, &constant.data),
+        other => Err(OpError::Unsupported(format!("a constant in encoding {other}"))),
+    }
+}
+
+/// Takes the elements of `[…, K, N]` out of packed panels.
+fn unpack(dtype: DType, dims: &[usize], p: &PanelEncoding, data: &[u8]) -> Result<Tensor, OpError> {
+    let (k, n) = (p.k as usize, p.n as usize);
+    let Some(batch) = dims.strip_suffix(&[k, n]) else {
+        return Err(OpError::Shape(format!("dims {dims:?} do not end in the packed {k}×{n}")));
+    };
+    checked_elements(dims)?;
+    let overflow = || OpError::Shape(format!("packed panels of {k}×{n} in blocks of {}", p.k_block));
+    let padded = (p.k_blocks().checked_mul(p.k_block))
+        .and_then(|rows| rows.checked_mul(p.panels()))
+        .and_then(|x| x.checked_mul(crate::types::PANEL_WIDTH as u64));
+    padded.filter(|_| p.k_block > 0).ok_or_else(overflow)?;
+    let batch: usize = batch.iter().product();
+    let stored = checked_elements(&[batch, p.elements() as usize])?;
+    let packed = Tensor::from_le_bytes(dtype, &[stored], data)?;
+    let mut offsets = Vec::with_capacity(batch * k * n);
+    for b in 0..batch as u64 {
+        for row in 0..p.k {
+            offsets.extend((0..p.n).map(|col| (b * p.elements() + p.offset(row, col)) as usize));
+        }
+    }
+    Tensor::from_data(dims, packed.data().take(&offsets))
+}
+
+/// The values of dims as `i64`.
+pub(super) fn dim_values(list: &[Dim], scalar: bool, dims: &Dims) -> Result<Tensor, OpError> {
+    let values = list.iter().map(|d| dims.value(d)).collect::<Result<Vec<i64>, _>>()?;
+    if scalar { Tensor::new(&[], values) } else { Tensor::new(&[values.len()], values) }
+}
+
+/// Each element's index along `axis`.
+pub(super) fn iota(dtype: DType, dims: &[usize], axis: usize) -> Result<Tensor, OpError> {
+    let n = checked_elements(dims)?;
+    if axis >= dims.len() {
+        return Err(no_axis(axis, dims));
+    }
+    let (_, len, inner) = around(dims, axis)?;
+    let values: Vec<i128> = (0..n).map(|flat| (flat / inner % len) as i128).collect();
+    Tensor::from_i128(dtype, dims, &values)
+}
+
+/// Pseudo-random numbers. Element `i` depends on the seed and `i` only, so that any
+/// loop order gives the same tensor: `uniform` takes word `i` of the seed's stream,
+/// `normal` words `2i` and `2i + 1` (Box and Muller 1958).
+pub(super) fn random(attrs: &RandomAttrs, dims: &[usize]) -> Result<Tensor, OpError> {
+    let n = checked_elements(dims)? as u64;
+    let unit = |i: u64| (stream_word(attrs.seed, i) >> 11) as f64 / (1u64 << 53) as f64;
+    let values = match attrs.distribution {
+        Distribution::Uniform { low, high } => {
+            let (low, high) = (low.to_f64(), high.to_f64());
+            (0..n).map(|i| low + (high - low) * unit(i)).collect()
+        }
+        Distribution::Normal { mean, scale } => {
+            let (mean, scale) = (mean.to_f64(), scale.to_f64());
+            let normal = |i: u64| {
+                // 1 − u is never 0, so the logarithm is finite.
+                let radius = (-2.0 * libm::log(1.0 - unit(2 * i))).sqrt();
+                radius * libm::cos(TAU * unit(2 * i + 1))
+            };
+            (0..n).map(|i| mean + scale * normal(i)).collect()
+        }
+    };
+    Tensor::from_f64(attrs.dtype, dims, values)
+}
+
+/// Word `i` of a stream: SplitMix64 (Steele et al. 2014), whose state is `seed + i·γ`.
+fn stream_word(seed: u64, i: u64) -> u64 {
+    let mut z = seed.wrapping_add((i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
