@@ -12,9 +12,9 @@
 use crate::error::PassError;
 use crate::fold::Budget;
 use crate::rules::{CompiledRule, Exactness, Rule};
+use crate::walk::{self, Users};
 use cascata_ir::graph::{Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::Op;
-use cascata_types::Entity;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
@@ -121,26 +121,11 @@ pub fn run(
         round,
         rules_of: HashMap::new(),
     };
-    for region in live_regions(graph) {
+    for region in walk::regions(graph) {
         stage.region(graph, region)?;
     }
-    stage.substitute(graph);
+    walk::substitute(graph, &|v| stage.resolve(v));
     Ok(stage.report)
-}
-
-/// Regions reachable from the root, outer ones first, without the bodies of groups.
-fn live_regions(graph: &Graph) -> Vec<RegionId> {
-    let mut out = vec![Graph::ROOT];
-    let mut next = 0;
-    while next < out.len() {
-        for &n in &graph.regions[out[next]].nodes {
-            if !matches!(graph.nodes[n].op, Op::Group { .. }) {
-                out.extend(graph.nodes[n].op.regions());
-            }
-        }
-        next += 1;
-    }
-    out
 }
 
 struct Stage<'a> {
@@ -178,7 +163,7 @@ impl Stage<'_> {
 
     /// Constants first (they are everyone's leaves), then boundaries and slices in order.
     fn pieces(&mut self, graph: &Graph, region: RegionId) -> Vec<Piece> {
-        let users = users(graph);
+        let users = walk::users(graph);
         let is_const = |n: &&NodeId| matches!(graph.nodes[**n].op, Op::Const(_));
         let nodes = &graph.regions[region].nodes;
         let mut out: Vec<Piece> =
@@ -301,33 +286,4 @@ impl Stage<'_> {
     fn resolve(&self, value: ValueId) -> ValueId {
         self.replaced.get(&value).copied().unwrap_or(value)
     }
-
-    /// Points every remaining use of a replaced value to its successor.
-    fn substitute(&self, graph: &mut Graph) {
-        for node in graph.nodes.values_mut() {
-            node.inputs.iter_mut().for_each(|v| *v = self.resolve(*v));
-        }
-        for region in graph.regions.values_mut() {
-            region.results.iter_mut().for_each(|v| *v = self.resolve(*v));
-        }
-    }
-}
-
-/// Readers of each value: nodes, or `None` for a region that hands it out.
-type Users = HashMap<ValueId, Vec<Option<NodeId>>>;
-
-fn users(graph: &Graph) -> Users {
-    let mut out: Users = HashMap::with_capacity(graph.values.len());
-    for region in live_regions(graph) {
-        for &n in &graph.regions[region].nodes {
-            for &v in &graph.nodes[n].inputs {
-                out.entry(v).or_default().push(Some(n));
-            }
-        }
-        for &v in &graph.regions[region].results {
-            out.entry(v).or_default().push(None);
-        }
-    }
-    debug_assert!(out.keys().all(|v| v.index() < graph.values.len()));
-    out
 }

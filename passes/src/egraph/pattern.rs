@@ -8,6 +8,7 @@
 //! sort    := 'const'                              known when compiling
 //!          | 'scalar'                             a constant whose elements are all the same
 //! ```
+//! The op `unary` (`binary`) stands for any unary (binary) element-wise op; its name must be bound.
 //! Operands of commutative binary ops match in both orders, so that no commutativity
 //! rule has to blow up the e-graph.
 
@@ -43,8 +44,6 @@ pub enum Pat {
         attr: Option<usize>,
         /// Operands.
         args: Vec<Pat>,
-        /// Match the two operands in both orders.
-        commutes: bool,
     },
 }
 
@@ -124,7 +123,7 @@ impl Pattern {
         match pat {
             Pat::Var(n, ..) => site.get(self.vars[*n]),
             Pat::Number(x, _) => site.number(site.dtype(site.root()), *x),
-            Pat::Node { op, attr, args, .. } => {
+            Pat::Node { op, attr, args } => {
                 let args =
                     args.iter().map(|a| self.build_pat(a, site)).collect::<Option<Vec<_>>>()?;
                 let op = match (attr, UnaryOp::from_name(op), BinaryOp::from_name(op)) {
@@ -142,9 +141,13 @@ impl Pattern {
     /// Every match rooted in any class, in the order of class ids.
     pub fn search(&self, egraph: &EGraph) -> Vec<Match> {
         let Pat::Node { op, .. } = &self.pat else { return vec![] };
-        let mut roots: Vec<Id> =
-            egraph.classes_for_op(&Kind::Op(op)).map(|i| i.collect()).unwrap_or_default();
+        let mut roots: Vec<Id> = members(op)
+            .iter()
+            .filter_map(|op| egraph.classes_for_op(&Kind::Op(op)))
+            .flatten()
+            .collect();
         roots.sort_unstable();
+        roots.dedup();
         roots.into_iter().flat_map(|root| self.search_class(egraph, root)).collect()
     }
 
@@ -189,14 +192,14 @@ fn match_class(egraph: &EGraph, pat: &Pat, id: Id, state: Match) -> Vec<Match> {
         Pat::Node { op, .. } => egraph[id]
             .nodes
             .iter()
-            .filter(|n| n.kind == Kind::Op(op))
+            .filter(|n| matches!(n.kind, Kind::Op(name) if is_member(op, name)))
             .flat_map(|n| match_node(egraph, pat, n, &state))
             .collect(),
     }
 }
 
 fn match_node(egraph: &EGraph, pat: &Pat, node: &ENode, state: &Match) -> Vec<Match> {
-    let Pat::Node { attr, args, commutes, .. } = pat else { return vec![] };
+    let Pat::Node { op, attr, args } = pat else { return vec![] };
     if args.len() != node.children.len() {
         return vec![];
     }
@@ -211,7 +214,14 @@ fn match_node(egraph: &EGraph, pat: &Pat, node: &ENode, state: &Match) -> Vec<Ma
         state.premises.push(node.origin);
     }
     let mut out = match_args(egraph, args, node.children.iter().copied(), state.clone());
-    if *commutes && node.children[0] != node.children[1] {
+    let commutes = match node.kind {
+        // Under `binary` both orders are spelled out, because the sides may differ in kind.
+        Kind::Op(name) => {
+            *op != "binary" && BinaryOp::from_name(name).is_some_and(BinaryOp::is_commutative)
+        }
+        _ => false,
+    };
+    if commutes && node.children[0] != node.children[1] {
         out.extend(match_args(egraph, args, node.children.iter().rev().copied(), state));
     }
     out
@@ -231,6 +241,23 @@ fn match_args(
         }
     }
     states
+}
+
+/// Names of the ops that an op of a pattern stands for.
+fn members(op: &'static str) -> Vec<&'static str> {
+    match op {
+        "unary" => UnaryOp::ALL.iter().map(|u| u.name()).collect(),
+        "binary" => BinaryOp::ALL.iter().map(|b| b.name()).collect(),
+        op => vec![op],
+    }
+}
+
+fn is_member(op: &str, name: &str) -> bool {
+    match op {
+        "unary" => UnaryOp::from_name(name).is_some(),
+        "binary" => BinaryOp::from_name(name).is_some(),
+        op => op == name,
+    }
 }
 
 fn close(a: f64, b: f64, tolerance: f64) -> bool {
@@ -320,16 +347,15 @@ impl Parser {
             args.push(self.pattern()?);
         }
         self.next()?;
-        let commutes = BinaryOp::from_name(op).is_some_and(BinaryOp::is_commutative);
-        let arity = match (UnaryOp::from_name(op), BinaryOp::from_name(op)) {
-            (Some(_), _) => Some(1),
-            (_, Some(_)) => Some(2),
+        let arity = match op {
+            _ if op == "unary" || UnaryOp::from_name(op).is_some() => Some(1),
+            _ if op == "binary" || BinaryOp::from_name(op).is_some() => Some(2),
             _ => None,
         };
         if arity.is_some_and(|n| n != args.len()) {
             return Err(self.error(format!("'{op}' with {} operands", args.len())));
         }
-        Ok(Pat::Node { op, attr, args, commutes })
+        Ok(Pat::Node { op, attr, args })
     }
 }
 

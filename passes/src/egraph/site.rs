@@ -56,6 +56,12 @@ impl<'a> Site<'a> {
         self.op(payload).clone()
     }
 
+    /// The classes of variables, in the order in which the left side first names them.
+    pub fn in_order(&self, names: &[&str]) -> Vec<Id> {
+        let mine = self.pattern.vars.iter().filter(|v| names.contains(v));
+        mine.map(|v| self.var(v)).collect()
+    }
+
     fn op(&self, payload: Payload) -> &Op {
         self.egraph.analysis.ops.get(payload)
     }
