@@ -201,11 +201,6 @@ impl Rewriter<'_> {
         }
     }
 
-    /// Whether a value is a constant or a `Fill`.
-    fn is_constant(&self, value: ValueId) -> bool {
-        self.def(value).is_some_and(|n| matches!(n.op, Op::Const(_) | Op::Fill { .. }))
-    }
-
     /// The type of `op` on these operands when it needs no dim check that the graph lacks.
     fn infer(&self, op: &Op, inputs: &[ValueId]) -> Option<ValueType> {
         let types: Vec<&ValueType> = inputs.iter().map(|&v| self.graph.ty(v)).collect();

@@ -35,7 +35,8 @@ struct Choice {
 
 /// The chosen node of every class that has one.
 pub struct Extraction<'a> {
-    egraph: &'a EGraph,
+    /// The e-graph.
+    pub egraph: &'a EGraph,
     choices: HashMap<Id, Choice>,
 }
 

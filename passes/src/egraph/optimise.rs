@@ -71,7 +71,7 @@ pub struct Conflict(pub String, pub String);
 /// # Errors
 /// A conflict between facts, which means that a rule is unsound.
 pub fn optimise(slice: &Slice, setting: &Setting) -> Result<Optimised, Conflict> {
-    let (mut egraph, ids) = build(slice, setting);
+    let (mut egraph, ids) = build(slice, setting.symbols, setting.checks.clone());
     let roots: Vec<Id> = slice.outputs.iter().map(|r| ids.of(*r)).collect();
     egraph.rebuild();
     let cost_before = extract(&egraph, &setting.model).cost(&roots);
@@ -82,11 +82,10 @@ pub fn optimise(slice: &Slice, setting: &Setting) -> Result<Optimised, Conflict>
     }
     let extraction = extract(&egraph, &setting.model);
     let cost_after = extraction.cost(&roots);
-    let mut emit = Emit::new(slice, &ids, &egraph, &extraction, &outcome.log);
-    let outputs: Option<Vec<Ref>> = roots.iter().map(|r| emit.value(*r, 0)).collect();
+    let emitted = emit(slice, &ids, &extraction, &outcome.log, &roots);
     let mut counts = outcome.counts;
-    let (nodes, outputs, kept_source) = match outputs {
-        Some(outputs) if cost_after <= cost_before => (emit.nodes, outputs, false),
+    let (nodes, outputs, kept_source) = match emitted {
+        Some((nodes, outputs)) if cost_after <= cost_before => (nodes, outputs, false),
         _ => (source_nodes(slice), slice.outputs.clone(), true),
     };
     for rule in nodes.iter().flat_map(|n| &n.rules) {
@@ -97,15 +96,29 @@ pub fn optimise(slice: &Slice, setting: &Setting) -> Result<Optimised, Conflict>
     Ok(Optimised { nodes, outputs, stop, counts, enodes, cost_before, cost_after, kept_source })
 }
 
+/// The chosen nodes under `roots`, operands first, and where each root is; `None` when
+/// the choices close a cycle.
+pub(crate) fn emit(
+    slice: &Slice,
+    ids: &SourceIds,
+    extraction: &Extraction,
+    log: &[Application],
+    roots: &[Id],
+) -> Option<(Vec<NewNode>, Vec<Ref>)> {
+    let mut emit = Emit::new(slice, ids, extraction, log);
+    let outputs = roots.iter().map(|r| emit.value(*r, 0)).collect::<Option<_>>()?;
+    Some((emit.nodes, outputs))
+}
+
 /// Classes of the source slice's values.
-struct SourceIds {
+pub(crate) struct SourceIds {
     leaves: Vec<Id>,
     /// Per node, per result.
     results: Vec<Vec<Id>>,
 }
 
 impl SourceIds {
-    fn of(&self, r: Ref) -> Id {
+    pub(crate) fn of(&self, r: Ref) -> Id {
         match r {
             Ref::Leaf(i) => self.leaves[i as usize],
             Ref::Node(n, i) => self.results[n as usize][i as usize],
@@ -113,9 +126,13 @@ impl SourceIds {
     }
 }
 
-fn build(slice: &Slice, setting: &Setting) -> (EGraph, SourceIds) {
-    let analysis =
-        SliceAnalysis::new(slice.leaves.clone(), setting.symbols.clone(), setting.checks.clone());
+/// The e-graph of a slice as it is.
+pub(crate) fn build(
+    slice: &Slice,
+    symbols: &SymbolTable,
+    checks: Rc<[DimCheck]>,
+) -> (EGraph, SourceIds) {
+    let analysis = SliceAnalysis::new(slice.leaves.clone(), symbols.clone(), checks);
     let mut egraph = EGraph::new(analysis);
     let node = |kind, payload, children| ENode { kind, payload, children, origin: SOURCE };
     let leaves =
@@ -166,10 +183,10 @@ impl<'a> Emit<'a> {
     fn new(
         slice: &Slice,
         ids: &SourceIds,
-        egraph: &'a EGraph,
         extraction: &'a Extraction<'a>,
         log: &'a [Application],
     ) -> Self {
+        let egraph = extraction.egraph;
         let mut named = HashMap::new();
         for (n, node) in slice.nodes.iter().enumerate() {
             for i in 0..node.types.len() {

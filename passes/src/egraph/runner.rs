@@ -151,7 +151,7 @@ fn apply_counted(
     let start = Instant::now();
     let origin = outcome.log.len() as Origin + 1;
     let nodes = egraph.nodes().len();
-    let united = apply(egraph, rule, &rule.lhs[spelling], hit, origin, None).unwrap_or(false);
+    let united = apply(egraph, rule, &rule.lhs[spelling], hit, origin).unwrap_or(false);
     let added = egraph.nodes().len() > nodes;
     let count = outcome.counts.entry(rule.rule.name).or_default();
     count.seconds += start.elapsed().as_secs_f64();
@@ -164,16 +164,29 @@ fn apply_counted(
     united
 }
 
-/// Applies a rule at a match. `Some(whether classes were united)` when the right side
-/// was built, `None` when a guard (other than `without`) or the types forbid it.
-pub fn apply(
+/// Applies a rule at a match: `Some(whether classes were united)` when the right side
+/// was built, `None` when a guard or the types forbid it.
+fn apply(
+    egraph: &mut EGraph,
+    rule: &CompiledRule,
+    pattern: &Pattern,
+    hit: &Match,
+    origin: Origin,
+) -> Option<bool> {
+    let built = right_side(egraph, rule, pattern, hit, origin, None)?;
+    Some(egraph.union(hit.root, built))
+}
+
+/// Builds a rule's right side at a match, with the type of the left; `None` when a guard
+/// (other than `without`) or the types forbid it.
+pub fn right_side(
     egraph: &mut EGraph,
     rule: &CompiledRule,
     pattern: &Pattern,
     hit: &Match,
     origin: Origin,
     without: Option<&str>,
-) -> Option<bool> {
+) -> Option<Id> {
     let mut site = Site::new(egraph, hit, pattern, origin);
     let guards = rule.rule.sound_when.iter().chain(rule.rule.worth_when);
     if !guards.into_iter().all(|g| without == Some(g.name) || (g.holds)(&site)) {
@@ -185,8 +198,7 @@ pub fn apply(
         (None, Rhs::Build(f)) => f(&mut site)?,
         (None, Rhs::Text(_)) => return None,
     };
-    let built = with_type_of(&mut site, built, root)?;
-    Some(egraph.union(root, built))
+    with_type_of(&mut site, built, root)
 }
 
 /// `built` with the type of `root`: where the two differ in dims of 1 only (a rank-raising

@@ -1,7 +1,6 @@
 //! Activations spelled out by exporters. The spellings differ in the order of the
 //! products; constants are compared within 2⁻¹⁸, because √2 is written in many ways.
 
-use super::algebra::FLOAT;
 use super::{Exactness::*, ROW, Rhs, Rule};
 
 pub(super) const RULES: &[Rule] = &[
@@ -46,7 +45,6 @@ pub(super) const RULES: &[Rule] = &[
             "(mul ?x (max (min (add (mul ?x ~0.16666667) #0.5) #1) #0))",
         ],
         rhs: Rhs::Text("(hard_swish ?x)"),
-        sound_when: &[FLOAT],
         class: Reassociates,
         source: "Howard et al., arXiv 1905.02244",
         examples: &[
@@ -104,7 +102,6 @@ pub(super) const RULES: &[Rule] = &[
         name: "cube",
         lhs: &["(pow ?x #3)"],
         rhs: Rhs::Text("(mul ?x (mul ?x ?x))"),
-        sound_when: &[FLOAT],
         class: Reassociates,
         source: "PyTorch's NewGELU writes x³ with pow",
         examples: &["(pow x:f32[A,B] 3)"],

@@ -60,6 +60,7 @@ pub(super) const RULES: &[Rule] = &[
         examples: &[
             "p=(softmax{3} (add (mul (matmul q:f32[A,B,C,D] (transpose{0,1,3,2} k:f32[A,B,E,D])) 0.25) m:f32[A,1,1,E])); (matmul (select (is_nan p) 0 p) v:f32[A,B,E,F])",
         ],
+        refutes: &[("softmax-over-keys", "p=(softmax{2} (matmul q:f32[2,3,4,5] k:f32[2,3,5,4])); (matmul (select (is_nan p) 0 p) v:f32[2,3,4,6])")],
         ..ROW
     },
 ];
