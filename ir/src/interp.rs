@@ -6,10 +6,8 @@
 //!
 //! # Symbols
 //! A symbol that is an input dim by itself is bound by that input; input dims that are
-//! other expressions are checked. A data-dependent symbol is bound by its op. One that no
-//! op binds (say, the length of a loop-carried tensor or of an `If` result) is bound by
-//! the first value, in id order, that has it as a dim by itself, each time this value
-//! is computed.
+//! other expressions are checked. A data-dependent symbol is bound by its op, in a loop
+//! body once per iteration; checks between dims that mention it are made then.
 //!
 //! # Limits
 //! Tensors have at most [`MAX_ELEMENTS`] elements, regions nest at most 64 deep. User

@@ -8,11 +8,15 @@
 //! interpreter that defines what it means.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod graph;
 pub mod infer;
 pub mod interp;
 pub mod kernel;
 pub mod op;
+pub mod parse;
+pub mod print;
 pub mod scalar;
+pub mod verify;
 
 pub use cascata_types as types;

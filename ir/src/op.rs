@@ -8,12 +8,14 @@
 use crate::graph::{ConstId, RegionId};
 use cascata_types::{DType, Dim, Encoding, Scalar, Shape, SymbolId, TensorType};
 
+pub(crate) mod attr_text;
 mod attrs;
 mod scalar_op;
-mod table;
+pub(crate) mod table;
 
 pub use attrs::*;
 pub use scalar_op::{BinaryOp, UnaryOp};
+pub use table::{AttrInfo, OpInfo, op_table, op_table_markdown};
 
 /// An operator with its attributes; operands are listed with each.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -316,6 +318,28 @@ impl Op {
             Op::If { then_region, else_region } => vec![*then_region, *else_region],
             Op::Loop { body, .. } | Op::Group { body, .. } => vec![*body],
             Op::Scan(attrs) => vec![attrs.body],
+            _ => vec![],
+        }
+    }
+
+    /// The regions that the op owns, to be redirected when a body is copied.
+    pub fn regions_mut(&mut self) -> Vec<&mut RegionId> {
+        match self {
+            Op::If { then_region, else_region } => vec![then_region, else_region],
+            Op::Loop { body, .. } | Op::Group { body, .. } => vec![body],
+            Op::Scan(attrs) => vec![&mut attrs.body],
+            _ => vec![],
+        }
+    }
+
+    /// The data-dependent symbols that the op binds.
+    pub fn binds(&self) -> Vec<SymbolId> {
+        match self {
+            Op::NonZero { count } | Op::NonMaxSuppression { count, .. } | Op::Loop { count, .. } => {
+                vec![*count]
+            }
+            Op::StateRead { length, .. } => vec![*length],
+            Op::BindDims { symbols, .. } => symbols.clone(),
             _ => vec![],
         }
     }

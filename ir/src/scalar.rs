@@ -8,7 +8,7 @@
 //! * `max`/`min` order −0 before +0, which makes them commutative bitwise;
 //! * integer `pow` wraps; a negative exponent truncates the exact quotient
 //!   (so only bases 1 and −1 give non-zero), and base 0 gives 0;
-//! * `bool` has `not`, `and`, `or`, `xor`, `max`, `min` and the comparisons.
+//! * `bool` has `not`, `and`, `or`, `xor` and the comparisons (false before true).
 
 use crate::op::{BinaryOp, UnaryOp};
 use crate::types::{DType, Scalar};

@@ -3,7 +3,6 @@
 use super::Value;
 use super::error::{OpError, RunError};
 use crate::graph::{Graph, ValueId};
-use crate::op::Op;
 use crate::types::{Dim, EvalError, SecondaryMap, SymbolId, TensorType, ValueType};
 
 /// Evaluates dims under a binding.
@@ -37,13 +36,11 @@ impl<'a> Dims<'a> {
 pub(super) struct Bindings<'g> {
     graph: &'g Graph,
     values: SecondaryMap<SymbolId, Option<i64>>,
-    /// For data-dependent symbols that no op binds: the value whose dim binds it.
-    definers: SecondaryMap<SymbolId, Option<ValueId>>,
 }
 
 impl<'g> Bindings<'g> {
     pub(super) fn new(graph: &'g Graph) -> Self {
-        Self { graph, values: SecondaryMap::new(), definers: definers(graph) }
+        Self { graph, values: SecondaryMap::new() }
     }
 
     /// The value of a symbol.
@@ -104,7 +101,7 @@ impl<'g> Bindings<'g> {
         found: usize,
     ) -> Result<(), RunError> {
         let Some(symbol) = ty.shape[axis].as_sym() else { return Ok(()) };
-        if self.values[symbol].is_some() {
+        if self.values[symbol].is_some() || self.graph.symbols.get(symbol).is_none() {
             return Ok(());
         }
         let (min, max) = self.graph.symbols.range(symbol);
@@ -184,57 +181,6 @@ impl<'g> Bindings<'g> {
             }
         }
         Ok(())
-    }
-
-    /// Binds the symbols that a value defines by being computed; see the module text
-    /// of the interpreter.
-    pub(super) fn bind_defined(
-        &mut self,
-        id: ValueId,
-        ty: &TensorType,
-        dims: &[usize],
-    ) -> Result<(), OpError> {
-        for (dim, &found) in ty.shape.iter().zip(dims) {
-            if let Some(symbol) = dim.as_sym()
-                && self.definers[symbol] == Some(id)
-            {
-                self.bind_symbol(symbol, found as i64)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// For each data-dependent symbol that no op binds, the first value with it as a dim.
-fn definers(graph: &Graph) -> SecondaryMap<SymbolId, Option<ValueId>> {
-    let mut bound_by_op: SecondaryMap<SymbolId, bool> = SecondaryMap::new();
-    for (_, node) in graph.nodes.iter() {
-        for symbol in bound_symbols(&node.op) {
-            bound_by_op[symbol] = true;
-        }
-    }
-    let mut out: SecondaryMap<SymbolId, Option<ValueId>> = SecondaryMap::new();
-    for (id, value) in graph.values.iter() {
-        let Some(ty) = value.ty.as_tensor() else { continue };
-        for symbol in ty.shape.iter().filter_map(Dim::as_sym) {
-            let free = graph.symbols.get(symbol).is_some_and(|s| s.data_dependent);
-            if free && !bound_by_op[symbol] && out[symbol].is_none() {
-                out[symbol] = Some(id);
-            }
-        }
-    }
-    out
-}
-
-/// The symbols that an op binds.
-fn bound_symbols(op: &Op) -> Vec<SymbolId> {
-    match op {
-        Op::NonZero { count }
-        | Op::NonMaxSuppression { count, .. }
-        | Op::Loop { count, .. }
-        | Op::StateRead { length: count, .. } => vec![*count],
-        Op::BindDims { symbols, .. } => symbols.clone(),
-        _ => vec![],
     }
 }
 

@@ -37,6 +37,7 @@ impl<'a> Interpreter<'a> {
     }
 
     pub(super) fn run(mut self, inputs: &[Value]) -> Result<Vec<Value>, RunError> {
+        check_ids(self.graph)?;
         self.symbols.bind_inputs(inputs)?;
         self.region(Graph::ROOT, inputs.to_vec())
     }
@@ -47,8 +48,7 @@ impl<'a> Interpreter<'a> {
         id: RegionId,
         args: Vec<Value>,
     ) -> Result<Vec<Value>, RunError> {
-        let missing = || RunError::Malformed(format!("there is no region {id}"));
-        let region = self.graph.regions.get(id).ok_or_else(missing)?;
+        let region = &self.graph.regions[id];
         if args.len() != region.params.len() {
             let (takes, gets) = (region.params.len(), args.len());
             let text = format!("region {id} takes {takes} parameters, its owner passes {gets}");
@@ -80,9 +80,8 @@ impl<'a> Interpreter<'a> {
     }
 
     fn node(&mut self, id: NodeId) -> Result<(), RunError> {
-        let missing = || RunError::Malformed(format!("there is no node {id}"));
         let graph = self.graph;
-        let node = graph.nodes.get(id).ok_or_else(missing)?;
+        let node = &graph.nodes[id];
         let args = node.inputs.iter().map(|&v| self.value(v)).collect::<Result<Vec<_>, _>>()?;
         let definer = || format!("node {id} '{}'", node.source);
         let wrap = |this: &Self, error: OpError| RunError::Op {
@@ -141,9 +140,7 @@ impl<'a> Interpreter<'a> {
         if let Some(known) = &self.consts[id] {
             return Ok(known.clone());
         }
-        let missing = || OpError::Shape(format!("there is no constant {id}"));
-        let value = leaves::constant(self.graph.consts.get(id).ok_or_else(missing)?)?;
-        let value = Arc::new(value);
+        let value = Arc::new(leaves::constant(&self.graph.consts[id])?);
         self.consts[id] = Some(value.clone());
         Ok(value)
     }
@@ -155,8 +152,7 @@ impl<'a> Interpreter<'a> {
         value: Value,
         definer: &dyn Fn() -> String,
     ) -> Result<(), RunError> {
-        let missing = || RunError::Malformed(format!("there is no value {id}"));
-        let declared = &self.graph.values.get(id).ok_or_else(missing)?.ty;
+        let declared = self.graph.ty(id);
         let fits = match (declared, &value) {
             (ValueType::Tensor(ty), Value::Tensor(x)) => self.fits(id, ty, x, definer)?,
             (ValueType::Resource(_), Value::State { .. }) => true,
@@ -177,7 +173,7 @@ impl<'a> Interpreter<'a> {
     }
 
     fn fits(
-        &mut self,
+        &self,
         id: ValueId,
         ty: &TensorType,
         x: &Tensor,
@@ -186,16 +182,12 @@ impl<'a> Interpreter<'a> {
         if ty.dtype != x.dtype() || ty.rank() != x.rank() {
             return Ok(false);
         }
-        let place = |this: &Self| format!("{} of {}", this.label(id), definer());
-        if let Err(error) = self.symbols.bind_defined(id, ty, x.dims()) {
-            return Err(match error {
-                OpError::Body(inner) => *inner,
-                other => RunError::Malformed(format!("{}: {other}", place(self))),
-            });
-        }
         for (dim, &found) in ty.shape.iter().zip(x.dims()) {
             let value = dim.eval(&|s| self.symbols.get(s));
-            let value = value.map_err(|source| RunError::Dim { place: place(self), source })?;
+            let value = value.map_err(|source| RunError::Dim {
+                place: format!("{} of {}", self.label(id), definer()),
+                source,
+            })?;
             if usize::try_from(value) != Ok(found) {
                 return Ok(false);
             }
@@ -216,11 +208,47 @@ impl<'a> Interpreter<'a> {
 
     /// `%id 'name'`.
     fn label(&self, id: ValueId) -> String {
-        match self.graph.values.get(id) {
-            Some(value) if !value.name.is_empty() => format!("{id} '{}'", value.name),
-            _ => id.to_string(),
+        match self.graph.values[id].name.as_str() {
+            "" => id.to_string(),
+            name => format!("{id} '{name}'"),
         }
     }
+}
+
+/// That every id names something. The verifier checks more; this much the interpreter
+/// needs so that it can report, and not panic, on a graph that was not verified.
+fn check_ids(graph: &Graph) -> Result<(), RunError> {
+    let no = |what: String| Err(RunError::Malformed(format!("there is no {what}")));
+    if graph.regions.is_empty() {
+        return no("body".into());
+    }
+    for region in graph.regions.values() {
+        let mut values = region.params.iter().chain(&region.results);
+        if let Some(v) = values.find(|&&v| graph.values.get(v).is_none()) {
+            return no(format!("value {v}"));
+        }
+        if let Some(n) = region.nodes.iter().find(|&&n| graph.nodes.get(n).is_none()) {
+            return no(format!("node {n}"));
+        }
+    }
+    for node in graph.nodes.values() {
+        let mut values = node.inputs.iter().chain(&node.outputs);
+        if let Some(v) = values.find(|&&v| graph.values.get(v).is_none()) {
+            return no(format!("value {v}"));
+        }
+        if let Some(r) = node.op.regions().into_iter().find(|&r| graph.regions.get(r).is_none()) {
+            return no(format!("region {r}"));
+        }
+        if let Some(s) = node.op.binds().into_iter().find(|&s| graph.symbols.get(s).is_none()) {
+            return no(format!("symbol {s}"));
+        }
+        if let Op::Const(c) = node.op
+            && graph.consts.get(c).is_none()
+        {
+            return no(format!("constant {c}"));
+        }
+    }
+    Ok(())
 }
 
 /// The tensor in a value; resources are no operands of ordinary ops.

@@ -20,27 +20,23 @@ pub(super) fn constant(constant: &Const) -> Result<Tensor, OpError> {
     }
 }
 
-/// Takes the elements of `[…, K, N]` out of packed panels.
+/// Takes the logical elements, row-major one K×N matrix after the other, out of
+/// packed panels.
 fn unpack(dtype: DType, dims: &[usize], p: &PanelEncoding, data: &[u8]) -> Result<Tensor, OpError> {
-    let (k, n) = (p.k as usize, p.n as usize);
-    let Some(batch) = dims.strip_suffix(&[k, n]) else {
-        return Err(OpError::Shape(format!("dims {dims:?} do not end in the packed {k}×{n}")));
-    };
-    checked_elements(dims)?;
-    let overflow = || OpError::Shape(format!("packed panels of {k}×{n} in blocks of {}", p.k_block));
-    let padded = (p.k_blocks().checked_mul(p.k_block))
-        .and_then(|rows| rows.checked_mul(p.panels()))
-        .and_then(|x| x.checked_mul(crate::types::PANEL_WIDTH as u64));
-    padded.filter(|_| p.k_block > 0).ok_or_else(overflow)?;
-    let batch: usize = batch.iter().product();
-    let stored = checked_elements(&[batch, p.elements() as usize])?;
-    let packed = Tensor::from_le_bytes(dtype, &[stored], data)?;
-    let mut offsets = Vec::with_capacity(batch * k * n);
-    for b in 0..batch as u64 {
-        for row in 0..p.k {
-            offsets.extend((0..p.n).map(|col| (b * p.elements() + p.offset(row, col)) as usize));
-        }
+    let misfit = || OpError::Shape(format!("dims {dims:?} are not whole packed matrices of {p:?}"));
+    let n = checked_elements(dims)? as u64;
+    let stored = p.checked_elements().filter(|_| p.k_block > 0).ok_or_else(misfit)?;
+    let size = p.k.checked_mul(p.n).ok_or_else(misfit)?;
+    if size == 0 || !n.is_multiple_of(size) {
+        return if n == 0 { Tensor::zeros(dtype, dims) } else { Err(misfit()) };
     }
+    let all = usize::try_from(stored).ok().and_then(|s| s.checked_mul((n / size) as usize));
+    let packed = Tensor::from_le_bytes(dtype, &[all.ok_or_else(misfit)?], data)?;
+    let offset = |i: u64| {
+        let (matrix, at) = (i / size, i % size);
+        (matrix * stored + p.offset(at / p.n, at % p.n)) as usize
+    };
+    let offsets: Vec<usize> = (0..n).map(offset).collect();
     Tensor::from_data(dims, packed.data().take(&offsets))
 }
 

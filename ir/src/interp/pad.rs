@@ -33,6 +33,8 @@ pub(super) fn pad(
     checked_elements(&sizes)?;
     let fill = match value {
         Some(value) => value.clone(),
+        None if mode == PadMode::Constant => return Err(OpError::MissingOperand(1)),
+        // Not read: every position has a source.
         None => Tensor::zeros(x.dtype(), &[])?,
     };
     let data = x.data().take_or(&combine_some(&tables), fill.data());

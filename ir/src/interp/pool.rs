@@ -55,13 +55,11 @@ fn pool_first(x: &Tensor, attrs: &PoolAttrs) -> Result<Vec<Tensor>, OpError> {
 fn result_sizes(spatial: &[usize], axes: &[Axis], ceil: bool) -> Result<Vec<usize>, OpError> {
     let size = |(&len, axis): (&usize, &Axis)| {
         let room = axis.padded(len) - axis.extent();
-        let mut value = room.div_euclid(axis.stride) + 1;
-        if ceil && room.rem_euclid(axis.stride) != 0 {
-            value += 1;
-        }
-        if ceil && (value - 1).saturating_mul(axis.stride) >= len as i64 + axis.pads.0 {
-            value -= 1;
-        }
+        let up = |n: i64| (n + axis.stride - 1).div_euclid(axis.stride);
+        let value = match ceil {
+            false => room.div_euclid(axis.stride) + 1,
+            true => (up(room) + 1).min(up(len as i64 + axis.pads.0)),
+        };
         let negative = OpError::TooSmall { what: "the number of windows", value, min: 0 };
         usize::try_from(value).map_err(|_| negative)
     };

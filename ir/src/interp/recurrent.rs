@@ -38,13 +38,13 @@ struct Cell<'a> {
 
 impl Cell<'_> {
     /// `W·x + bias` of one gate and unit.
-    fn from_input(&self, gate: usize, unit: usize, x: &[f64]) -> f64 {
+    fn of_input(&self, gate: usize, unit: usize, x: &[f64]) -> f64 {
         let row = gate * self.hidden + unit;
         dot(&self.w[row * self.input..][..self.input], x) + self.input_bias[row]
     }
 
     /// `R·h + bias` of one gate and unit.
-    fn from_state(&self, gate: usize, unit: usize, h: &[f64]) -> f64 {
+    fn of_state(&self, gate: usize, unit: usize, h: &[f64]) -> f64 {
         let row = gate * self.hidden + unit;
         dot(&self.r[row * self.hidden..][..self.hidden], h) + self.recurrent_bias[row]
     }
@@ -82,7 +82,7 @@ fn lstm_step(cell: &Cell, coupled: bool, peephole: &[f64], x: &[f64], h: &mut [f
     let n = cell.hidden;
     let before = h.to_vec();
     for unit in 0..n {
-        let linear = |gate: usize| cell.from_input(gate, unit, x) + cell.from_state(gate, unit, &before);
+        let linear = |gate: usize| cell.of_input(gate, unit, x) + cell.of_state(gate, unit, &before);
         let forget = cell.squash(0, linear(2) + peephole[2 * n + unit] * c[unit]);
         let input = if coupled {
             1.0 - forget
@@ -108,18 +108,18 @@ fn gru_step(cell: &Cell, linear_before_reset: bool, x: &[f64], h: &mut [f64]) {
     let n = cell.hidden;
     let before = h.to_vec();
     let gate = |gate: usize, unit: usize| {
-        cell.squash(0, cell.from_input(gate, unit, x) + cell.from_state(gate, unit, &before))
+        cell.squash(0, cell.of_input(gate, unit, x) + cell.of_state(gate, unit, &before))
     };
     let reset: Vec<f64> = (0..n).map(|unit| gate(1, unit)).collect();
     let kept: Vec<f64> = before.iter().zip(&reset).map(|(h, r)| h * r).collect();
     for unit in 0..n {
         let update = gate(0, unit);
         let state = if linear_before_reset {
-            reset[unit] * cell.from_state(2, unit, &before)
+            reset[unit] * cell.of_state(2, unit, &before)
         } else {
-            cell.from_state(2, unit, &kept)
+            cell.of_state(2, unit, &kept)
         };
-        let candidate = cell.squash(1, cell.from_input(2, unit, x) + state);
+        let candidate = cell.squash(1, cell.of_input(2, unit, x) + state);
         h[unit] = (1.0 - update) * candidate + update * before[unit];
     }
 }
@@ -129,7 +129,7 @@ pub(super) fn rnn(args: &Operands, attrs: &RecurrentAttrs) -> Result<Vec<Tensor>
     let out = p.run(attrs, 1, &p.h0, |_, cell, x, h, _| {
         let before = h.to_vec();
         for (unit, h) in h.iter_mut().enumerate() {
-            let sum = cell.from_input(0, unit, x) + cell.from_state(0, unit, &before);
+            let sum = cell.of_input(0, unit, x) + cell.of_state(0, unit, &before);
             *h = cell.squash(0, sum);
         }
     })?;

@@ -226,14 +226,16 @@ impl Tensor {
         Self::from_data(dims, data)
     }
 
-    /// Number elements from little-endian bytes (bool: one byte, non-zero is true).
+    /// Elements from little-endian bytes (bool: one byte, non-zero is true; strings: the
+    /// length in bytes as u32, then UTF-8).
     ///
     /// # Errors
-    /// The number of bytes does not fit, the tensor is too large, or `dtype` is a string.
+    /// The bytes do not fit the dims, the tensor is too large, or a string is not UTF-8.
     pub fn from_le_bytes(dtype: DType, dims: &[usize], bytes: &[u8]) -> Result<Self, OpError> {
-        let strings = || OpError::Unsupported("strings from bytes".into());
-        let size = dtype.size_bytes().ok_or_else(strings)?;
-        if bytes.len() % size != 0 {
+        let Some(size) = dtype.size_bytes() else {
+            return Self::new(dims, strings_from_bytes(bytes)?);
+        };
+        if !bytes.len().is_multiple_of(size) {
             return Err(OpError::ElementCount { dims: dims.to_vec(), found: bytes.len() / size });
         }
         let word = |chunk: &[u8]| {
@@ -243,18 +245,18 @@ impl Tensor {
         };
         let data = with_num!(dtype, T => {
             T::wrap_data(bytes.chunks_exact(size).map(|c| <T as Num>::of_bits(word(c))).collect())
-        }, str => return Err(strings()));
+        }, str => Data::Str(vec![]));
         Self::from_data(dims, data)
     }
 
-    /// The elements as little-endian bytes; `None` for strings.
-    pub fn to_le_bytes(&self) -> Option<Vec<u8>> {
-        let size = self.dtype().size_bytes()?;
-        fn bytes<T: Num + Element>(data: &Data, size: usize) -> Option<Vec<u8>> {
-            let values = T::values(data)?;
-            Some(values.iter().flat_map(|x| x.bits().to_le_bytes().into_iter().take(size)).collect())
+    /// The elements as little-endian bytes; see [`Tensor::from_le_bytes`].
+    pub fn to_le_bytes(&self) -> Vec<u8> {
+        fn bytes<T: Num + Element>(data: &Data) -> Vec<u8> {
+            let values = T::values(data).unwrap_or_default();
+            let size = <T as Num>::DTYPE.size_bytes().unwrap_or(0);
+            values.iter().flat_map(|x| x.bits().to_le_bytes().into_iter().take(size)).collect()
         }
-        with_num!(self.dtype(), T => bytes::<T>(&self.data, size), str => None)
+        with_num!(self.dtype(), T => bytes::<T>(&self.data), str => strings_to_bytes(&self.data))
     }
 
     /// Sizes, outermost first.
@@ -331,4 +333,25 @@ impl Tensor {
     pub fn with_dims(&self, dims: &[usize]) -> Result<Tensor, OpError> {
         Self::from_data(dims, self.data.clone())
     }
+}
+
+fn strings_from_bytes(mut bytes: &[u8]) -> Result<Vec<String>, OpError> {
+    let broken = || OpError::Shape("the bytes of a string constant are broken".into());
+    let mut out = Vec::new();
+    while let Some((len, rest)) = bytes.split_first_chunk::<4>() {
+        let len = u32::from_le_bytes(*len) as usize;
+        let (text, rest) = rest.split_at_checked(len).ok_or_else(broken)?;
+        out.push(String::from_utf8(text.to_vec()).map_err(|_| broken())?);
+        bytes = rest;
+    }
+    if bytes.is_empty() { Ok(out) } else { Err(broken()) }
+}
+
+fn strings_to_bytes(data: &Data) -> Vec<u8> {
+    let mut out = Vec::new();
+    for text in String::values(data).unwrap_or_default() {
+        out.extend((text.len() as u32).to_le_bytes());
+        out.extend(text.as_bytes());
+    }
+    out
 }

@@ -3,10 +3,10 @@
 use cascata_types::DType;
 
 macro_rules! scalar_ops {
-    ($(#[$m:meta])* $name:ident { $($(#[$vm:meta])* $variant:ident = $text:literal,)* }) => {
+    ($(#[$m:meta])* $name:ident { $(#[doc = $doc:literal] $variant:ident = $text:literal,)* }) => {
         $(#[$m])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$vm])* $variant,)* }
+        pub enum $name { $(#[doc = $doc] $variant,)* }
 
         impl $name {
             /// Every op, in declaration order.
@@ -14,6 +14,10 @@ macro_rules! scalar_ops {
             /// The printed name.
             pub const fn name(self) -> &'static str {
                 match self { $($name::$variant => $text,)* }
+            }
+            /// What it computes.
+            pub const fn doc(self) -> &'static str {
+                match self { $($name::$variant => $doc,)* }
             }
             /// Finds an op by its printed name.
             pub fn from_name(text: &str) -> Option<Self> {

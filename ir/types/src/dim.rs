@@ -3,8 +3,8 @@
 //! A [`Dim`] is a polynomial with integer coefficients over *atoms*: symbols and
 //! the non-polynomial operators (floor division, modulo, max, min, broadcast) of
 //! other dims. Terms are sorted and zero terms dropped, so two dims that are
-//! equal as polynomials are equal as values. Coefficients saturate at the ends
-//! of `i64`; evaluation is checked and reports overflow instead.
+//! equal as polynomials are equal as values. Coefficients saturate at ±`i64::MAX`
+//! (so that negation is exact); evaluation is checked and reports overflow instead.
 
 use crate::{SymbolId, SymbolTable};
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,7 @@ impl Dim {
         if let (Some(a), Some(b)) = (self.as_const(), by.as_const())
             && b != 0
         {
-            return a.div_euclid_floor(b).into();
+            return div_floor(a, b).into();
         }
         if by.is(1) {
             return self.clone();
@@ -106,7 +106,7 @@ impl Dim {
             Some(c) if c > 0 => {
                 let (quotient, rest) = self.split_multiples(c);
                 let tail = match rest.as_const() {
-                    Some(r) => r.div_euclid_floor(c).into(),
+                    Some(r) => div_floor(r, c).into(),
                     None => Dim::atom(Atom::FloorDiv(rest.into(), by.clone().into())),
                 };
                 quotient + tail
@@ -117,7 +117,8 @@ impl Dim {
 
     /// `ceil(self / by)` for positive `by`.
     pub fn ceil_div(&self, by: &Dim) -> Dim {
-        -((-self.clone()).floor_div(by))
+        // The same form as a floor division, so that equal sizes are equal dims.
+        self.exact_div(by).unwrap_or_else(|| (self.clone() + by.clone() - 1).floor_div(by))
     }
 
     /// `self - by * floor(self / by)`.
@@ -125,7 +126,7 @@ impl Dim {
         if let (Some(a), Some(b)) = (self.as_const(), by.as_const())
             && b != 0
         {
-            return (a - b * a.div_euclid_floor(b)).into();
+            return rem_floor(a, b).into();
         }
         if by.is(1) || self.exact_div(by).is_some() {
             return 0.into();
@@ -171,10 +172,26 @@ impl Dim {
             (Some(_), None) => Some(self.clone()),
             (None, Some(_)) => Some(other.clone()),
             (None, None) => {
-                let (a, b) = if self <= other { (self, other) } else { (other, self) };
-                Some(Dim::atom(Atom::Bcast(a.clone().into(), b.clone().into())))
+                let mut parts = self.broadcast_parts();
+                parts.extend(other.broadcast_parts());
+                parts.sort();
+                parts.dedup();
+                let join = |a: Dim, b: Dim| Dim::atom(Atom::Bcast(a.into(), b.into()));
+                parts.into_iter().cloned().reduce(join)
             }
         }
+    }
+
+    /// The dims that a nested broadcast joins; the dim itself if it is none.
+    fn broadcast_parts(&self) -> Vec<&Dim> {
+        if let [(m, 1)] = self.terms.as_slice()
+            && let [(Atom::Bcast(a, b), 1)] = m.0.as_slice()
+        {
+            let mut parts = a.broadcast_parts();
+            parts.extend(b.broadcast_parts());
+            return parts;
+        }
+        vec![self]
     }
 
     /// `self / by` when `by` is one term that divides every term of `self`.
@@ -243,9 +260,8 @@ impl Dim {
     fn split_multiples(&self, c: i64) -> (Dim, Dim) {
         let (mut q, mut r) = (Vec::new(), Vec::new());
         for (m, coef) in &self.terms {
-            let whole = coef.div_euclid_floor(c);
-            q.push((m.clone(), whole));
-            r.push((m.clone(), coef - whole * c));
+            q.push((m.clone(), div_floor(*coef, c)));
+            r.push((m.clone(), rem_floor(*coef, c)));
         }
         (Dim::from_terms(q), Dim::from_terms(r))
     }
@@ -260,6 +276,9 @@ impl Dim {
             }
         }
         out.retain(|(_, c)| *c != 0);
+        for (_, c) in &mut out {
+            *c = (*c).max(-i64::MAX);
+        }
         Dim { terms: out }
     }
 }
@@ -372,14 +391,15 @@ impl Mul<i64> for Dim {
     }
 }
 
-/// Floor division of integers (Rust's `/` truncates, `div_euclid` differs for negative divisors).
-trait FloorDivExt {
-    fn div_euclid_floor(self, by: i64) -> i64;
+/// Floor division (Rust's `/` truncates; `div_euclid` differs for negative divisors).
+/// `MIN / -1` wraps; callers that can meet it check.
+fn div_floor(a: i64, b: i64) -> i64 {
+    let (q, r) = (a.wrapping_div(b), a.wrapping_rem(b));
+    if r != 0 && (r < 0) != (b < 0) { q - 1 } else { q }
 }
 
-impl FloorDivExt for i64 {
-    fn div_euclid_floor(self, by: i64) -> i64 {
-        let (q, r) = (self.wrapping_div(by), self.wrapping_rem(by));
-        if r != 0 && (r < 0) != (by < 0) { q - 1 } else { q }
-    }
+/// `a - b * div_floor(a, b)`; never overflows.
+fn rem_floor(a: i64, b: i64) -> i64 {
+    let r = a.wrapping_rem(b);
+    if r != 0 && (r < 0) != (b < 0) { r + b } else { r }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// Columns of one packed panel: one 512-bit register of f32. Wider micro-kernels
 /// take several neighbouring panels, so weights are packed once for every ISA.
@@ -144,6 +145,43 @@ impl fmt::Display for Encoding {
             Encoding::Panels(p) => write!(f, "panels({}x{}/{})", p.k, p.n, p.k_block),
             Encoding::Quant(q) => write!(f, "{q}"),
             Encoding::BlockSparse { rows, cols } => write!(f, "block({rows}x{cols})"),
+        }
+    }
+}
+
+impl QuantFormat {
+    /// Every format, in declaration order.
+    pub const ALL: [QuantFormat; 6] = {
+        use QuantFormat::*;
+        [Q8_0, Q4_0, Q4_1, Q4K, Q5K, Q6K]
+    };
+}
+
+impl FromStr for Encoding {
+    type Err = String;
+
+    /// Parses the printed form.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is not an encoding");
+        if text == "dense" {
+            return Ok(Encoding::Dense);
+        }
+        if let Some(q) = QuantFormat::ALL.into_iter().find(|q| q.to_string() == text) {
+            return Ok(Encoding::Quant(q));
+        }
+        let (name, rest) = text.split_once('(').ok_or_else(wrong)?;
+        let (a, b) = rest.strip_suffix(')').and_then(|r| r.split_once('x')).ok_or_else(wrong)?;
+        match name {
+            "panels" => {
+                let (n, k_block) = b.split_once('/').ok_or_else(wrong)?;
+                let number = |s: &str| s.parse::<u64>().map_err(|_| wrong());
+                Ok(Encoding::Panels(PanelEncoding { k: number(a)?, n: number(n)?, k_block: number(k_block)? }))
+            }
+            "block" => {
+                let number = |s: &str| s.parse::<u32>().map_err(|_| wrong());
+                Ok(Encoding::BlockSparse { rows: number(a)?, cols: number(b)? })
+            }
+            _ => Err(wrong()),
         }
     }
 }

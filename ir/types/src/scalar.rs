@@ -39,7 +39,15 @@ impl Scalar {
             DType::BF16 => bf16::from_f64(x).to_bits().into(),
             DType::Bool => (x != 0.0).into(),
             DType::U64 => x as u64,
-            d => return Self::from_i64(d, x as i64),
+            DType::I64 | DType::Str => return Self::from_i64(dtype, x as i64),
+            d => {
+                let bits = 8 * d.size_bytes().unwrap_or(8) as u32;
+                let (low, high) = match d.is_signed_int() {
+                    true => (-(1i64 << (bits - 1)), (1i64 << (bits - 1)) - 1),
+                    false => (0, (1i64 << bits) - 1),
+                };
+                return Self::from_i64(d, (x as i64).clamp(low, high));
+            }
         };
         Self { dtype, bits }
     }

@@ -55,6 +55,24 @@ impl SymbolTable {
         self.symbols.push(Symbol { name, min, max, data_dependent: true })
     }
 
+    /// Whether a name may contain `c`: letters, digits and `_ . $ @ #`. Symbols may be any
+    /// ONNX `dim_param`; the importer replaces other characters by `_`.
+    pub fn is_name_char(c: char) -> bool {
+        c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '@' | '#')
+    }
+
+    /// Whether the text form can carry this name: name characters, no leading digit.
+    pub fn is_valid_name(name: &str) -> bool {
+        !name.starts_with(|c: char| c.is_ascii_digit())
+            && !name.is_empty()
+            && name.chars().all(Self::is_name_char)
+    }
+
+    /// Adds a symbol as it stands; `None` if its name is taken.
+    pub fn insert(&mut self, symbol: Symbol) -> Option<SymbolId> {
+        self.lookup(&symbol.name).is_none().then(|| self.symbols.push(symbol))
+    }
+
     /// Finds a symbol by name.
     pub fn lookup(&self, name: &str) -> Option<SymbolId> {
         self.symbols.iter().find(|(_, s)| s.name == name).map(|(id, _)| id)

@@ -82,8 +82,7 @@ impl TensorType {
             Encoding::Quant(q) => (count / q.block_elements()).checked_mul(q.block_bytes()),
             Encoding::BlockSparse { .. } => None,
             Encoding::Panels(p) => {
-                let matrix = p.k.checked_mul(p.n)?;
-                let matrices = if matrix == 0 { 0 } else { count / matrix };
+                let matrices = count.checked_div(p.k.checked_mul(p.n)?).unwrap_or(0);
                 matrices.checked_mul(p.checked_elements()?)?.checked_mul(size)
             }
         }

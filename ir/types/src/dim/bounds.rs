@@ -1,6 +1,6 @@
 //! Interval bounds of dims under the ranges of their symbols.
 
-use super::{Atom, Dim, FloorDivExt, SymbolTable};
+use super::{Atom, Dim, SymbolTable, div_floor};
 
 impl Dim {
     /// Inclusive bounds `(min, max)` that hold for every allowed binding; they
@@ -45,8 +45,8 @@ impl Atom {
                 if b.0 <= 0 {
                     return (i64::MIN, i64::MAX);
                 }
-                let lo = a.0.div_euclid_floor(b.0).min(a.0.div_euclid_floor(b.1));
-                let hi = a.1.div_euclid_floor(b.0).max(a.1.div_euclid_floor(b.1));
+                let lo = div_floor(a.0, b.0).min(div_floor(a.0, b.1));
+                let hi = div_floor(a.1, b.0).max(div_floor(a.1, b.1));
                 (lo, hi)
             }
             Atom::Mod(_, b) => match b.bounds(symbols) {

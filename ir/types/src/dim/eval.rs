@@ -1,6 +1,6 @@
 //! Evaluation of dims once symbols are bound; checked, never panics.
 
-use super::{Atom, Dim, FloorDivExt};
+use super::{Atom, Dim, div_floor, rem_floor};
 use crate::SymbolId;
 
 /// Why a dim has no value.
@@ -43,17 +43,17 @@ impl Dim {
 
 impl Atom {
     fn eval(&self, bind: &dyn Fn(SymbolId) -> Option<i64>) -> Result<i64, EvalError> {
-        let floor_div = |a: i64, b: i64| match b {
-            0 => Err(EvalError::DivisionByZero),
-            b => Ok(a.div_euclid_floor(b)),
-        };
         match self {
             Atom::Sym(id) => bind(*id).ok_or(EvalError::Unbound(*id)),
-            Atom::FloorDiv(a, b) => floor_div(a.eval(bind)?, b.eval(bind)?),
-            Atom::Mod(a, b) => {
-                let (a, b) = (a.eval(bind)?, b.eval(bind)?);
-                Ok(a.wrapping_sub(b.wrapping_mul(floor_div(a, b)?)))
-            }
+            Atom::FloorDiv(a, b) => match (a.eval(bind)?, b.eval(bind)?) {
+                (_, 0) => Err(EvalError::DivisionByZero),
+                (i64::MIN, -1) => Err(EvalError::Overflow),
+                (a, b) => Ok(div_floor(a, b)),
+            },
+            Atom::Mod(a, b) => match (a.eval(bind)?, b.eval(bind)?) {
+                (_, 0) => Err(EvalError::DivisionByZero),
+                (a, b) => Ok(rem_floor(a, b)),
+            },
             Atom::Max(a, b) => Ok(a.eval(bind)?.max(b.eval(bind)?)),
             Atom::Min(a, b) => Ok(a.eval(bind)?.min(b.eval(bind)?)),
             Atom::Bcast(a, b) => match (a.eval(bind)?, b.eval(bind)?) {

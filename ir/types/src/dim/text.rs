@@ -7,6 +7,9 @@ use std::fmt::Write as _;
 /// Deepest nesting that the parser accepts; deeper text is hostile.
 const MAX_DEPTH: u32 = 64;
 
+/// Most terms of a product that the parser multiplies out.
+const MAX_TERMS: usize = 1024;
+
 impl Dim {
     /// The text form with symbol names from `symbols`; parses back to an equal dim.
     pub fn display(&self, symbols: &SymbolTable) -> String {
@@ -100,11 +103,13 @@ impl Parser<'_> {
         if self.eat(c) { Ok(()) } else { Err(self.error(&format!("expected '{c}'"))) }
     }
 
-    fn sum(&mut self) -> Result<Dim, String> {
+    fn enter(&mut self) -> Result<(), String> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
-            return Err(self.error("nested too deeply"));
-        }
+        if self.depth > MAX_DEPTH { Err(self.error("nested too deeply")) } else { Ok(()) }
+    }
+
+    fn sum(&mut self) -> Result<Dim, String> {
+        self.enter()?;
         let mut total = if self.eat('-') { -self.product()? } else { self.product()? };
         loop {
             if self.eat('+') {
@@ -121,7 +126,11 @@ impl Parser<'_> {
     fn product(&mut self) -> Result<Dim, String> {
         let mut total = self.factor()?;
         while self.eat('*') {
-            total = total * self.factor()?;
+            let factor = self.factor()?;
+            if total.terms.len() * factor.terms.len() > MAX_TERMS {
+                return Err(self.error("the product has too many terms"));
+            }
+            total = total * factor;
         }
         Ok(total)
     }
@@ -136,10 +145,13 @@ impl Parser<'_> {
             }
             Some('-') => {
                 self.at += 1;
-                Ok(-self.factor()?)
+                self.enter()?;
+                let inner = self.factor()?;
+                self.depth -= 1;
+                Ok(-inner)
             }
             Some(c) if c.is_ascii_digit() => self.number(),
-            Some(c) if is_name_char(c) => self.name_or_call(),
+            Some(c) if SymbolTable::is_name_char(c) => self.name_or_call(),
             _ => Err(self.error("expected a number, a symbol or '('")),
         }
     }
@@ -160,7 +172,7 @@ impl Parser<'_> {
     }
 
     fn name_or_call(&mut self) -> Result<Dim, String> {
-        let name = self.take_while(is_name_char).to_string();
+        let name = self.take_while(SymbolTable::is_name_char).to_string();
         if !self.eat('(') {
             return Ok(Dim::sym(self.symbols.intern(&name)));
         }
@@ -169,18 +181,15 @@ impl Parser<'_> {
         let b = self.sum()?;
         self.expect(')')?;
         match name.as_str() {
-            "floordiv" if !b.is(0) => Ok(a.floor_div(&b)),
-            "mod" if !b.is(0) => Ok(a.modulo(&b)),
-            "floordiv" | "mod" => Err(self.error("division by zero")),
+            "floordiv" => Ok(a.floor_div(&b)),
+            "mod" => Ok(a.modulo(&b)),
             "max" => Ok(a.maximum(&b)),
             "min" => Ok(a.minimum(&b)),
-            "bcast" => a.broadcast(&b).ok_or_else(|| self.error("dims never broadcast")),
+            // Like a division by zero, dims that never agree are an error of evaluation.
+            "bcast" => {
+                Ok(a.broadcast(&b).unwrap_or_else(|| Dim::atom(Atom::Bcast(a.into(), b.into()))))
+            }
             _ => Err(self.error(&format!("unknown function '{name}'"))),
         }
     }
-}
-
-/// Symbols may be any ONNX dim_param; the importer replaces other characters by `_`.
-fn is_name_char(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '.' | '$' | '@' | '#')
 }

@@ -1,0 +1,352 @@
+//! The walk over a model's nodes.
+//!
+//! Per node: inputs are looked up, symbolic evaluation ([`super::symbolic`]) is tried,
+//! else the operator's importer from the [`super::registry`] emits core ops. A refused
+//! node is recorded and poisons its results, so that one import reports every problem
+//! and none twice.
+
+use super::cx::Cx;
+use super::error::{ImportError, Problem, R, Refusal, malformed, unsupported};
+use super::external::ExternalFiles;
+use super::facts::{Elem, Facts};
+use super::function::Functions;
+use super::order;
+use super::proto::{GraphProto, NodeProto};
+use super::registry::{self, Importer as OpImporter};
+use super::scope::{Content, Lazy, LazyId, Scopes, Slot};
+use super::symbolic;
+use super::tensor::{self, Tensor};
+use cascata_ir::graph::{Graph, RegionId, ValueId};
+use cascata_ir::op::{BinaryOp, Op};
+use cascata_ir::types::{DType, Dim, Scalar, TensorType, ValueType};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Most nodes that one import may walk over, inlined bodies counted each time.
+const MAX_NODES: usize = 1 << 20;
+
+/// Opset version per domain (`""` is the default one).
+pub type Opsets = HashMap<String, i64>;
+
+/// Where nodes are being added.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The region that receives nodes.
+    pub region: RegionId,
+    /// Versions in force.
+    pub opsets: Rc<Opsets>,
+    /// Nesting of function calls.
+    pub calls: usize,
+}
+
+/// The state of one import.
+pub struct Importer {
+    /// What has been built.
+    pub graph: Graph,
+    /// Facts about values of the graph.
+    pub facts: HashMap<ValueId, Rc<Facts>>,
+    /// Names in scope.
+    pub scopes: Scopes,
+    /// Refused nodes.
+    pub problems: Vec<Problem>,
+    /// Model-local functions.
+    pub functions: Rc<Functions>,
+    /// Weight files.
+    pub external: ExternalFiles,
+    lazies: Vec<Lazy>,
+    walked: usize,
+    /// Random ops so far; gives each its own seed.
+    pub seeds: u64,
+}
+
+impl Importer {
+    /// An empty import.
+    pub fn new(name: &str, functions: Functions, external: ExternalFiles) -> Self {
+        let mut scopes = Scopes::default();
+        scopes.push(true);
+        Importer {
+            graph: Graph::new(name),
+            facts: HashMap::new(),
+            scopes,
+            problems: Vec::new(),
+            functions: Rc::new(functions),
+            external,
+            lazies: Vec::new(),
+            walked: 0,
+            seeds: 0,
+        }
+    }
+
+    // ---- bodies -------------------------------------------------------------
+
+    /// Reads a graph's initializers into the innermost scope.
+    pub fn initializers(&mut self, graph: &GraphProto) -> Result<(), ImportError> {
+        if let Some(sparse) = graph.sparse_initializer.first() {
+            let name = sparse.values.as_ref().map_or("", |v| v.name());
+            let what = format!("initializer '{name}'");
+            return Err(ImportError::model(what, "sparse initializers are not supported"));
+        }
+        for proto in &graph.initializer {
+            let what = format!("initializer '{}'", proto.name());
+            let tensor = tensor::read(proto, &what, &mut self.external)?;
+            let slot = self.weight(tensor, proto.name());
+            self.scopes.define(proto.name(), slot);
+        }
+        Ok(())
+    }
+
+    /// Imports nodes in dependency order; refused ones are recorded.
+    ///
+    /// # Errors
+    /// Only what concerns the body as a whole: a cycle, a value defined twice.
+    pub fn nodes(&mut self, nodes: &[NodeProto], frame: &Frame) -> Result<(), String> {
+        for i in order::topological(nodes)? {
+            self.walked += 1;
+            if self.walked > MAX_NODES {
+                return Err(format!("more than {MAX_NODES} nodes, inlined bodies included"));
+            }
+            self.node(&nodes[i], frame);
+        }
+        Ok(())
+    }
+
+    /// Imports a body without parameters (or with its parameters defined already) and
+    /// gives its results.
+    pub fn body(&mut self, graph: &GraphProto, frame: &Frame) -> R<Vec<Slot>> {
+        let seen = self.problems.len();
+        self.initializers(graph).map_err(|e| Refusal::Malformed(e.to_string()))?;
+        self.nodes(&graph.node, frame).map_err(Refusal::Malformed)?;
+        if self.problems.len() > seen {
+            return Err(Refusal::Reported);
+        }
+        let result = |name: &str| match self.scopes.lookup(name) {
+            Some(Slot::Poison) => Err(Refusal::Poisoned),
+            Some(slot) => Ok(slot),
+            None => malformed!("the body's output '{name}' is not defined"),
+        };
+        graph.output.iter().map(|o| result(o.name())).collect()
+    }
+
+    fn node(&mut self, node: &NodeProto, frame: &Frame) {
+        let results = self.try_node(node, frame).and_then(|slots| {
+            let wanted = node.output.iter().rposition(|o| !o.is_empty()).map_or(0, |i| i + 1);
+            match slots.len() >= wanted {
+                true => Ok(slots),
+                false => unsupported!("output {} of {wanted}", slots.len() + 1),
+            }
+        });
+        match results {
+            Ok(slots) => {
+                for (name, slot) in node.output.iter().zip(slots).filter(|(n, _)| !n.is_empty()) {
+                    self.define(name, slot);
+                }
+            }
+            Err(refusal) => {
+                if !matches!(refusal, Refusal::Poisoned | Refusal::Reported) {
+                    self.report(node, frame, refusal);
+                }
+                for name in node.output.iter().filter(|n| !n.is_empty()) {
+                    self.scopes.define(name, Slot::Poison);
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, node: &NodeProto, frame: &Frame, refusal: Refusal) {
+        let domain = domain(node);
+        self.problems.push(Problem {
+            node: order::node_name(node),
+            op: node.op_type().to_string(),
+            domain: if domain.is_empty() { "ai.onnx".into() } else { domain.to_string() },
+            opset: frame.opsets.get(domain).copied().unwrap_or(0),
+            reason: refusal.to_string(),
+        });
+    }
+
+    fn try_node(&mut self, node: &NodeProto, frame: &Frame) -> R<Vec<Slot>> {
+        if let Some(function) = self.functions.find(node) {
+            return self.call(node, &function, frame);
+        }
+        let domain = domain(node);
+        let Some(&version) = frame.opsets.get(domain) else {
+            return malformed!("the model imports no opset for this domain");
+        };
+        let Some(import) = registry::find(domain, node.op_type()) else {
+            return unsupported!("there is no such operator here");
+        };
+        let inputs = self.inputs(node)?;
+        let mut cx = Cx { imp: self, node, version, inputs, frame, source: order::node_name(node) };
+        let known = symbolic::evaluate(&cx);
+        if let Some(results) = &known
+            && results.iter().all(Facts::is_complete)
+        {
+            let contents = results.iter().map(|f| Content::Known(Rc::new(f.clone())));
+            return Ok(contents.map(|c| self.lazy(c, "", frame.region)).collect());
+        }
+        let slots = match import {
+            OpImporter::One(f) => vec![Slot::Value(f(&mut cx)?)],
+            OpImporter::Many(f) => f(&mut cx)?,
+        };
+        for (slot, facts) in slots.iter().zip(known.into_iter().flatten()) {
+            if let Slot::Value(value) = slot {
+                self.facts.insert(*value, Rc::new(facts));
+            }
+        }
+        Ok(slots)
+    }
+
+    /// Slots of a node's inputs; absent optional ones are `None`.
+    pub fn inputs(&self, node: &NodeProto) -> R<Vec<Option<Slot>>> {
+        let find = |name: &String| match self.scopes.lookup(name) {
+            _ if name.is_empty() => Ok(None),
+            Some(slot) => Ok(Some(slot)),
+            None => malformed!("input '{name}' is not defined"),
+        };
+        let inputs: Vec<Option<Slot>> = node.input.iter().map(find).collect::<R<_>>()?;
+        if inputs.contains(&Some(Slot::Poison)) {
+            return Err(Refusal::Poisoned);
+        }
+        Ok(inputs)
+    }
+
+    // ---- slots --------------------------------------------------------------
+
+    /// Gives a slot a name, and the value or constant behind it too if it has none.
+    pub fn define(&mut self, name: &str, slot: Slot) {
+        match slot {
+            Slot::Value(value) => {
+                let value = &mut self.graph.values[value];
+                if value.name.is_empty() {
+                    value.name = name.to_string();
+                }
+            }
+            Slot::Lazy(id) => {
+                let lazy = &mut self.lazies[id.0 as usize];
+                if lazy.name.is_empty() {
+                    lazy.name = name.to_string();
+                }
+            }
+            Slot::Poison => {}
+        }
+        self.scopes.define(name, slot);
+    }
+
+    /// A slot for something known; it enters the graph when it is read.
+    pub fn lazy(&mut self, content: Content, name: &str, region: RegionId) -> Slot {
+        let id = LazyId(self.lazies.len() as u32);
+        self.lazies.push(Lazy { content, name: name.to_string(), region, value: None });
+        Slot::Lazy(id)
+    }
+
+    /// A slot for a constant of the model.
+    pub fn weight(&mut self, tensor: Tensor, name: &str) -> Slot {
+        let facts = Facts::of_tensor(&tensor).map(Rc::new);
+        self.lazy(Content::Weight(tensor, facts), name, Graph::ROOT)
+    }
+
+    /// The type of a slot that is a tensor.
+    pub fn slot_type(&self, slot: Slot) -> R<TensorType> {
+        match slot {
+            Slot::Value(value) => match self.graph.ty(value) {
+                ValueType::Tensor(t) => Ok(t.clone()),
+                other => unsupported!("an operand of type {}", other.display(&self.graph.symbols)),
+            },
+            Slot::Lazy(id) => Ok(match &self.lazies[id.0 as usize].content {
+                Content::Weight(tensor, _) => tensor.ty(),
+                Content::Known(facts) => facts.ty(),
+            }),
+            Slot::Poison => Err(Refusal::Poisoned),
+        }
+    }
+
+    /// What is known about a slot's elements.
+    pub fn slot_facts(&self, slot: Slot) -> Option<Rc<Facts>> {
+        match slot {
+            Slot::Value(value) => self.facts.get(&value).cloned(),
+            Slot::Lazy(id) => self.lazies[id.0 as usize].content.facts(),
+            Slot::Poison => None,
+        }
+    }
+
+    /// The constant behind a slot, if it is one.
+    pub fn slot_tensor(&self, slot: Slot) -> Option<Tensor> {
+        let Slot::Lazy(id) = slot else { return None };
+        match &self.lazies[id.0 as usize].content {
+            Content::Weight(tensor, _) => Some(tensor.clone()),
+            Content::Known(facts) => facts.to_tensor(),
+        }
+    }
+
+    /// The value of a slot; something lazy enters the graph now, in its own region.
+    pub fn value(&mut self, slot: Slot) -> R<ValueId> {
+        let id = match slot {
+            Slot::Value(value) => return Ok(value),
+            Slot::Poison => return Err(Refusal::Poisoned),
+            Slot::Lazy(id) => id.0 as usize,
+        };
+        if let Some(value) = self.lazies[id].value {
+            return Ok(value);
+        }
+        let Lazy { content, name, region, .. } = self.lazies[id].clone();
+        let facts = content.facts();
+        let value = match content {
+            Content::Weight(tensor, _) => self.constant(tensor, &name),
+            Content::Known(facts) => match facts.to_tensor() {
+                Some(tensor) => self.constant(tensor, &name),
+                None => self.dims_as_tensor(&facts, &name, region)?,
+            },
+        };
+        if let Some(facts) = facts {
+            self.facts.insert(value, facts);
+        }
+        self.lazies[id].value = Some(value);
+        Ok(value)
+    }
+
+    fn constant(&mut self, tensor: Tensor, name: &str) -> ValueId {
+        self.graph.add_const(Graph::ROOT, name, tensor.ty(), tensor.data)
+    }
+
+    /// Symbolic elements as a tensor: their numerators as `i64`, then dtype, scale and shape.
+    fn dims_as_tensor(&mut self, facts: &Facts, name: &str, region: RegionId) -> R<ValueId> {
+        let part = |e: &Elem| match e {
+            Elem::Exact { num, den } => Ok((num.clone(), *den)),
+            Elem::Unknown(_) => unsupported!("an element of '{name}' is not known"),
+        };
+        let parts: Vec<(Dim, i64)> = facts.elems.iter().map(part).collect::<R<_>>()?;
+        let dims = parts.iter().map(|(num, _)| num.clone()).collect();
+        let scalar = facts.dims.is_empty();
+        let mut value = self.graph.add1(region, Op::DimValues { dims, scalar }, vec![], name)?;
+        if facts.dtype != DType::I64 {
+            value = self.graph.add1(region, Op::Cast { to: facts.dtype }, vec![value], name)?;
+        }
+        if parts.iter().any(|(_, den)| *den != 1) {
+            let factors: Vec<f64> = parts.iter().map(|(_, den)| 1.0 / *den as f64).collect();
+            let factors = self.float_vector(facts.dtype, &factors, scalar);
+            let mul = Op::Binary(BinaryOp::Mul);
+            value = self.graph.add1(region, mul, vec![value, factors], name)?;
+        }
+        if facts.dims.len() > 1 {
+            let shape = facts.dims.iter().map(|&d| d.into()).collect();
+            value = self.graph.add1(region, Op::Reshape { shape }, vec![value], name)?;
+        }
+        self.graph.values[value].name = name.to_string();
+        Ok(value)
+    }
+
+    fn float_vector(&mut self, dtype: DType, xs: &[f64], scalar: bool) -> ValueId {
+        let width = dtype.size_bytes().unwrap_or(0);
+        let bits = |x: &f64| Scalar::from_f64(dtype, *x).bits.to_le_bytes();
+        let data: Vec<u8> = xs.iter().flat_map(|x| bits(x)[..width].to_vec()).collect();
+        let dims = if scalar { vec![] } else { vec![xs.len() as i64] };
+        self.constant(Tensor { dtype, dims, data: data.into() }, "")
+    }
+}
+
+/// A node's domain; the default one is `""`.
+pub fn domain(node: &NodeProto) -> &str {
+    match node.domain() {
+        "ai.onnx" => "",
+        other => other,
+    }
+}

@@ -1,0 +1,184 @@
+//! If, Loop and Scan.
+
+use super::super::cx::{Cx, axis};
+use super::super::emit::many;
+use super::super::error::{R, Refusal, malformed, unsupported};
+use super::super::facts::Elem;
+use super::super::importer::Frame;
+use super::super::proto::GraphProto;
+use super::super::registry::{Importer::*, Table};
+use super::super::scope::Slot;
+use cascata_ir::graph::{RegionId, ValueId};
+use cascata_ir::op::{Op, ScanAttrs};
+use cascata_ir::types::{DType, Scalar, TensorType, ValueType};
+
+pub const OPS: Table = &[("If", Many(branch)), ("Loop", Many(repeat)), ("Scan", Many(scan))];
+
+impl Cx<'_> {
+    /// Imports a body into a new region with these parameters; gives region and results.
+    fn region(&mut self, graph: &GraphProto, params: &[ValueType]) -> R<(RegionId, Vec<Slot>)> {
+        if graph.input.len() != params.len() {
+            let (got, wanted) = (graph.input.len(), params.len());
+            return malformed!("the body has {got} inputs, needs {wanted}");
+        }
+        let region = self.imp.graph.add_region();
+        let frame = Frame { region, ..self.frame.clone() };
+        self.imp.scopes.push(false);
+        for (info, ty) in graph.input.iter().zip(params) {
+            let value = self.imp.graph.add_param(region, info.name(), ty.clone());
+            self.imp.define(info.name(), Slot::Value(value));
+        }
+        let results = self.imp.body(graph, &frame);
+        // Lazy results enter the graph while their names are in scope.
+        let results = results.and_then(|slots| {
+            slots.iter().map(|s| self.imp.value(*s).map(Slot::Value)).collect::<R<Vec<Slot>>>()
+        });
+        self.imp.scopes.pop();
+        let results = results?;
+        let values = results.iter().filter_map(|s| match s {
+            Slot::Value(v) => Some(*v),
+            _ => None,
+        });
+        self.imp.graph.regions[region].results = values.collect();
+        Ok((region, results))
+    }
+
+    fn results_of(&self, region: RegionId) -> Vec<ValueId> {
+        self.imp.graph.regions[region].results.clone()
+    }
+}
+
+/// A decided condition leaves one branch, inlined; else both become regions.
+fn branch(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
+    let condition = cx.facts(0).and_then(|f| f.elems.first().cloned());
+    if let Some(decided) = condition.as_ref().and_then(Elem::as_int) {
+        let body = cx.body(if decided != 0 { "then_branch" } else { "else_branch" })?;
+        cx.imp.scopes.push(false);
+        let frame = cx.frame.clone();
+        let results = cx.imp.body(&body, &frame);
+        cx.imp.scopes.pop();
+        return results;
+    }
+    let (then, other) = (cx.body("then_branch")?, cx.body("else_branch")?);
+    let undecided = undecided(cx, condition.as_ref());
+    let hint = |e: Refusal| match e {
+        Refusal::Reported => Refusal::Unsupported(format!(
+            "{undecided}, and a branch cannot be imported without that (see its nodes)"
+        )),
+        e => e,
+    };
+    // Both are walked even if the first fails, so that all problems are reported.
+    let (then, other) = (cx.region(&then, &[]), cx.region(&other, &[]));
+    let (then_region, else_region) = (then.map_err(hint)?.0, other.map_err(hint)?.0);
+    let (a, b) = (cx.results_of(then_region), cx.results_of(else_region));
+    if a.len() != b.len() {
+        return malformed!("the branches have {} and {} outputs", a.len(), b.len());
+    }
+    for (i, (&a, &b)) in a.iter().zip(&b).enumerate() {
+        let (a, b) = (cx.imp.graph.ty(a), cx.imp.graph.ty(b));
+        if a != b {
+            let (a, b) = (a.display(cx.symbols()), b.display(cx.symbols()));
+            return unsupported!("{undecided}; its branches give {a} and {b} for output {i}");
+        }
+    }
+    let condition = cx.input(0)?;
+    let condition = cx.reshape(condition, vec![])?;
+    many(cx.emit_all(Op::If { then_region, else_region }, &[condition])?)
+}
+
+/// Why a condition is not decided, and what would decide it.
+fn undecided(cx: &Cx<'_>, condition: Option<&Elem>) -> String {
+    let symbols = condition.map(Elem::symbols).unwrap_or_default();
+    let names: Vec<String> = symbols
+        .iter()
+        .filter(|s| cx.symbols().get(**s).is_some_and(|s| !s.data_dependent))
+        .map(|s| cx.symbols().name(*s))
+        .collect();
+    if names.is_empty() {
+        return "the condition depends on the values of inputs (fix the input that decides it \
+                with a value option)"
+            .into();
+    }
+    format!("the condition depends on {}: bind it with --dim", names.join(", "))
+}
+
+/// The type of a value that a body is given.
+fn type_of(cx: &Cx<'_>, value: ValueId) -> ValueType {
+    cx.imp.graph.ty(value).clone()
+}
+
+fn repeat(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
+    let body = cx.body("body")?;
+    let trip = match cx.optional(0)? {
+        Some(trip) => cx.reshape(trip, vec![])?,
+        None => cx.fill(Scalar::i64(i64::MAX), vec![])?,
+    };
+    let start = match cx.optional(1)? {
+        Some(condition) => cx.reshape(condition, vec![])?,
+        None => cx.fill(Scalar::bool(true), vec![])?,
+    };
+    let mut operands = vec![trip, start];
+    for i in 2..cx.inputs.len() {
+        operands.push(cx.input(i)?);
+    }
+    let carried = operands.len() - 2;
+    let mut params = vec![
+        TensorType::fixed(DType::I64, &[]).into(),
+        TensorType::fixed(DType::Bool, &[]).into(),
+    ];
+    params.extend(operands[2..].iter().map(|&v| type_of(cx, v)));
+    let (region, results) = cx.region(&body, &params)?;
+    if results.len() <= carried {
+        return malformed!("the body gives {} values, carries {carried}", results.len());
+    }
+    // Some exporters give the condition as a vector of one element.
+    let condition = cx.results_of(region)[0];
+    if cx.rank(condition) != 0 {
+        let op = Op::Reshape { shape: vec![] };
+        let scalar = cx.imp.graph.add1(region, op, vec![condition], cx.source.as_str())?;
+        cx.imp.graph.regions[region].results[0] = scalar;
+    }
+    let count = cx.fresh("count");
+    many(cx.emit_all(Op::Loop { body: region, carried, count }, &operands)?)
+}
+
+fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
+    cx.require(cx.version >= 9, "Scan before opset 9")?;
+    let body = cx.body("body")?;
+    let operands = cx.all_inputs()?;
+    let Ok(scanned) = usize::try_from(cx.int("num_scan_inputs", 0)?) else {
+        return malformed!("num_scan_inputs is negative");
+    };
+    let Some(states) = operands.len().checked_sub(scanned) else {
+        return malformed!("{scanned} scan inputs of {}", operands.len());
+    };
+    let stacked = body.output.len().saturating_sub(states);
+    let inputs = directions(cx, "scan_input", scanned)?;
+    let outputs = directions(cx, "scan_output", stacked)?;
+    let mut params: Vec<ValueType> = operands[..states].iter().map(|&v| type_of(cx, v)).collect();
+    let mut scanned_axes = Vec::new();
+    for (&v, (at, backwards)) in operands[states..].iter().zip(inputs) {
+        let mut ty = cx.ty(v).clone();
+        let at = axis(at, ty.rank())?;
+        ty.shape.remove(at);
+        params.push(ty.into());
+        scanned_axes.push((at, backwards));
+    }
+    let (region, results) = cx.region(&body, &params)?;
+    let mut stacked_axes = Vec::new();
+    for (&v, (at, backwards)) in cx.results_of(region)[states.min(results.len())..].iter().zip(outputs) {
+        stacked_axes.push((axis(at, cx.rank(v) + 1)?, backwards));
+    }
+    let attrs = ScanAttrs { body: region, states, inputs: scanned_axes, outputs: stacked_axes };
+    many(cx.emit_all(Op::Scan(attrs), &operands)?)
+}
+
+/// `(axis, backwards)` per scanned input or output.
+fn directions(cx: &Cx<'_>, prefix: &str, n: usize) -> R<Vec<(i64, bool)>> {
+    let axes = cx.ints(&format!("{prefix}_axes"))?.unwrap_or(vec![0; n]);
+    let directions = cx.ints(&format!("{prefix}_directions"))?.unwrap_or(vec![0; n]);
+    if axes.len() != n || directions.len() != n {
+        return malformed!("{prefix}_axes and {prefix}_directions need {n} entries");
+    }
+    Ok(axes.into_iter().zip(directions.into_iter().map(|d| d != 0)).collect())
+}

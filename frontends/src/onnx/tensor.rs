@@ -1,0 +1,132 @@
+//! `TensorProto` to typed little-endian bytes.
+
+use super::error::ImportError;
+use super::external::ExternalFiles;
+use super::proto::{TensorProto, tensor_proto::DataLocation};
+use bytes::Bytes;
+use cascata_ir::types::{DType, TensorType};
+
+/// A constant tensor of the model.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Element type.
+    pub dtype: DType,
+    /// Dims, not negative.
+    pub dims: Vec<i64>,
+    /// Little-endian elements, row-major.
+    pub data: Bytes,
+}
+
+impl Tensor {
+    /// Its type.
+    pub fn ty(&self) -> TensorType {
+        TensorType::fixed(self.dtype, &self.dims)
+    }
+
+    /// A vector of `i64`.
+    pub fn from_i64s(dims: Vec<i64>, values: &[i64]) -> Tensor {
+        let data = values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into();
+        Tensor { dtype: DType::I64, dims, data }
+    }
+
+    /// A vector of `f32`.
+    pub fn from_f32s(dims: Vec<i64>, values: &[f32]) -> Tensor {
+        let data = values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into();
+        Tensor { dtype: DType::F32, dims, data }
+    }
+}
+
+/// The dtype of an ONNX data type code.
+///
+/// # Errors
+/// Names the type when it has no counterpart here.
+pub fn dtype(code: i32) -> Result<DType, String> {
+    use super::proto::tensor_proto::DataType as T;
+    let known = T::try_from(code).map_err(|_| format!("data type code {code} does not exist"))?;
+    Ok(match known {
+        T::Float => DType::F32,
+        T::Uint8 => DType::U8,
+        T::Int8 => DType::I8,
+        T::Uint16 => DType::U16,
+        T::Int16 => DType::I16,
+        T::Int32 => DType::I32,
+        T::Int64 => DType::I64,
+        T::String => DType::Str,
+        T::Bool => DType::Bool,
+        T::Float16 => DType::F16,
+        T::Double => DType::F64,
+        T::Uint32 => DType::U32,
+        T::Uint64 => DType::U64,
+        T::Bfloat16 => DType::BF16,
+        T::Undefined => return Err("no element type is given".into()),
+        other => return Err(format!("element type {} is not supported", other.as_str_name())),
+    })
+}
+
+/// Reads a tensor: raw bytes, typed fields or an external file.
+///
+/// # Errors
+/// Names `what` and what is wrong: an unsupported type, a negative or overflowing size,
+/// or bytes that do not fit the dims.
+pub fn read(
+    tensor: &TensorProto,
+    what: &str,
+    external: &mut ExternalFiles,
+) -> Result<Tensor, ImportError> {
+    let fail = |reason: String| ImportError::model(what, reason);
+    let dtype = dtype(tensor.data_type()).map_err(fail)?;
+    let width = dtype.size_bytes().ok_or_else(|| fail("string tensors are not supported".into()))?;
+    if tensor.segment.is_some() {
+        return Err(fail("segmented tensors are not supported".into()));
+    }
+    let bytes = byte_len(&tensor.dims, width).map_err(fail)?;
+    let data = if tensor.data_location() == DataLocation::External {
+        external.read(tensor, what)?
+    } else if let Some(raw) = &tensor.raw_data {
+        raw.clone()
+    } else {
+        typed_fields(tensor, dtype)
+    };
+    if data.len() != bytes {
+        return Err(fail(format!(
+            "{dtype}{:?} takes {bytes} bytes, but there are {}",
+            tensor.dims,
+            data.len()
+        )));
+    }
+    if dtype == DType::Bool && data.iter().any(|&b| b > 1) {
+        return Err(fail("a bool element is neither 0 nor 1".into()));
+    }
+    Ok(Tensor { dtype, dims: tensor.dims.clone(), data })
+}
+
+fn byte_len(dims: &[i64], width: usize) -> Result<usize, String> {
+    let mut bytes = Some(width);
+    for &dim in dims {
+        let size = usize::try_from(dim).map_err(|_| format!("dim {dim} is negative"))?;
+        bytes = bytes.and_then(|b| b.checked_mul(size));
+    }
+    bytes.ok_or_else(|| format!("the size of dims {dims:?} does not fit memory"))
+}
+
+/// Elements from the field that ONNX prescribes for each dtype; narrow types sit in `int32_data`.
+fn typed_fields(tensor: &TensorProto, dtype: DType) -> Bytes {
+    fn collect<T: Copy, const N: usize>(xs: &[T], f: impl Fn(T) -> [u8; N]) -> Bytes {
+        xs.iter().flat_map(|&x| f(x)).collect::<Vec<u8>>().into()
+    }
+    let ints = &tensor.int32_data;
+    match dtype {
+        DType::F32 => collect(&tensor.float_data, f32::to_le_bytes),
+        DType::F64 => collect(&tensor.double_data, f64::to_le_bytes),
+        DType::I64 => collect(&tensor.int64_data, i64::to_le_bytes),
+        DType::U64 => collect(&tensor.uint64_data, u64::to_le_bytes),
+        DType::U32 => collect(&tensor.uint64_data, |x| (x as u32).to_le_bytes()),
+        DType::I32 => collect(ints, i32::to_le_bytes),
+        DType::I8 | DType::U8 => collect(ints, |x| (x as u8).to_le_bytes()),
+        DType::Bool => collect(ints, |x| [(x != 0) as u8]),
+        DType::I16 | DType::U16 | DType::F16 | DType::BF16 => {
+            collect(ints, |x| (x as u16).to_le_bytes())
+        }
+        DType::Str => Bytes::new(),
+    }
+}
