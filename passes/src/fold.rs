@@ -110,7 +110,7 @@ fn constant_tensor(constant: &Const) -> Option<Tensor> {
 }
 
 fn become_constant(graph: &mut Graph, id: NodeId, ty: TensorType, tensor: &Tensor) -> bool {
-    let Some(data) = tensor.to_le_bytes() else { return false };
+    let data = tensor.to_le_bytes();
     let value = graph.nodes[id].outputs[0];
     let op = match uniform(&ty, &data) {
         Some(value) => Op::Fill { value, shape: ty.shape },

@@ -159,7 +159,7 @@ impl<'a> Reader<'a> {
         let tensor = data(self.draw, dtype, &dims, suffix);
         let ty = TensorType::fixed(dtype, &dims);
         let value = if constant {
-            let bytes = tensor.to_le_bytes().expect("numbers");
+            let bytes = tensor.to_le_bytes();
             self.graph.add_const(Graph::ROOT, name, ty, bytes.into())
         } else {
             self.inputs.push(tensor);
