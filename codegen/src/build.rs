@@ -4,7 +4,7 @@
 //! kernels (identical layers) are compiled once. Machine code of each target is made by
 //! all CPUs; the result does not depend on how many there are.
 
-use crate::cpu::{CodeBlob, CodegenError, CpuTarget, compile};
+use crate::cpu::{CpuLevel, CodeBlob, CodegenError, CpuTarget, compile_all};
 use crate::lower::{LowerError, Lowering};
 use cascata_artifact::manifest::{CodeVariant, Entry, KernelInfo, Manifest, Provenance};
 use cascata_artifact::{ArtifactWriter, WriteError, abi};
@@ -13,8 +13,6 @@ use cascata_ir::kernel::{Kernel, Space};
 use cascata_types::Dim;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 mod entry;
 mod facts;
@@ -94,7 +92,7 @@ pub fn build<'g>(graph: &'g Graph, options: &BuildOptions) -> Result<Built<'g>, 
     let compiled = options
         .targets
         .iter()
-        .map(|target| compile_all(&kernels, target))
+        .map(|target| machine_code(&kernels, target))
         .collect::<Result<Vec<_>, _>>()
         .map_err(BuildError::Codegen)?;
     let scratch = compiled.first().map_or(&[][..], |c| &c.scratch);
@@ -164,27 +162,11 @@ struct Compiled {
     scratch: Vec<Dim>,
 }
 
-fn compile_all(kernels: &[&Kernel], target: &CpuTarget) -> Result<Compiled, Vec<CodegenError>> {
-    let next = AtomicUsize::new(0);
-    let results = Mutex::new(Vec::with_capacity(kernels.len()));
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(kernels.len()) {
-            scope.spawn(|| {
-                loop {
-                    let i = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(kernel) = kernels.get(i) else { return };
-                    let result = compile(kernel, target);
-                    results.lock().expect("no panic while the list is held").push((i, result));
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().expect("all threads have ended");
-    results.sort_by_key(|(i, _)| *i);
+fn machine_code(kernels: &[&Kernel], target: &CpuTarget) -> Result<Compiled, Vec<CodegenError>> {
+    let kernels: Vec<Kernel> = kernels.iter().map(|k| (*k).clone()).collect();
     let mut all = Compiled { code: CodeBlob::default(), scratch: Vec::new() };
     let mut errors = Vec::new();
-    for (_, result) in results {
+    for result in compile_all(&kernels, target) {
         match result {
             Ok(kernel) => {
                 all.code.push(&kernel.code);
@@ -201,7 +183,21 @@ fn variant(target: &CpuTarget, compiled: &Compiled) -> CodeVariant {
     CodeVariant {
         triple: "x86_64-unknown-linux".into(),
         level: target.level().name().into(),
-        features: target.level().cpu_features().iter().map(|f| f.to_string()).collect(),
+        features: cpu_features(target.level()).iter().map(|f| f.to_string()).collect(),
         functions: compiled.code.functions().iter().map(range).collect(),
+    }
+}
+
+/// What a CPU must have to run code of a level, by Rust's names.
+fn cpu_features(level: CpuLevel) -> &'static [&'static str] {
+    const V3: &[&str] = &["avx", "avx2", "bmi1", "bmi2", "fma", "lzcnt", "popcnt", "sse4.2"];
+    const V4: &[&str] = &[
+        "avx", "avx2", "bmi1", "bmi2", "fma", "lzcnt", "popcnt", "sse4.2", "avx512f", "avx512dq",
+        "avx512vl", "avx512bw",
+    ];
+    match level {
+        CpuLevel::V1 => &[],
+        CpuLevel::V3 => V3,
+        CpuLevel::V4 => V4,
     }
 }

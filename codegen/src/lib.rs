@@ -1,5 +1,6 @@
 //! Fused groups to Kernel IR ([`lower`]), Kernel IR to machine code ([`cpu`]), and the
 //! artifact writer.
 
+pub mod build;
 pub mod cpu;
 pub mod lower;

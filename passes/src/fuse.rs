@@ -58,11 +58,13 @@ fn anchor_kind(op: &Op, rank: usize) -> GroupKind {
     }
 }
 
-/// Groups the nodes of the root region.
-pub fn fuse(graph: &mut Graph) {
+/// Groups the nodes of the root region; returns the number of groups.
+pub fn fuse(graph: &mut Graph) -> usize {
     let plan = Plan::new(graph);
     plan.apply(graph);
     own_results(graph);
+    let is_group = |id: &&NodeId| matches!(graph.nodes[**id].op, Op::Group { .. });
+    graph.root().nodes.iter().filter(is_group).count()
 }
 
 /// Gives every result of the graph memory of its own: what is an input, a constant, or in

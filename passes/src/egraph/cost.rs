@@ -1,0 +1,170 @@
+//! The cost of an e-node: a roofline over flops, bytes and launches.
+//!
+//! The numbers describe one core of a server CPU and only have to rank alternatives:
+//! * contractions run near peak; element-wise work is 128-bit code ([`SIMD_FLOPS`]);
+//! * element-wise ops will be fused, so their operands and results mostly stay in
+//!   cache, while transposes, gathers and concatenations really move their bytes;
+//! * what can be folded while compiling is free, within the fold pass's byte budget.
+//!
+//! Symbols take the values of the profile points; the costs of all points are added.
+
+use crate::fold::Budget;
+use cascata_ir::op::{BinaryOp, Op, ReduceOp, UnaryOp};
+use cascata_types::{Dim, SymbolId, SymbolTable, TensorType};
+use std::collections::BTreeMap;
+
+/// Contraction flops per nanosecond.
+const PEAK_FLOPS: f64 = 60.0;
+/// Element-wise operations per nanosecond.
+const SIMD_FLOPS: f64 = 8.0;
+/// Bytes per nanosecond to and from memory.
+const BYTES: f64 = 12.0;
+/// The share of an element-wise op's bytes that fusion does not save.
+const UNFUSED: f64 = 0.25;
+/// A kernel of its own, in nanoseconds.
+const LAUNCH: f64 = 400.0;
+/// An op inside of a fused kernel, in nanoseconds.
+const FUSED: f64 = 20.0;
+/// Breaks ties among free things in favour of fewer.
+pub const TIE: f64 = 1e-3;
+/// A symbol without a profile value.
+const TYPICAL: i64 = 24;
+
+/// Values of symbols by name at which costs are taken.
+pub type ProfilePoint = BTreeMap<String, i64>;
+
+/// Costs under some profile points.
+#[derive(Clone, Debug)]
+pub struct CostModel {
+    points: Vec<Vec<i64>>,
+    /// What the fold pass will materialise.
+    pub budget: Budget,
+}
+
+impl CostModel {
+    /// A model for the symbols of a graph; without points, one typical point.
+    pub fn new(symbols: &SymbolTable, points: &[ProfilePoint], budget: Budget) -> Self {
+        let bind = |point: Option<&ProfilePoint>| -> Vec<i64> {
+            symbols
+                .iter()
+                .map(|(_, s)| {
+                    let value = point.and_then(|p| p.get(&s.name)).copied();
+                    value.unwrap_or(TYPICAL.clamp(s.min, s.max.max(s.min)))
+                })
+                .collect()
+        };
+        let points = match points {
+            [] => vec![bind(None)],
+            points => points.iter().map(|p| bind(Some(p))).collect(),
+        };
+        Self { points, budget }
+    }
+
+    /// Nanoseconds of a node that runs, over all profile points.
+    pub fn run_time(&self, op: &Op, operands: &[&TensorType], results: &[&TensorType]) -> f64 {
+        let at = |point: &Vec<i64>| At { point }.node(op, operands, results);
+        self.points.iter().map(at).sum()
+    }
+}
+
+/// One profile point.
+struct At<'a> {
+    point: &'a [i64],
+}
+
+impl At<'_> {
+    fn dim(&self, dim: &Dim) -> f64 {
+        let bind = |id: SymbolId| self.point.get(id.0 as usize).copied();
+        dim.eval(&bind).map_or(TYPICAL as f64, |x| x.max(0) as f64)
+    }
+
+    fn elements(&self, ty: &TensorType) -> f64 {
+        ty.shape.iter().map(|d| self.dim(d)).product()
+    }
+
+    fn bytes(&self, ty: &TensorType) -> f64 {
+        self.elements(ty) * ty.dtype.size_bytes().unwrap_or(16) as f64
+    }
+
+    fn node(&self, op: &Op, operands: &[&TensorType], results: &[&TensorType]) -> f64 {
+        let moved: f64 = operands.iter().chain(results).map(|t| self.bytes(t)).sum();
+        let written: f64 = results.iter().map(|t| self.bytes(t)).sum();
+        let size: f64 = results.iter().map(|t| self.elements(t)).sum();
+        let read = operands.first().map_or(0.0, |t| self.elements(t));
+        let fused = |flops: f64| FUSED + flops / SIMD_FLOPS + UNFUSED * moved / BYTES;
+        match op {
+            Op::Const(_) | Op::Fill { .. } | Op::Iota { .. } | Op::DimValues { .. } => TIE,
+            Op::Unary(u) => fused(size * unary_flops(*u)),
+            Op::Binary(b) => fused(size * binary_flops(*b)),
+            Op::Select | Op::Cast { .. } | Op::Broadcast { .. } => fused(size),
+            Op::Reshape { .. } => FUSED / 2.0,
+            Op::Transpose { perm } if moves_ones_only(perm, operands[0]) => FUSED / 2.0,
+            Op::Slice { .. } => FUSED + 2.0 * UNFUSED * written / BYTES,
+            Op::Gather { .. } => LAUNCH / 2.0 + 2.0 * written / BYTES,
+            Op::Transpose { .. } | Op::Concat { .. } | Op::Pad { .. } => {
+                LAUNCH + 1.5 * moved / BYTES
+            }
+            Op::Reduce { op, .. } => {
+                let each = if *op == ReduceOp::Prod { 2.0 } else { 1.0 };
+                LAUNCH / 2.0 + read * each / SIMD_FLOPS + 0.5 * moved / BYTES
+            }
+            Op::Softmax { .. } => LAUNCH + 12.0 * size / SIMD_FLOPS + 0.5 * moved / BYTES,
+            Op::LayerNorm { .. } | Op::RmsNorm { .. } => {
+                LAUNCH + 4.0 * size / SIMD_FLOPS + 0.5 * moved / BYTES
+            }
+            Op::MatMul => LAUNCH + self.matmul(operands) + moved / BYTES,
+            Op::Conv(_) | Op::ConvTranspose(_) => {
+                LAUNCH + self.conv(operands, size) + moved / BYTES
+            }
+            Op::Attention(_) => LAUNCH + self.attention(operands) + moved / BYTES,
+            _ => LAUNCH + moved / BYTES,
+        }
+    }
+
+    fn matmul(&self, operands: &[&TensorType]) -> f64 {
+        let k = operands[0].shape.last().map_or(1.0, |d| self.dim(d));
+        let n = operands[1].shape.last().map_or(1.0, |d| self.dim(d));
+        let rows = self.elements(operands[0]) / k.max(1.0);
+        2.0 * rows * k * n / PEAK_FLOPS
+    }
+
+    fn conv(&self, operands: &[&TensorType], size: f64) -> f64 {
+        let weights = self.elements(operands[1]);
+        let channels = operands[1].shape.first().map_or(1.0, |d| self.dim(d));
+        2.0 * size * weights / channels.max(1.0) / PEAK_FLOPS
+    }
+
+    fn attention(&self, operands: &[&TensorType]) -> f64 {
+        let keys = self.dim(&operands[1].shape[2]);
+        let values = self.dim(&operands[2].shape[3]);
+        let rows = self.elements(operands[0]) / self.dim(&operands[0].shape[3]).max(1.0);
+        let head = self.dim(&operands[0].shape[3]);
+        2.0 * rows * keys * (head + values) / PEAK_FLOPS + 10.0 * rows * keys / SIMD_FLOPS
+    }
+}
+
+/// A transpose that only moves dims of 1 is a view.
+fn moves_ones_only(perm: &[usize], ty: &TensorType) -> bool {
+    let kept: Vec<usize> = perm.iter().copied().filter(|&p| !ty.shape[p].is(1)).collect();
+    kept.is_sorted()
+}
+
+fn unary_flops(op: UnaryOp) -> f64 {
+    use UnaryOp::*;
+    match op {
+        Neg | Abs | Sign | Floor | Ceil | Round | Trunc | Relu | Not | BitNot | IsNan | IsInf => 1.0,
+        Sqrt | Rsqrt | Recip => 4.0,
+        HardSwish => 4.0,
+        Exp | Sigmoid | Silu => 10.0,
+        _ => 16.0,
+    }
+}
+
+fn binary_flops(op: BinaryOp) -> f64 {
+    match op {
+        BinaryOp::Div => 4.0,
+        BinaryOp::Mod | BinaryOp::Rem => 8.0,
+        BinaryOp::Pow | BinaryOp::Atan2 => 30.0,
+        _ => 1.0,
+    }
+}

@@ -1,0 +1,175 @@
+//! The pipeline on one page: which passes run, in which order, and the manager that
+//! runs them.
+
+use crate::canonicalise::{canonicalise, compact};
+use crate::egraph::{self, EGraphOptions, EGraphReport};
+use crate::error::PassError;
+use crate::fold::fold;
+use crate::fuse::fuse;
+use crate::layout::channels_last;
+use crate::report::{Phase, Report};
+use crate::{rules, walk};
+use cascata_ir::graph::Graph;
+use std::time::Instant;
+
+/// How much is optimised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OptLevel {
+    /// Only what code generation needs.
+    O0,
+    /// Folding and canonical form.
+    O1,
+    /// Everything.
+    #[default]
+    O2,
+}
+
+/// What the pipeline is asked to do.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// How much is optimised.
+    pub level: OptLevel,
+    /// Verify the graph after every pass.
+    pub verify: bool,
+    /// Options of the e-graph stage, with the fold budget.
+    pub egraph: EGraphOptions,
+}
+
+/// One entry of the pipeline.
+#[derive(Clone, Copy)]
+pub struct Pass {
+    /// Shown in reports and by `--dump-after`.
+    pub name: &'static str,
+    /// Changes the graph; returns how much it changed, in its own unit.
+    pub run: fn(&mut Graph, &Options, &mut Report) -> Result<usize, PassError>,
+}
+
+/// The passes for these options, in order.
+pub fn pipeline(options: &Options) -> Vec<Pass> {
+    let clean = [
+        Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },
+        Pass { name: "fold", run: |g, o, _| Ok(fold(g, o.egraph.budget)) },
+        Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },
+    ];
+    let rewrite = [
+        Pass { name: "egraph", run: |g, o, r| rewrite(g, o, r, 0) },
+        Pass { name: "egraph-second", run: |g, o, r| rewrite(g, o, r, 1) },
+    ];
+    let mut passes = vec![];
+    // Code generation needs constants where exporters compute them.
+    passes.extend(clean);
+    if options.level >= OptLevel::O2 {
+        for pass in rewrite {
+            passes.push(pass);
+            passes.extend(clean);
+        }
+    }
+    // From here on the graph is shaped for code generation.
+    passes.extend([
+        Pass { name: "layout", run: |g, _, _| Ok(channels_last(g).map(|()| 0)?) },
+        Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },
+        Pass { name: "compact", run: |g, _, _| compacted(g) },
+        Pass { name: "fuse", run: |g, _, _| Ok(fuse(g)) },
+    ]);
+    passes
+}
+
+/// Called with the name of a stage and the graph after it; first with `input`.
+pub type DumpHook<'a> = &'a mut dyn FnMut(&'static str, &Graph);
+
+/// Runs the pipeline.
+///
+/// # Errors
+/// A bug in a pass or a rule: see [`PassError`].
+pub fn optimise(graph: &mut Graph, options: &Options, dump: DumpHook) -> Result<Report, PassError> {
+    let mut report = Report::default();
+    dump("input", graph);
+    for pass in pipeline(options) {
+        let start = Instant::now();
+        let changes = (pass.run)(graph, options, &mut report)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        if options.verify {
+            verify(graph, pass.name)?;
+        }
+        let verify_seconds = if options.verify { start.elapsed().as_secs_f64() } else { 0.0 };
+        let nodes = walk::regions(graph).iter().map(|r| graph.regions[*r].nodes.len()).sum();
+        report.phases.push(Phase { name: pass.name, seconds, verify_seconds, nodes, changes });
+        dump(pass.name, graph);
+    }
+    Ok(report)
+}
+
+fn rewrite(
+    graph: &mut Graph,
+    options: &Options,
+    report: &mut Report,
+    round: u64,
+) -> Result<usize, PassError> {
+    let stage = egraph::run(graph, rules::ALL, &options.egraph, round)?;
+    let used = stage.rules.values().map(|c| c.used).sum();
+    add(report, stage, round == 0);
+    Ok(used)
+}
+
+fn add(report: &mut Report, stage: EGraphReport, first: bool) {
+    let sum = &mut report.rewriting;
+    sum.slices += stage.slices;
+    sum.distinct += stage.distinct;
+    sum.kept += stage.kept;
+    sum.enodes += stage.enodes;
+    for (stop, n) in stage.stops {
+        *sum.stops.entry(stop).or_default() += n;
+    }
+    for (rule, count) in stage.rules {
+        let total = sum.rules.entry(rule).or_default();
+        total.matched += count.matched;
+        total.fired += count.fired;
+        total.used += count.used;
+        total.seconds += count.seconds;
+    }
+    if first {
+        sum.cost_before = stage.cost_before;
+    }
+    sum.cost_after = stage.cost_after;
+    for (value, rules) in stage.provenance {
+        let all = report.provenance.entry(value).or_default();
+        for rule in rules {
+            if !all.contains(&rule) {
+                all.push(rule);
+            }
+        }
+    }
+}
+
+fn compacted(graph: &mut Graph) -> Result<usize, PassError> {
+    let before = graph.nodes.len();
+    *graph = compact(graph);
+    Ok(before - graph.nodes.len())
+}
+
+/// Every node's recorded types must be what inference gives.
+fn verify(graph: &Graph, pass: &'static str) -> Result<(), PassError> {
+    let mut errors = vec![];
+    for region in walk::regions(graph) {
+        for &id in &graph.regions[region].nodes {
+            match graph.infer_node(id) {
+                Err(e) => errors.push(e.to_string()),
+                Ok(inferred) => {
+                    let node = &graph.nodes[id];
+                    for (v, ty) in node.outputs.iter().zip(&inferred.types) {
+                        if graph.ty(*v) != ty {
+                            errors.push(format!(
+                                "{id} '{}': {v} is {}, inference gives {}",
+                                node.source,
+                                graph.ty(*v).display(&graph.symbols),
+                                ty.display(&graph.symbols)
+                            ));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(PassError::Verify { pass, errors: errors.join("\n") }) }
+}

@@ -1,0 +1,120 @@
+//! Tokens, attributes and random data of rule examples.
+
+use super::expression::Draw;
+use crate::egraph::language::op_name;
+use cascata_ir::interp::Tensor;
+use cascata_ir::op::{
+    BinaryOp, ChannelLayout, ConvAttrs, ConvTransposeAttrs, Op, PadMode, ReduceOp, UnaryOp,
+};
+use cascata_types::{DType, Dim, Scalar};
+
+/// Parentheses and words.
+pub fn tokens(text: &str) -> Vec<String> {
+    text.replace('(', " ( ").replace(')', " ) ").split_whitespace().map(str::to_string).collect()
+}
+
+/// The op of `name{attributes}`.
+pub fn attributes(draw: &mut Draw, head: &str) -> Op {
+    let (name, rest) = head.split_once('{').unwrap_or((head, ""));
+    let parts: Vec<&str> = rest.trim_end_matches('}').split(';').collect();
+    let mut list = |text: &str| -> Vec<i64> {
+        text.split(',').filter(|t| !t.is_empty()).map(|t| draw.dim(t)).collect()
+    };
+    if let Some(op) = UnaryOp::from_name(name) {
+        return Op::Unary(op);
+    }
+    if let Some(op) = BinaryOp::from_name(name) {
+        return Op::Binary(op);
+    }
+    let axes = |v: Vec<i64>| v.into_iter().map(|x| x as usize).collect::<Vec<_>>();
+    let shape = |v: Vec<i64>| v.into_iter().map(Dim::from).collect::<Vec<_>>();
+    let one = |v: Vec<i64>| v[0] as usize;
+    let op = match name {
+        "matmul" => Op::MatMul,
+        "select" => Op::Select,
+        "cast" => Op::Cast { to: parts[0].parse().expect("a dtype") },
+        "transpose" => Op::Transpose { perm: axes(list(parts[0])) },
+        "reshape" => Op::Reshape { shape: shape(list(parts[0])) },
+        "broadcast" => Op::Broadcast { shape: shape(list(parts[0])) },
+        "softmax" => Op::Softmax { axis: one(list(parts[0])) },
+        "gather" => Op::Gather { axis: one(list(parts[0])) },
+        "layer_norm" => Op::LayerNorm { axis: one(list(parts[0])), epsilon: epsilon(parts[1]) },
+        "rms_norm" => Op::RmsNorm { axis: one(list(parts[0])), epsilon: epsilon(parts[1]) },
+        "pad" => {
+            let mode = if parts.get(1) == Some(&"edge") { PadMode::Edge } else { PadMode::Constant };
+            Op::Pad { pads: pairs(&list(parts[0])).iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(), mode }
+        }
+        "conv" => conv(&parts, &mut list),
+        "conv_transpose" => conv_transpose(&parts, &mut list),
+        _ => {
+            let op = reduce_op(name).unwrap_or_else(|| panic!("unknown op '{name}'"));
+            Op::Reduce { op, axes: axes(list(parts[0])), keep_dims: parts.len() > 1 }
+        }
+    };
+    assert_eq!(op_name(&op), name);
+    op
+}
+
+fn epsilon(text: &str) -> Scalar {
+    Scalar::f32(text.parse().expect("a number"))
+}
+
+fn reduce_op(name: &str) -> Option<ReduceOp> {
+    Some(match name {
+        "reduce_sum" => ReduceOp::Sum,
+        "reduce_mean" => ReduceOp::Mean,
+        "reduce_max" => ReduceOp::Max,
+        "reduce_min" => ReduceOp::Min,
+        _ => return None,
+    })
+}
+
+fn pairs(list: &[i64]) -> Vec<(i64, i64)> {
+    list.chunks(2).map(|c| (c[0], c[1])).collect()
+}
+
+/// `s` strides; `p` begin and end per axis; `g` groups.
+fn conv(parts: &[&str], list: &mut dyn FnMut(&str) -> Vec<i64>) -> Op {
+    let mut get = |key: char| parts.iter().find_map(|p| p.strip_prefix(key)).map(&mut *list);
+    let strides = get('s').expect("strides");
+    let dilations = vec![1; strides.len()];
+    let pads = pairs(&get('p').expect("pads"));
+    let groups = get('g').map_or(1, |g| g[0]);
+    Op::Conv(ConvAttrs { strides, pads, dilations, groups, layout: ChannelLayout::First })
+}
+
+fn conv_transpose(parts: &[&str], list: &mut dyn FnMut(&str) -> Vec<i64>) -> Op {
+    let Op::Conv(c) = conv(parts, list) else { panic!("a convolution") };
+    let output_padding = vec![0; c.strides.len()];
+    Op::ConvTranspose(ConvTransposeAttrs {
+        strides: c.strides,
+        pads: c.pads,
+        dilations: c.dilations,
+        output_padding,
+        groups: c.groups,
+        layout: c.layout,
+    })
+}
+
+/// Random numbers in about ±2 (integers ±4), or what the suffix says.
+pub fn data(draw: &mut Draw, dtype: DType, dims: &[i64], suffix: &str) -> Tensor {
+    let n: i64 = dims.iter().product();
+    let last = dims.last().copied().unwrap_or(1).max(1);
+    let below: Option<u64> = suffix.strip_prefix('%').map(|t| t.parse().expect("a number"));
+    let mut element = |i: i64| match (suffix, below) {
+        (":iota", _) => (i % last) as f64,
+        (":inf", _) if i == 1 => f64::INFINITY,
+        (_, Some(m)) => (draw.next() % m) as f64,
+        _ if dtype.is_int() => (draw.next() % 9) as f64 - 4.0,
+        _ => (draw.next() % 4001) as f64 / 1000.0 - 2.0,
+    };
+    let values: Vec<f64> = (0..n).map(&mut element).collect();
+    let dims: Vec<usize> = dims.iter().map(|&d| d as usize).collect();
+    match dtype.is_float() {
+        true => Tensor::from_f64(dtype, &dims, values).expect("sizes agree"),
+        false => {
+            let ints: Vec<i128> = values.iter().map(|x| *x as i128).collect();
+            Tensor::from_i128(dtype, &dims, &ints).expect("sizes agree")
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Walking a graph's regions and uses.
+
+use cascata_ir::graph::{Graph, NodeId, RegionId, ValueId};
+use cascata_ir::op::Op;
+use std::collections::HashMap;
+
+/// Regions that can run, owners before what they own; without the bodies of fused groups.
+pub fn regions(graph: &Graph) -> Vec<RegionId> {
+    let mut out = vec![Graph::ROOT];
+    let mut next = 0;
+    while next < out.len() {
+        for &n in &graph.regions[out[next]].nodes {
+            if !matches!(graph.nodes[n].op, Op::Group { .. }) {
+                out.extend(graph.nodes[n].op.regions());
+            }
+        }
+        next += 1;
+    }
+    out
+}
+
+/// Readers of each value: nodes, or `None` for a region that hands it out.
+pub type Users = HashMap<ValueId, Vec<Option<NodeId>>>;
+
+/// Readers of every value, in execution order.
+pub fn users(graph: &Graph) -> Users {
+    let mut out: Users = HashMap::with_capacity(graph.values.len());
+    for region in regions(graph) {
+        for &n in &graph.regions[region].nodes {
+            for &v in &graph.nodes[n].inputs {
+                out.entry(v).or_default().push(Some(n));
+            }
+        }
+        for &v in &graph.regions[region].results {
+            out.entry(v).or_default().push(None);
+        }
+    }
+    out
+}
+
+/// Points every use of a value to `map(value)`, in live and dead nodes alike.
+pub fn substitute(graph: &mut Graph, map: &dyn Fn(ValueId) -> ValueId) {
+    for node in graph.nodes.values_mut() {
+        node.inputs.iter_mut().for_each(|v| *v = map(*v));
+    }
+    for region in graph.regions.values_mut() {
+        region.results.iter_mut().for_each(|v| *v = map(*v));
+    }
+}

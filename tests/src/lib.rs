@@ -1,0 +1,6 @@
+//! What the whole-way tests share: reference arrays, one-call compilation, comparison.
+#![forbid(unsafe_code)]
+
+pub mod compare;
+pub mod pipeline;
+pub mod references;
