@@ -1,0 +1,4 @@
+//! Compiled kernels against the Kernel IR interpreter, at every level that this CPU runs.
+
+mod elementwise;
+mod support;
