@@ -138,5 +138,5 @@ pub fn ulp(dtype: DType, x: f64) -> f64 {
         _ => (53, -1022),
     };
     let exponent = if x == 0.0 { lowest } else { (x.abs().log2().floor() as i32).max(lowest) };
-    2f64.powi(exponent - digits + 1)
+    f64::from(exponent - digits + 1).exp2()
 }
