@@ -52,12 +52,22 @@ pub fn check(
             *buffer = fill(&declared.name, declared.dtype, buffer.len());
         }
     }
-    let mut expected = given.clone();
+    check_given(kernel, params, &given, tolerance)
+}
+
+/// [`check`] with every launch buffer given.
+pub fn check_given(
+    kernel: &Kernel,
+    params: &[i64],
+    given: &[HostBuffer],
+    tolerance: Tolerance,
+) -> Vec<HostBuffer> {
+    let mut expected = given.to_vec();
     let program = Program::new(kernel).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
     let outcome = program.run(params, &mut expected, &RunOptions::default());
     let outcome = outcome.unwrap_or_else(|e| panic!("{e}\n{kernel}"));
     for target in TARGETS.iter() {
-        check_target(kernel, target, params, &given, &expected, &outcome, tolerance);
+        check_target(kernel, target, params, given, &expected, &outcome, tolerance);
     }
     expected
 }
