@@ -10,8 +10,8 @@ use super::facts::EGraph;
 use super::language::{ENode, Kind};
 use cascata_ir::op::{Effect, Op};
 use cascata_types::TensorType;
-use egg::Id;
-use std::collections::HashMap;
+use egg::{Id, Language};
+use std::collections::{HashMap, HashSet};
 
 /// What a class's value is made of when its choice is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +38,17 @@ pub struct Extraction<'a> {
     /// The e-graph.
     pub egraph: &'a EGraph,
     choices: HashMap<Id, Choice>,
+    /// Nodes that are not to be chosen.
+    subsumed: HashSet<ENode>,
 }
 
 /// Chooses a node for every class.
 pub fn extract<'a>(egraph: &'a EGraph, model: &CostModel) -> Extraction<'a> {
     let mut ids: Vec<Id> = egraph.classes().map(|c| c.id).collect();
     ids.sort_unstable();
-    let mut work = Extraction { egraph, choices: HashMap::with_capacity(ids.len()) };
+    let canonical = |n: &ENode| n.clone().map_children(|c| egraph.find(c));
+    let subsumed = egraph.analysis.subsumed.iter().map(canonical).collect();
+    let mut work = Extraction { egraph, choices: HashMap::with_capacity(ids.len()), subsumed };
     // Each round settles at least one more level; the bound is never met in practice.
     for _ in 0..ids.len() + 1 {
         let mut changed = false;
@@ -92,6 +96,9 @@ impl Extraction<'_> {
 
     fn candidate(&self, model: &CostModel, id: Id, index: usize) -> Option<Choice> {
         let node = &self.egraph[id].nodes[index];
+        if !self.subsumed.is_empty() && self.subsumed.contains(node) {
+            return None;
+        }
         let children: Vec<&Choice> = node
             .children
             .iter()

@@ -28,7 +28,7 @@ impl Default for Sizes {
 }
 
 /// Cut candidates are minima among this many positions on each side.
-const NEIGHBOURHOOD: usize = 16;
+const NEIGHBOURHOOD: usize = 28;
 /// Nodes on each side of a position that make up its content.
 const CONTENT: usize = 6;
 /// Operands further back than this count as "far" in a node's token.
@@ -60,7 +60,7 @@ pub fn partition(
         }
     }
     cuts.push(run.len());
-    let starts = join(&cuts, &tokens, sizes);
+    let starts = join(&cuts, &tokens, sizes, seed);
     let mut out = vec![];
     for pair in starts.windows(2) {
         split(&run[pair[0]..pair[1]], pair[0], &keys, sizes.most, &mut out);
@@ -129,16 +129,19 @@ fn harm(graph: &Graph, before: NodeId, after: NodeId) -> u8 {
 }
 
 /// Joins pieces between `cuts` into groups of at least `sizes.least` nodes.
-fn join(cuts: &[usize], tokens: &[u64], sizes: Sizes) -> Vec<usize> {
+/// (odd seeds: half as many in the first, so that the borders lie elsewhere).
+fn join(cuts: &[usize], tokens: &[u64], sizes: Sizes, seed: u64) -> Vec<usize> {
     let mut starts = vec![0];
     let mut start = 0;
+    let mut least = if seed % 2 == 1 { sizes.least / 2 } else { sizes.least };
     for pair in cuts.windows(2).skip(1) {
         let [at, end] = [pair[0], pair[1]];
         let size = at - start;
         let repeats = size >= sizes.least / 3 && same_piece(tokens, start, at, end);
-        if size >= sizes.least || repeats || end - start > sizes.most {
+        if size >= least || repeats || end - start > sizes.most {
             starts.push(at);
             start = at;
+            least = sizes.least;
         }
     }
     starts.push(*cuts.last().expect("cuts end with the length"));
