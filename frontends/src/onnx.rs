@@ -21,6 +21,7 @@ mod order;
 #[rustfmt::skip]
 mod proto;
 mod prune;
+mod refine;
 mod registry;
 mod scope;
 mod symbolic;
@@ -43,6 +44,9 @@ use std::rc::Rc;
 
 /// Oldest default-domain opset that is read.
 const MIN_OPSET: i64 = 7;
+
+/// Most passes that narrow ranges; one is the rule.
+const MAX_REFINEMENTS: usize = 3;
 
 /// An imported model.
 #[derive(Clone, Debug)]
@@ -95,30 +99,57 @@ fn import_model(
 ) -> Result<Import, ImportError> {
     let mut model = ModelProto::decode(bytes).map_err(|e| ImportError::Decode(e.to_string()))?;
     let graph = model.graph.take().ok_or_else(|| ImportError::Decode("it has no graph".into()))?;
-    let opsets = opsets(&model)?;
-    let opset = opsets.get("").copied().unwrap_or(0);
-    let external = ExternalFiles::new(folder, options.max_bytes);
-    let functions = Functions::new(std::mem::take(&mut model.functions));
-    let mut imp = Importer::new(graph.name(), functions, external);
-    imp.initializers(&graph)?;
-    let fixed = inputs::declare(&mut imp, &graph, options)?;
-    let frame = Frame { region: Graph::ROOT, opsets: Rc::new(opsets), calls: 0 };
+    let source = Source {
+        opsets: Rc::new(opsets(&model)?),
+        functions: Rc::new(Functions::new(std::mem::take(&mut model.functions))),
+        graph,
+        folder,
+    };
+    let mut options = options.clone();
+    let (mut imported, mut fixed) = walk(&source, &options)?;
+    for _ in 0..MAX_REFINEMENTS {
+        let narrower = refine::implied_ranges(&imported);
+        if narrower.is_empty() {
+            break;
+        }
+        options.dims.extend(narrower);
+        (imported, fixed) = walk(&source, &options)?;
+    }
+    let producer = format!("{} {}", model.producer_name(), model.producer_version());
+    let notes = model.metadata_props.iter();
+    Ok(Import {
+        graph: imported,
+        opset: source.opsets.get("").copied().unwrap_or(0),
+        producer: producer.trim().to_string(),
+        metadata: notes.map(|e| (e.key().to_string(), e.value().to_string())).collect(),
+        fixed,
+    })
+}
+
+/// A decoded model.
+struct Source<'a> {
+    graph: GraphProto,
+    opsets: Rc<Opsets>,
+    functions: Rc<Functions>,
+    folder: Option<&'a Path>,
+}
+
+/// One pass over the model: the graph and the names of fixed inputs.
+fn walk(source: &Source<'_>, options: &ImportOptions) -> Result<(Graph, Vec<String>), ImportError> {
+    let graph = &source.graph;
+    let external = ExternalFiles::new(source.folder, options.max_bytes);
+    let mut imp = Importer::new(graph.name(), source.functions.clone(), external);
+    imp.initializers(graph)?;
+    let fixed = inputs::declare(&mut imp, graph, options)?;
+    let frame = Frame { region: Graph::ROOT, opsets: source.opsets.clone(), calls: 0 };
     let walked = imp.nodes(&graph.node, &frame);
     walked.map_err(|reason| ImportError::model(format!("graph '{}'", graph.name()), reason))?;
     if !imp.problems.is_empty() {
         return Err(ImportError::Nodes(imp.problems));
     }
-    outputs(&mut imp, &graph)?;
+    outputs(&mut imp, graph)?;
     prune::prune(&mut imp.graph);
-    let producer = format!("{} {}", model.producer_name(), model.producer_version());
-    let notes = model.metadata_props.iter();
-    Ok(Import {
-        graph: imp.graph,
-        opset,
-        producer: producer.trim().to_string(),
-        metadata: notes.map(|e| (e.key().to_string(), e.value().to_string())).collect(),
-        fixed,
-    })
+    Ok((imp.graph, fixed))
 }
 
 fn opsets(model: &ModelProto) -> Result<Opsets, ImportError> {

@@ -215,6 +215,8 @@ fn constant(dtype: DType, bytes: &[u8]) -> Elem {
     match dtype {
         d if d.is_float() => Elem::float(scalar.to_f64()),
         DType::U64 if scalar.bits > i64::MAX as u64 => Elem::unknown(),
+        // Dims saturate at ±i64::MAX.
+        _ if scalar.to_i64() == i64::MIN => Elem::unknown(),
         _ => Elem::int(scalar.to_i64()),
     }
 }

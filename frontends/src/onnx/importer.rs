@@ -61,7 +61,7 @@ pub struct Importer {
 
 impl Importer {
     /// An empty import.
-    pub fn new(name: &str, functions: Functions, external: ExternalFiles) -> Self {
+    pub fn new(name: &str, functions: Rc<Functions>, external: ExternalFiles) -> Self {
         let mut scopes = Scopes::default();
         scopes.push(true);
         Importer {
@@ -69,7 +69,7 @@ impl Importer {
             facts: HashMap::new(),
             scopes,
             problems: Vec::new(),
-            functions: Rc::new(functions),
+            functions,
             external,
             lazies: Vec::new(),
             walked: 0,

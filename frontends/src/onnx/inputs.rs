@@ -130,7 +130,7 @@ fn read(info: &ValueInfoProto) -> Result<Input, ImportError> {
     };
     let dim = |(axis, d): (usize, &super::proto::tensor_shape_proto::Dimension)| {
         Ok(match &d.value {
-            Some(DimValue::DimParam(p)) if !p.is_empty() => Declared::Symbol(p.clone()),
+            Some(DimValue::DimParam(p)) if is_name(p) => Declared::Symbol(p.clone()),
             Some(DimValue::DimValue(n)) if (0..=MAX_DIM).contains(n) => Declared::Known(*n),
             // Some exporters write −1 for "any".
             None | Some(DimValue::DimParam(_) | DimValue::DimValue(-1)) => {
@@ -143,6 +143,11 @@ fn read(info: &ValueInfoProto) -> Result<Input, ImportError> {
     };
     let dims = shape.dim.iter().enumerate().map(dim).collect::<Result<_, _>>()?;
     Ok(Input { name: info.name().to_string(), dtype, dims })
+}
+
+/// Whether a `dim_param` names a dim: some exporters write "?" or "-1" for "any".
+fn is_name(dim_param: &str) -> bool {
+    dim_param.chars().any(char::is_alphabetic)
 }
 
 /// Every symbol of the inputs with its default range, in order of appearance.
@@ -227,22 +232,28 @@ fn fix(
     option: &ValueOption,
 ) -> Result<Slot, ImportError> {
     let fail = |reason: String| ImportError::Option { option: show_value(option), reason };
-    let scalar = Scalar::from_f64(input.dtype, option.value);
-    if input.dtype == DType::Str || scalar.to_f64() != option.value {
-        return Err(fail(format!("the number is not exact as {}", input.dtype)));
+    let inexact = |x: &f64| Scalar::from_f64(input.dtype, *x).to_f64() != *x;
+    if input.dtype == DType::Str || option.values.iter().any(inexact) {
+        return Err(fail(format!("a number is not exact as {}", input.dtype)));
     }
     let width = input.dtype.size_bytes().unwrap_or(0);
+    let scalars: Vec<Scalar> =
+        option.values.iter().map(|x| Scalar::from_f64(input.dtype, *x)).collect();
     let count = shape.iter().try_fold(1i64, |n, d| n.checked_mul(d.as_const()?));
-    if let Some(n) = count.filter(|n| *n <= super::facts::MAX_ELEMENTS as i64) {
-        let data = scalar.bits.to_le_bytes()[..width].repeat(n as usize).into();
-        let dims = shape.iter().filter_map(Dim::as_const).collect();
-        return Ok(imp.weight(Tensor { dtype: input.dtype, dims, data }, &input.name));
-    }
-    let op = Op::Fill { value: scalar, shape };
-    imp.graph
-        .add1(Graph::ROOT, op, vec![], input.name.as_str())
-        .map(Slot::Value)
-        .map_err(|e| fail(e.to_string()))
+    let elements = match (scalars.as_slice(), count) {
+        ([one], Some(n)) if n <= super::facts::MAX_ELEMENTS as i64 => vec![*one; n as usize],
+        ([one], _) => {
+            let op = Op::Fill { value: *one, shape };
+            let value = imp.graph.add1(Graph::ROOT, op, vec![], input.name.as_str());
+            return value.map(Slot::Value).map_err(|e| fail(e.to_string()));
+        }
+        (list, Some(n)) if n == list.len() as i64 => list.to_vec(),
+        (list, _) => return Err(fail(format!("{} numbers do not fill the input", list.len()))),
+    };
+    let data: Vec<u8> =
+        elements.iter().flat_map(|s| s.bits.to_le_bytes()[..width].to_vec()).collect();
+    let dims = shape.iter().filter_map(Dim::as_const).collect();
+    Ok(imp.weight(Tensor { dtype: input.dtype, dims, data: data.into() }, &input.name))
 }
 
 fn show_dim(option: &DimOption) -> String {
@@ -251,5 +262,6 @@ fn show_dim(option: &DimOption) -> String {
 }
 
 fn show_value(option: &ValueOption) -> String {
-    format!("{}={}", option.input, option.value)
+    let values: Vec<String> = option.values.iter().map(f64::to_string).collect();
+    format!("{}={}", option.input, values.join(","))
 }

@@ -10,7 +10,7 @@ use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
 use cascata_ir::graph::{RegionId, ValueId};
 use cascata_ir::op::{Op, ScanAttrs};
-use cascata_ir::types::{DType, Scalar, TensorType, ValueType};
+use cascata_ir::types::{DType, Dim, Scalar, TensorType, ValueType};
 
 pub const OPS: Table = &[("If", Many(branch)), ("Loop", Many(repeat)), ("Scan", Many(scan))];
 
@@ -132,14 +132,39 @@ fn repeat(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         return malformed!("the body gives {} values, carries {carried}", results.len());
     }
     // Some exporters give the condition as a vector of one element.
-    let condition = cx.results_of(region)[0];
-    if cx.rank(condition) != 0 {
-        let op = Op::Reshape { shape: vec![] };
-        let scalar = cx.imp.graph.add1(region, op, vec![condition], cx.source.as_str())?;
-        cx.imp.graph.regions[region].results[0] = scalar;
+    for (i, wanted) in params[1..].iter().enumerate() {
+        let Some(wanted) = wanted.as_tensor() else { continue };
+        keep_shape(cx, region, i, &wanted.shape)?;
     }
     let count = cx.fresh("count");
     many(cx.emit_all(Op::Loop { body: region, carried, count }, &operands)?)
+}
+
+/// Gives result `i` of a loop's body the shape that it has before the first iteration,
+/// where dims that depend on data leave that open; it is checked in each iteration.
+fn keep_shape(cx: &mut Cx<'_>, region: RegionId, i: usize, wanted: &[Dim]) -> R<()> {
+    let value = cx.results_of(region)[i];
+    let own = cx.shape(value);
+    if own == wanted || (i > 0 && own.len() != wanted.len()) {
+        return Ok(());
+    }
+    for (a, b) in own.iter().zip(wanted) {
+        let (low, high) = (a.clone() - b.clone()).bounds(cx.symbols());
+        if low > 0 || high < 0 {
+            let (a, b) = (cx.show(a), cx.show(b));
+            return unsupported!("carried value {i} changes its shape: a dim of {b} becomes {a}");
+        }
+    }
+    let op = Op::Reshape { shape: wanted.to_vec() };
+    let same = cx.imp.graph.add1(region, op, vec![value], cx.source.as_str())?;
+    for (a, b) in own.iter().zip(wanted) {
+        cx.check(a, b, "dims of a carried value")?;
+    }
+    // A scanned result may be the same value.
+    for result in cx.imp.graph.regions[region].results.iter_mut().filter(|r| **r == value) {
+        *result = same;
+    }
+    Ok(())
 }
 
 fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {

@@ -335,7 +335,12 @@ fn space_to_depth(cx: &mut Cx<'_>) -> R<ValueId> {
     let (h, w) = (exact(cx, &s[2], b)?, exact(cx, &s[3], b)?);
     let (n, c) = (s[0].clone(), s[1].clone());
     let split = vec![n.clone(), c.clone(), h.clone(), b.into(), w.clone(), b.into()];
+    let perm = match cx.string("mode", "DCR")?.as_str() {
+        "DCR" => vec![0, 3, 5, 1, 2, 4],
+        "CRD" => vec![0, 1, 3, 5, 2, 4],
+        other => return malformed!("mode '{other}' must be DCR or CRD"),
+    };
     let y = cx.reshape(x, split)?;
-    let y = cx.transpose(y, vec![0, 3, 5, 1, 2, 4])?;
+    let y = cx.transpose(y, perm)?;
     cx.reshape(y, vec![n, c * (b * b), h, w])
 }

@@ -191,7 +191,11 @@ pub fn slice(cx: &Cx<'_>) -> Option<Vec<Facts>> {
         None if cx.has(i) => None,
         None => cx.ints(name).ok()?,
     };
-    let (starts, ends) = (list(1, "starts")?, list(2, "ends")?);
+    let ends = |i: usize, name: &str| match cx.has(i) {
+        true => cx.range_ends(i)?.iter().map(Elem::as_int).collect::<Option<Vec<i64>>>(),
+        false => cx.ints(name).ok()?,
+    };
+    let (starts, ends) = (ends(1, "starts")?, ends(2, "ends")?);
     let all: Vec<i64> = (0..starts.len() as i64).collect();
     let which = if cx.has(3) || cx.has_attribute("axes") { list(3, "axes")? } else { all };
     let steps = if cx.has(4) { list(4, "steps")? } else { vec![1; starts.len()] };
