@@ -5,6 +5,7 @@
 //! inputs' symbols. What cannot be imported is reported as a list: every node with the
 //! reason.
 
+mod complexity;
 mod cx;
 mod emit;
 mod error;
@@ -26,6 +27,8 @@ mod registry;
 mod scope;
 mod symbolic;
 mod tensor;
+#[cfg(test)]
+mod tests;
 
 pub use error::{ImportError, Problem};
 pub use options::{DimOption, ImportOptions, ValueOption};
@@ -141,7 +144,7 @@ fn walk(source: &Source<'_>, options: &ImportOptions) -> Result<(Graph, Vec<Stri
     let mut imp = Importer::new(graph.name(), source.functions.clone(), external);
     imp.initializers(graph)?;
     let fixed = inputs::declare(&mut imp, graph, options)?;
-    let frame = Frame { region: Graph::ROOT, opsets: source.opsets.clone(), calls: 0 };
+    let frame = Frame { region: Graph::ROOT, opsets: source.opsets.clone(), depth: 0 };
     let walked = imp.nodes(&graph.node, &frame);
     walked.map_err(|reason| ImportError::model(format!("graph '{}'", graph.name()), reason))?;
     if !imp.problems.is_empty() {
@@ -172,6 +175,9 @@ fn opsets(model: &ModelProto) -> Result<Opsets, ImportError> {
 fn outputs(imp: &mut Importer, graph: &GraphProto) -> Result<(), ImportError> {
     for info in &graph.output {
         let fail = |reason: String| ImportError::model(format!("output '{}'", info.name()), reason);
+        if imp.graph.output_names.iter().any(|n| n == info.name()) {
+            return Err(fail("it is declared twice".into()));
+        }
         let slot = imp.scopes.lookup(info.name());
         let slot = slot.ok_or_else(|| fail("no node or input defines it".into()))?;
         let value = imp.value(slot).map_err(|e| fail(e.to_string()))?;
@@ -179,7 +185,9 @@ fn outputs(imp: &mut Importer, graph: &GraphProto) -> Result<(), ImportError> {
         if let Some(declared) = declared_dtype(info)
             && tensor::dtype(declared).is_ok_and(|d| d != computed)
         {
-            return Err(fail(format!("declared as data type {declared}, but {computed} is computed")));
+            return Err(fail(format!(
+                "declared as data type {declared}, but {computed} is computed"
+            )));
         }
         imp.graph.add_output(info.name(), value);
     }

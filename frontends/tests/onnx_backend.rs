@@ -44,7 +44,8 @@ fn backend_tests() {
         .filter(|n| filter.as_ref().is_none_or(|f| n.contains(f.as_str())))
         .collect();
     names.sort();
-    let (mut passed, mut refused, mut wrong) = (0, BTreeMap::<String, Vec<String>>::new(), Vec::new());
+    let (mut passed, mut refused, mut wrong) =
+        (0, BTreeMap::<String, Vec<String>>::new(), Vec::new());
     for name in names {
         let outcome = run_case(&folder.join(&name));
         if filter.is_some() {
@@ -69,7 +70,8 @@ fn backend_tests() {
         println!("wrong   {line}");
     }
     println!("{passed} passed, {refusals} refused, {} wrong", wrong.len());
-    let unexpected = |w: &&String| !EXPECTED_DIFFERENCES.iter().any(|(n, _)| w.starts_with(&format!("{n}:")));
+    let unexpected =
+        |w: &&String| !EXPECTED_DIFFERENCES.iter().any(|(n, _)| w.starts_with(&format!("{n}:")));
     assert_eq!(wrong.iter().filter(unexpected).count(), 0, "see the list above");
 }
 
@@ -91,12 +93,15 @@ fn run_case(folder: &Path) -> Outcome {
         arrays.into_iter().enumerate().map(convert).collect()
     };
     let (inputs, wanted) = (read("inputs"), read("outputs"));
-    let names: Vec<&str> = meta["inputs"].as_array().expect("names").iter().filter_map(|n| n.as_str()).collect();
+    let names: Vec<&str> =
+        meta["inputs"].as_array().expect("names").iter().filter_map(|n| n.as_str()).collect();
     let inputs: Vec<(&str, Tensor)> = names.into_iter().zip(inputs).collect();
     let path = folder.join("model.onnx");
     // Axes, scales and the like are inputs in these tests; where they must be known they are fixed.
     let imported = match import(&path, &ImportOptions::default()) {
-        Err(e) if e.to_string().contains("must be known") || e.to_string().contains("with --dim") => {
+        Err(e)
+            if e.to_string().contains("must be known") || e.to_string().contains("with --dim") =>
+        {
             import(&path, &fixing(&inputs))
         }
         result => result,
@@ -117,7 +122,8 @@ fn run_case(folder: &Path) -> Outcome {
         Ok(outputs) => outputs,
         Err(e) => return Outcome::Wrong(format!("run: {e}")),
     };
-    let (rtol, atol) = (meta["rtol"].as_f64().unwrap_or(1e-3), meta["atol"].as_f64().unwrap_or(1e-7));
+    let (rtol, atol) =
+        (meta["rtol"].as_f64().unwrap_or(1e-3), meta["atol"].as_f64().unwrap_or(1e-7));
     for (i, (got, want)) in outputs.iter().zip(&wanted).enumerate() {
         // Half floats are rounded at other places than in the reference: two units in the last place.
         let rtol = match got.dtype() {
@@ -153,7 +159,9 @@ fn refusal(error: &ImportError) -> Outcome {
             }
         }
         ImportError::Model { reason, .. }
-            if reason.contains("supported") || reason.contains("rank must be known") || reason.contains("older than") =>
+            if reason.contains("supported")
+                || reason.contains("rank must be known")
+                || reason.contains("older than") =>
         {
             Outcome::Refused(reason.clone())
         }

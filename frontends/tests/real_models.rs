@@ -12,8 +12,16 @@ use cascata_ir::op::Op;
 use std::path::PathBuf;
 
 const MODELS: &[&str] = &[
-    "magika", "ocr_det", "ocr_rec", "ocr_cls", "nudenet", "nsfw", "minilm_l3", "minilm_int8",
-    "silero", "silero_ifless",
+    "magika",
+    "ocr_det",
+    "ocr_rec",
+    "ocr_cls",
+    "nudenet",
+    "nsfw",
+    "minilm_l3",
+    "minilm_int8",
+    "silero",
+    "silero_ifless",
 ];
 
 fn model(id: &str) -> Option<PathBuf> {
@@ -107,7 +115,12 @@ fn check_case(id: &str, case: &str, tolerance: f64) -> Result<(), String> {
         let found = list.iter().find(|(n, _)| n == name).map(|(_, t)| t.clone());
         found.ok_or(format!("no array for '{name}'"))
     };
-    let operand = |v: &cascata_ir::graph::ValueId| named(&graph.values[*v].name, &inputs);
+    // ONNX Runtime takes one element for a number; the references hold vectors of one.
+    let operand = |v: &cascata_ir::graph::ValueId| {
+        let tensor = named(&graph.values[*v].name, &inputs)?;
+        let scalar = graph.tensor(*v).rank() == 0 && tensor.len() == 1;
+        if scalar { tensor.with_dims(&[]).map_err(|e| e.to_string()) } else { Ok(tensor) }
+    };
     let inputs: Vec<Tensor> = graph.inputs().iter().map(operand).collect::<Result<_, _>>()?;
     let outputs = run(graph, &inputs).map_err(|e| e.to_string())?;
     for (name, got) in graph.output_names.iter().zip(&outputs) {

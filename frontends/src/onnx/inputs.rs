@@ -5,6 +5,7 @@
 //! distinct. Symbols start at 1: an empty batch is not a request, and `dim != 0` is the
 //! commonest condition in exported shape arithmetic.
 
+use super::complexity::MAX_RANK;
 use super::error::ImportError;
 use super::importer::Importer;
 use super::options::{DimOption, ImportOptions, ValueOption};
@@ -16,7 +17,7 @@ use super::tensor::{self, Tensor};
 use cascata_ir::graph::Graph;
 use cascata_ir::op::Op;
 use cascata_ir::types::{DType, Dim, Scalar, Shape, SymbolTable, TensorType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Largest size that a dim of an input may be declared with.
 const MAX_DIM: i64 = 1 << 40;
@@ -52,8 +53,10 @@ pub fn declare(
     options: &ImportOptions,
 ) -> Result<Vec<String>, ImportError> {
     // Before IR version 4 initializers were listed as inputs too.
-    let constant = |i: &&ValueInfoProto| !graph.initializer.iter().any(|t| t.name() == i.name());
-    let inputs: Vec<Input> = graph.input.iter().filter(constant).map(read).collect::<Result<_, _>>()?;
+    let initialized: HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+    let constant = |i: &&ValueInfoProto| !initialized.contains(i.name());
+    let inputs: Vec<Input> =
+        graph.input.iter().filter(constant).map(read).collect::<Result<_, _>>()?;
     let mut names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
     names.sort_unstable();
     if let Some(w) = names.windows(2).find(|w| w[0] == w[1]) {
@@ -70,19 +73,8 @@ pub fn declare(
         }
     }
     let mut fixed = Vec::new();
-    let ranges: HashMap<String, Range> = ranges.into_iter().collect();
-    let mut order: Vec<&str> = Vec::new();
-    for input in &inputs {
-        for dim in &input.dims {
-            if let Declared::Symbol(key) = dim
-                && !order.contains(&key.as_str())
-            {
-                order.push(key);
-            }
-        }
-    }
     let dims: HashMap<&str, Dim> =
-        order.iter().map(|&key| (key, make_dim(imp, &ranges[key]))).collect();
+        ranges.iter().map(|(key, range)| (key.as_str(), make_dim(imp, range))).collect();
     for input in &inputs {
         let shape: Shape = input
             .dims
@@ -128,6 +120,9 @@ fn read(info: &ValueInfoProto) -> Result<Input, ImportError> {
     let Some(shape) = &tensor.shape else {
         return Err(fail("it has no shape: its rank must be known".into()));
     };
+    if shape.dim.len() > MAX_RANK {
+        return Err(fail(format!("{} dims, at most {MAX_RANK} are supported", shape.dim.len())));
+    }
     let dim = |(axis, d): (usize, &super::proto::tensor_shape_proto::Dimension)| {
         Ok(match &d.value {
             Some(DimValue::DimParam(p)) if is_name(p) => Declared::Symbol(p.clone()),
@@ -153,17 +148,20 @@ fn is_name(dim_param: &str) -> bool {
 /// Every symbol of the inputs with its default range, in order of appearance.
 fn symbols(inputs: &[Input]) -> Vec<(String, Range)> {
     let mut out: Vec<(String, Range)> = Vec::new();
+    let (mut seen, mut taken) = (HashSet::new(), HashSet::new());
     for key in inputs.iter().flat_map(|i| &i.dims) {
         let Declared::Symbol(key) = key else { continue };
-        if out.iter().any(|(k, _)| k == key) {
+        if !seen.insert(key) {
             continue;
         }
         let base = symbol_name(&key.replace(':', "_"));
-        let taken = |name: &str| out.iter().any(|(_, r)| r.name == name);
-        let name = (1..)
-            .map(|i| if i == 1 { base.clone() } else { format!("{base}_{i}") })
-            .find(|n| !taken(n))
-            .unwrap_or_default();
+        let mut name = base.clone();
+        for i in 2.. {
+            if taken.insert(name.clone()) {
+                break;
+            }
+            name = format!("{base}_{i}");
+        }
         out.push((key.clone(), Range { name, min: 1, max: SymbolTable::DEFAULT_MAX }));
     }
     out
@@ -194,7 +192,9 @@ fn apply(
                 ranges.iter().position(|(k, _)| k == key).unwrap_or_default()
             }
             Some(Declared::Known(n)) if min <= n && n <= max => return Ok(()),
-            Some(Declared::Known(n)) => return Err(fail(format!("the model fixes this dim to {n}"))),
+            Some(Declared::Known(n)) => {
+                return Err(fail(format!("the model fixes this dim to {n}")));
+            }
             None => {
                 let known: Vec<&str> = ranges.iter().map(|(_, r)| r.name.as_str()).collect();
                 let known = if known.is_empty() { "none".into() } else { known.join(", ") };

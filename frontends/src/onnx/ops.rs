@@ -4,10 +4,10 @@ use super::registry::Table;
 
 mod activation;
 mod attention;
-mod detect;
 mod contraction;
 mod control;
 mod conv;
+mod detect;
 mod einsum;
 mod elementwise;
 mod index;

@@ -55,7 +55,8 @@ impl FromStr for DimOption {
     type Err = ImportError;
 
     fn from_str(text: &str) -> Result<Self, ImportError> {
-        let fail = |reason: &str| ImportError::Option { option: text.into(), reason: reason.into() };
+        let fail =
+            |reason: &str| ImportError::Option { option: text.into(), reason: reason.into() };
         let (target, range) =
             text.rsplit_once('=').ok_or_else(|| fail("expected NAME=SIZE or NAME=MIN..MAX"))?;
         let number = |s: &str| {
@@ -86,12 +87,12 @@ impl FromStr for ValueOption {
     type Err = ImportError;
 
     fn from_str(text: &str) -> Result<Self, ImportError> {
-        let fail = |reason: &str| ImportError::Option { option: text.into(), reason: reason.into() };
+        let fail =
+            |reason: &str| ImportError::Option { option: text.into(), reason: reason.into() };
         let (input, value) =
             text.rsplit_once('=').ok_or_else(|| fail("expected INPUT=NUMBER,…"))?;
-        let number = |s: &str| {
-            s.trim().parse::<f64>().map_err(|_| fail(&format!("'{s}' is not a number")))
-        };
+        let number =
+            |s: &str| s.trim().parse::<f64>().map_err(|_| fail(&format!("'{s}' is not a number")));
         let values = value.split(',').map(number).collect::<Result<_, _>>()?;
         Ok(ValueOption { input: input.trim().to_string(), values })
     }

@@ -64,7 +64,8 @@ fn attention(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let rank3 = cx.input_type(0)?.rank() == 3;
     let operands = operands(cx)?;
     let mask = mask(cx, &operands)?;
-    let plain = !cx.wants(3) && cx.float("softcap", 0.0)? == 0.0 && !cx.has_attribute("softmax_precision");
+    let plain =
+        !cx.wants(3) && cx.float("softcap", 0.0)? == 0.0 && !cx.has_attribute("softmax_precision");
     let (mut y, inspected) = match plain {
         true => (fused(cx, &operands, &mask)?, None),
         false => {

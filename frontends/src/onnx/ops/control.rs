@@ -4,7 +4,6 @@ use super::super::cx::{Cx, axis};
 use super::super::emit::many;
 use super::super::error::{R, Refusal, malformed, unsupported};
 use super::super::facts::Elem;
-use super::super::importer::Frame;
 use super::super::proto::GraphProto;
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
@@ -22,7 +21,7 @@ impl Cx<'_> {
             return malformed!("the body has {got} inputs, needs {wanted}");
         }
         let region = self.imp.graph.add_region();
-        let frame = Frame { region, ..self.frame.clone() };
+        let frame = self.frame.nested(region, self.frame.opsets.clone())?;
         self.imp.scopes.push(false);
         for (info, ty) in graph.input.iter().zip(params) {
             let value = self.imp.graph.add_param(region, info.name(), ty.clone());
@@ -53,8 +52,8 @@ fn branch(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let condition = cx.facts(0).and_then(|f| f.elems.first().cloned());
     if let Some(decided) = condition.as_ref().and_then(Elem::as_int) {
         let body = cx.body(if decided != 0 { "then_branch" } else { "else_branch" })?;
+        let frame = cx.frame.nested(cx.frame.region, cx.frame.opsets.clone())?;
         cx.imp.scopes.push(false);
-        let frame = cx.frame.clone();
         let results = cx.imp.body(&body, &frame);
         cx.imp.scopes.pop();
         return results;
@@ -122,10 +121,8 @@ fn repeat(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         operands.push(cx.input(i)?);
     }
     let carried = operands.len() - 2;
-    let mut params = vec![
-        TensorType::fixed(DType::I64, &[]).into(),
-        TensorType::fixed(DType::Bool, &[]).into(),
-    ];
+    let mut params =
+        vec![TensorType::fixed(DType::I64, &[]).into(), TensorType::fixed(DType::Bool, &[]).into()];
     params.extend(operands[2..].iter().map(|&v| type_of(cx, v)));
     let (region, results) = cx.region(&body, &params)?;
     if results.len() <= carried {
@@ -191,7 +188,9 @@ fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     }
     let (region, results) = cx.region(&body, &params)?;
     let mut stacked_axes = Vec::new();
-    for (&v, (at, backwards)) in cx.results_of(region)[states.min(results.len())..].iter().zip(outputs) {
+    for (&v, (at, backwards)) in
+        cx.results_of(region)[states.min(results.len())..].iter().zip(outputs)
+    {
         stacked_axes.push((axis(at, cx.rank(v) + 1)?, backwards));
     }
     let attrs = ScanAttrs { body: region, states, inputs: scanned_axes, outputs: stacked_axes };

@@ -170,7 +170,8 @@ fn cast_like(cx: &mut Cx<'_>) -> R<ValueId> {
 
 fn is_inf(cx: &mut Cx<'_>) -> R<ValueId> {
     let x = cx.input(0)?;
-    let (negative, positive) = (cx.flag("detect_negative", true)?, cx.flag("detect_positive", true)?);
+    let (negative, positive) =
+        (cx.flag("detect_negative", true)?, cx.flag("detect_positive", true)?);
     match (negative, positive) {
         (true, true) => cx.unary(UnaryOp::IsInf, x),
         (true, false) => cx.with_number(BinaryOp::Eq, x, f64::NEG_INFINITY),

@@ -1,7 +1,7 @@
 //! Reshape, transpose, concat, split, expand, tile, pad and their like.
 
 use super::super::cx::{Cx, axes, axis};
-use super::super::emit::many;
+use super::super::emit::{many, simple};
 use super::super::error::{R, malformed, unsupported};
 use super::super::facts::{Elem, divide_products};
 use super::super::registry::{Importer::*, Table};
@@ -36,6 +36,8 @@ fn reshape(cx: &mut Cx<'_>) -> R<ValueId> {
     // Known dims are resolved here; a target that depends on data is bound where it stands.
     let mode = BindMode::Reshape { operand: operand.clone(), allow_zero };
     let target = cx.dims(1, mode)?;
+    simple(&operand)?;
+    simple(&target.iter().filter_map(|e| e.as_dim().cloned()).collect::<Vec<Dim>>())?;
     let shape = resolve_reshape(cx, &operand, &target, allow_zero)?;
     let x = cx.input(0)?;
     cx.reshape(x, shape)
@@ -52,7 +54,9 @@ fn resolve_reshape(cx: &Cx<'_>, from: &[Dim], target: &[Elem], allow_zero: bool)
         shape.push(match dim.as_const() {
             Some(0) if !allow_zero => match from.get(i) {
                 Some(d) => d.clone(),
-                None => return malformed!("dim {i} of the target is 0, but the operand has no dim {i}"),
+                None => {
+                    return malformed!("dim {i} of the target is 0, but the operand has no dim {i}");
+                }
             },
             Some(-1) if open.is_none() => {
                 open = Some(i);
@@ -64,7 +68,8 @@ fn resolve_reshape(cx: &Cx<'_>, from: &[Dim], target: &[Elem], allow_zero: bool)
         });
     }
     let Some(i) = open else { return Ok(shape) };
-    let rest: Vec<Dim> = shape.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, d)| d.clone()).collect();
+    let rest: Vec<Dim> =
+        shape.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, d)| d.clone()).collect();
     if let Some(dim) = divide_products(from, &rest) {
         shape[i] = dim;
         return Ok(shape);

@@ -181,4 +181,3 @@ fn element(cx: &mut Cx<'_>, input: usize, name: &str, i: usize) -> R<ValueId> {
     let one = cx.slice_axis(list, 0, (i as i64).into(), 1.into())?;
     cx.reshape(one, vec![])
 }
-
