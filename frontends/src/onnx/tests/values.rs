@@ -109,7 +109,7 @@ fn softmax_flattens_before_opset_13() {
             .output("y")
     };
     let x = Tensor::new(&[1, 2, 2], vec![0f32; 4]).unwrap();
-    assert_eq!(model().run(12, &std::slice::from_ref(&x))[0].to_f64().unwrap(), [0.25; 4]);
+    assert_eq!(model().run(12, std::slice::from_ref(&x))[0].to_f64().unwrap(), [0.25; 4]);
     assert_eq!(model().run(13, &[x])[0].to_f64().unwrap(), [0.5; 4]);
 }
 
