@@ -35,19 +35,58 @@ pub struct ScalarError {
 macro_rules! with_num {
     ($dtype:expr, $T:ident => $body:expr, str => $none:expr) => {
         match $dtype {
-            $crate::types::DType::Bool => { type $T = bool; $body }
-            $crate::types::DType::I8 => { type $T = i8; $body }
-            $crate::types::DType::U8 => { type $T = u8; $body }
-            $crate::types::DType::I16 => { type $T = i16; $body }
-            $crate::types::DType::U16 => { type $T = u16; $body }
-            $crate::types::DType::I32 => { type $T = i32; $body }
-            $crate::types::DType::U32 => { type $T = u32; $body }
-            $crate::types::DType::I64 => { type $T = i64; $body }
-            $crate::types::DType::U64 => { type $T = u64; $body }
-            $crate::types::DType::F16 => { type $T = half::f16; $body }
-            $crate::types::DType::BF16 => { type $T = half::bf16; $body }
-            $crate::types::DType::F32 => { type $T = f32; $body }
-            $crate::types::DType::F64 => { type $T = f64; $body }
+            $crate::types::DType::Bool => {
+                type $T = bool;
+                $body
+            }
+            $crate::types::DType::I8 => {
+                type $T = i8;
+                $body
+            }
+            $crate::types::DType::U8 => {
+                type $T = u8;
+                $body
+            }
+            $crate::types::DType::I16 => {
+                type $T = i16;
+                $body
+            }
+            $crate::types::DType::U16 => {
+                type $T = u16;
+                $body
+            }
+            $crate::types::DType::I32 => {
+                type $T = i32;
+                $body
+            }
+            $crate::types::DType::U32 => {
+                type $T = u32;
+                $body
+            }
+            $crate::types::DType::I64 => {
+                type $T = i64;
+                $body
+            }
+            $crate::types::DType::U64 => {
+                type $T = u64;
+                $body
+            }
+            $crate::types::DType::F16 => {
+                type $T = half::f16;
+                $body
+            }
+            $crate::types::DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            $crate::types::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::types::DType::F64 => {
+                type $T = f64;
+                $body
+            }
             $crate::types::DType::Str => $none,
         }
     };
@@ -170,7 +209,13 @@ pub fn max_f64(a: f64, b: f64) -> f64 {
         None => f64::NAN,
         Some(Ordering::Greater) => a,
         Some(Ordering::Less) => b,
-        Some(Ordering::Equal) => if a.is_sign_negative() { b } else { a },
+        Some(Ordering::Equal) => {
+            if a.is_sign_negative() {
+                b
+            } else {
+                a
+            }
+        }
     }
 }
 

@@ -52,7 +52,10 @@ impl<'a> Operands<'a> {
         let x = self.at(i)?;
         match numbers(x, i)?.as_slice() {
             [one] => Ok(*one),
-            _ => Err(OpError::Shape(format!("operand {i} has dims {:?}, expected one element", x.dims()))),
+            _ => Err(OpError::Shape(format!(
+                "operand {i} has dims {:?}, expected one element",
+                x.dims()
+            ))),
         }
     }
 }
@@ -85,7 +88,9 @@ pub(super) fn compute(op: &Op, operands: &[&Tensor], dims: &Dims) -> Result<Vec<
         Op::Gather { axis } => one(gather::gather(args, *axis)),
         Op::GatherElements { axis } => one(gather::gather_elements(args, *axis)),
         Op::GatherNd { batch_dims } => one(gather::gather_nd(args, *batch_dims)),
-        Op::ScatterElements { axis, reduce } => one(scatter::scatter_elements(args, *axis, *reduce)),
+        Op::ScatterElements { axis, reduce } => {
+            one(scatter::scatter_elements(args, *axis, *reduce))
+        }
         Op::ScatterNd { reduce } => one(scatter::scatter_nd(args, *reduce)),
         Op::Resize(attrs) => one(resize::resize(args.at(0)?, attrs, &dims.shape(&attrs.shape)?)),
         Op::Pack { encoding } => one(movement::pack(args.at(0)?, encoding)),
@@ -102,7 +107,9 @@ pub(super) fn compute(op: &Op, operands: &[&Tensor], dims: &Dims) -> Result<Vec<
             search::top_k(args.at(0)?, dims.size(k)?, *axis, *largest)
         }
         Op::NonZero { count: _ } => one(search::non_zero(args.at(0)?)),
-        Op::NonMaxSuppression { center_point_box, count: _ } => one(nms::nms(args, *center_point_box)),
+        Op::NonMaxSuppression { center_point_box, count: _ } => {
+            one(nms::nms(args, *center_point_box))
+        }
         Op::MatMul => one(matmul::matmul(args.at(0)?, args.at(1)?)),
         Op::Conv(attrs) => one(conv::conv(args, attrs)),
         Op::ConvTranspose(attrs) => one(conv::conv_transpose(args, attrs)),
@@ -123,6 +130,8 @@ pub(super) fn compute(op: &Op, operands: &[&Tensor], dims: &Dims) -> Result<Vec<
         | Op::StateEmpty { .. }
         | Op::StateAppend
         | Op::StateRead { .. }
-        | Op::Group { .. } => Err(OpError::Unsupported("an op with regions, state or constants, on its own,".into())),
+        | Op::Group { .. } => {
+            Err(OpError::Unsupported("an op with regions, state or constants, on its own,".into()))
+        }
     }
 }

@@ -29,7 +29,10 @@ impl Interpreter<'_> {
         node: &Node,
     ) -> Result<Vec<Value>, OpError> {
         let (trip, mut go) = (integer(args, 0)?, flag(args, 1)?);
-        let mut state = args.get(2..carried.saturating_add(2)).ok_or(OpError::MissingOperand(args.len()))?.to_vec();
+        let mut state = args
+            .get(2..carried.saturating_add(2))
+            .ok_or(OpError::MissingOperand(args.len()))?
+            .to_vec();
         let scanned = node.outputs.len().saturating_sub(carried);
         let mut rows: Vec<Vec<Tensor>> = vec![vec![]; scanned];
         let most = self.graph.symbols.range(count).1;
@@ -76,7 +79,8 @@ impl Interpreter<'_> {
         let mut rows: Vec<Vec<Tensor>> = vec![vec![]; attrs.outputs.len()];
         for step in 0..steps {
             let mut passed = state;
-            for (i, (sequence, &(axis, reverse))) in sequences.iter().zip(&attrs.inputs).enumerate() {
+            for (i, (sequence, &(axis, reverse))) in sequences.iter().zip(&attrs.inputs).enumerate()
+            {
                 let at = if reverse { steps - 1 - step } else { step };
                 passed.push(pick(as_tensor(sequence, attrs.states + i)?, axis, at)?.into());
             }

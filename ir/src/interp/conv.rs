@@ -43,11 +43,17 @@ impl Axis {
             return Err(OpError::Shape(format!("window attributes must have {n} entries each")));
         }
         let axis = |i: usize| {
-            let axis = Axis { kernel: kernel[i], stride: strides[i], pads: pads[i], dilation: dilations[i] };
+            let axis = Axis {
+                kernel: kernel[i],
+                stride: strides[i],
+                pads: pads[i],
+                dilation: dilations[i],
+            };
             at_least("a window size", axis.kernel, 1)?;
             at_least("a stride", axis.stride, 1)?;
             at_least("a dilation", axis.dilation, 1)?;
-            at_least("a pad", axis.pads.0.min(axis.pads.1), 0)?;
+            at_least("a pad", axis.pads.0, 0)?;
+            at_least("a pad", axis.pads.1, 0)?;
             Ok(axis)
         };
         (0..n).map(axis).collect()
@@ -151,7 +157,8 @@ fn conv_first<T: Ring>(
     let dims = [&[n, o], windows.result.as_slice()].concat();
     let mut y = vec![T::default(); checked_elements(&dims)?];
     let (data, bias) = (T::load(x, 0)?, load_bias::<T>(bias, o)?);
-    let (area, out_area): (usize, usize) = (spatial.iter().product(), windows.result.iter().product());
+    let (area, out_area): (usize, usize) =
+        (spatial.iter().product(), windows.result.iter().product());
     let filters = o / groups;
     let depth = per_group * kernel.iter().product::<usize>();
     let matrices = transposed_groups(&T::load(w, 1)?, groups, filters, depth);
@@ -165,7 +172,11 @@ fn conv_first<T: Ring>(
                 patch.extend(offsets.iter().map(|at| at.map_or(T::default(), |i| plane[i])));
             }
             sums.copy_from_slice(&bias[g * filters..][..filters]);
-            row_times_matrix(&patch, &matrices[g * depth * filters..][..depth * filters], &mut sums);
+            row_times_matrix(
+                &patch,
+                &matrices[g * depth * filters..][..depth * filters],
+                &mut sums,
+            );
             for (f, &sum) in sums.iter().enumerate() {
                 y[(image * o + g * filters + f) * out_area + window] = sum;
             }
@@ -185,7 +196,10 @@ fn transposed_groups<T: Ring>(w: &[T], groups: usize, filters: usize, depth: usi
     out
 }
 
-pub(super) fn conv_transpose(args: &Operands, attrs: &ConvTransposeAttrs) -> Result<Tensor, OpError> {
+pub(super) fn conv_transpose(
+    args: &Operands,
+    attrs: &ConvTransposeAttrs,
+) -> Result<Tensor, OpError> {
     let (x, w) = (args.at(0)?, args.at(1)?);
     same_dtype(args)?;
     if attrs.layout == ChannelLayout::First {
@@ -193,7 +207,8 @@ pub(super) fn conv_transpose(args: &Operands, attrs: &ConvTransposeAttrs) -> Res
     }
     // Weights are [spatial…, C, O/g] here and [C, O/g, spatial…] there.
     let rank = w.rank();
-    let perm: Vec<usize> = (rank.saturating_sub(2)..rank).chain(0..rank.saturating_sub(2)).collect();
+    let perm: Vec<usize> =
+        (rank.saturating_sub(2)..rank).chain(0..rank.saturating_sub(2)).collect();
     let (x, w) = (channels_first(x)?, transpose(w, &perm)?);
     let y = with_ring!(x, R => transpose_first::<R>(&x, &w, args.get(2), attrs))?;
     channels_last(&y)
@@ -229,7 +244,11 @@ fn transpose_first<T: Ring>(
                 .map(|channel| data[(image * c + g * per_group + channel) * area + window])
                 .collect();
             let mut sums = vec![T::default(); width];
-            row_times_matrix(&row, &weights[g * per_group * width..][..per_group * width], &mut sums);
+            row_times_matrix(
+                &row,
+                &weights[g * per_group * width..][..per_group * width],
+                &mut sums,
+            );
             for (f, part) in sums.chunks_exact(offsets.len()).enumerate() {
                 let plane = &mut y[(image * o + g * filters + f) * out_area..][..out_area];
                 for (&at, &sum) in offsets.iter().zip(part) {
@@ -282,7 +301,9 @@ fn load_bias<T: Ring>(bias: Option<&Tensor>, channels: usize) -> Result<Vec<T>, 
     match bias {
         None => Ok(vec![T::default(); channels]),
         Some(b) if b.dims() == [channels] => T::load(b, 2),
-        Some(b) => Err(OpError::Shape(format!("bias dims are {:?}, expected [{channels}]", b.dims()))),
+        Some(b) => {
+            Err(OpError::Shape(format!("bias dims are {:?}, expected [{channels}]", b.dims())))
+        }
     }
 }
 

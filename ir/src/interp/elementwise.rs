@@ -66,7 +66,8 @@ pub(super) fn select(cond: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor, Op
     let n = flags.len();
     let mut both = a.data().clone();
     both.append(b.data());
-    let chosen: Vec<usize> = flags.iter().enumerate().map(|(i, &c)| if c { i } else { n + i }).collect();
+    let chosen: Vec<usize> =
+        flags.iter().enumerate().map(|(i, &c)| if c { i } else { n + i }).collect();
     Tensor::from_data(&dims, both.take(&chosen))
 }
 

@@ -70,7 +70,8 @@ impl<'a> Interpreter<'a> {
 
     /// A value computed before.
     pub(super) fn value(&self, id: ValueId) -> Result<Value, RunError> {
-        let unset = || RunError::Malformed(format!("{} is used before it is computed", self.label(id)));
+        let unset =
+            || RunError::Malformed(format!("{} is used before it is computed", self.label(id)));
         self.env[id].clone().ok_or_else(unset)
     }
 
@@ -127,7 +128,9 @@ impl<'a> Interpreter<'a> {
         let operands = operands.collect::<Result<Vec<_>, _>>()?;
         let results = compute(op, &operands, &Dims::new(&|s| self.symbols.get(s)))?;
         match op {
-            Op::NonZero { count } => self.symbols.bind_symbol(*count, results[0].dims()[1] as i64)?,
+            Op::NonZero { count } => {
+                self.symbols.bind_symbol(*count, results[0].dims()[1] as i64)?
+            }
             Op::NonMaxSuppression { count, .. } => {
                 self.symbols.bind_symbol(*count, results[0].dims()[0] as i64)?;
             }
@@ -255,10 +258,8 @@ fn check_ids(graph: &Graph) -> Result<(), RunError> {
 pub(super) fn as_tensor(value: &Value, operand: usize) -> Result<&Tensor, OpError> {
     match value {
         Value::Tensor(t) => Ok(t),
-        Value::State { .. } => Err(OpError::Operand {
-            operand,
-            expected: "a tensor".into(),
-            found: describe(value),
-        }),
+        Value::State { .. } => {
+            Err(OpError::Operand { operand, expected: "a tensor".into(), found: describe(value) })
+        }
     }
 }

@@ -54,8 +54,14 @@ impl Ring for i64 {
 macro_rules! with_ring {
     ($x:expr, $R:ident => $body:expr) => {
         match $x.dtype() {
-            d if d.is_float() => { type $R = f64; $body }
-            d if d.is_int() => { type $R = i64; $body }
+            d if d.is_float() => {
+                type $R = f64;
+                $body
+            }
+            d if d.is_int() => {
+                type $R = i64;
+                $body
+            }
             d => Err($crate::interp::OpError::dtype(0, "a float or an integer", d)),
         }
     };

@@ -33,7 +33,8 @@ pub(super) fn concat(parts: &[&Tensor], axis: usize) -> Result<Tensor, OpError> 
         if part.dtype() != first.dtype() {
             return Err(OpError::dtype(i, &first.dtype().to_string(), part.dtype()));
         }
-        let others = |d: &[usize]| [&d[..axis.min(d.len())], &d[(axis + 1).min(d.len())..]].concat();
+        let others =
+            |d: &[usize]| [&d[..axis.min(d.len())], &d[(axis + 1).min(d.len())..]].concat();
         if part.rank() != dims.len() || others(part.dims()) != others(&dims) {
             let (a, b) = (first.dims(), part.dims());
             return Err(OpError::Shape(format!("dims {a:?} and {b:?} do not join on axis {axis}")));

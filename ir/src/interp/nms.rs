@@ -72,10 +72,7 @@ impl Corners {
         } else {
             ([b[0], b[1]], [b[2], b[3]])
         };
-        Self {
-            low: [p[0].min(q[0]), p[1].min(q[1])],
-            high: [p[0].max(q[0]), p[1].max(q[1])],
-        }
+        Self { low: [p[0].min(q[0]), p[1].min(q[1])], high: [p[0].max(q[0]), p[1].max(q[1])] }
     }
 
     fn area(&self) -> f64 {
@@ -84,7 +81,8 @@ impl Corners {
 
     /// Intersection over union; 0 for boxes without area.
     fn iou(&self, other: &Self) -> f64 {
-        let side = |i: usize| (self.high[i].min(other.high[i]) - self.low[i].max(other.low[i])).max(0.0);
+        let side =
+            |i: usize| (self.high[i].min(other.high[i]) - self.low[i].max(other.low[i])).max(0.0);
         let shared = side(0) * side(1);
         let union = self.area() + other.area() - shared;
         if shared > 0.0 && union > 0.0 { shared / union } else { 0.0 }

@@ -76,7 +76,8 @@ pub(super) fn lrn(args: &Operands, attrs: &LrnAttrs) -> Result<Tensor, OpError> 
     let mut y = vec![0.0; values.len()];
     for o in 0..outer {
         for c in 0..channels {
-            let near = c.saturating_sub(below)..c.saturating_add(above).saturating_add(1).min(channels);
+            let near =
+                c.saturating_sub(below)..c.saturating_add(above).saturating_add(1).min(channels);
             for i in 0..inner {
                 let at = |c: usize| (o * channels + c) * inner + i;
                 let sum: f64 = near.clone().map(|c| values[at(c)] * values[at(c)]).sum();

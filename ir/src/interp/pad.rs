@@ -19,12 +19,15 @@ pub(super) fn pad(
     }
     let mut sizes = Vec::with_capacity(pads.len());
     let mut tables = Vec::with_capacity(pads.len());
-    for ((before, after), (&len, stride)) in pads.iter().zip(x.dims().iter().zip(strides(x.dims()))) {
+    for ((before, after), (&len, stride)) in pads.iter().zip(x.dims().iter().zip(strides(x.dims())))
+    {
         let (before, after) = (dims.size(before)?, dims.size(after)?);
         let size = before.saturating_add(len).saturating_add(after);
         checked_elements(&[size])?;
         if len == 0 && size > 0 && mode != PadMode::Constant {
-            return Err(OpError::Shape(format!("an empty axis has nothing to pad with ({mode:?})")));
+            return Err(OpError::Shape(format!(
+                "an empty axis has nothing to pad with ({mode:?})"
+            )));
         }
         let at = |i: usize| source(i as i64 - before as i64, len as i64, mode);
         tables.push((0..size).map(|i| at(i).map(|p| p * stride)).collect::<Vec<_>>());
@@ -38,7 +41,8 @@ pub(super) fn pad(
         None => Tensor::zeros(x.dtype(), &[])?,
     };
     let data = x.data().take_or(&combine_some(&tables), fill.data());
-    let data = data.ok_or_else(|| OpError::dtype(1, &format!("one {}", x.dtype()), fill.dtype()))?;
+    let data =
+        data.ok_or_else(|| OpError::dtype(1, &format!("one {}", x.dtype()), fill.dtype()))?;
     Tensor::from_data(&sizes, data)
 }
 

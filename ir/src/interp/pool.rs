@@ -124,7 +124,8 @@ fn max(
     let values = values.ok_or_else(|| OpError::dtype(0, "a number", x.dtype()))?;
     let mut out = vec![Tensor::from_data(dims, values)?];
     if indices {
-        let order = |flat: usize| if column_major { to_column_major(flat, &windows.operand) } else { flat };
+        let order =
+            |flat: usize| if column_major { to_column_major(flat, &windows.operand) } else { flat };
         let numbers = found.iter().map(|i| i.map_or(-1, |i| order(i) as i64)).collect();
         out.push(Tensor::new(dims, numbers)?);
     }

@@ -78,11 +78,19 @@ pub(super) fn lstm(args: &Operands, attrs: &RecurrentAttrs) -> Result<Vec<Tensor
 }
 
 /// Gates in the order i, o, f, c; peepholes in the order i, o, f.
-fn lstm_step(cell: &Cell, coupled: bool, peephole: &[f64], x: &[f64], h: &mut [f64], c: &mut [f64]) {
+fn lstm_step(
+    cell: &Cell,
+    coupled: bool,
+    peephole: &[f64],
+    x: &[f64],
+    h: &mut [f64],
+    c: &mut [f64],
+) {
     let n = cell.hidden;
     let before = h.to_vec();
     for unit in 0..n {
-        let linear = |gate: usize| cell.of_input(gate, unit, x) + cell.of_state(gate, unit, &before);
+        let linear =
+            |gate: usize| cell.of_input(gate, unit, x) + cell.of_state(gate, unit, &before);
         let forget = cell.squash(0, linear(2) + peephole[2 * n + unit] * c[unit]);
         let input = if coupled {
             1.0 - forget
@@ -139,7 +147,8 @@ pub(super) fn rnn(args: &Operands, attrs: &RecurrentAttrs) -> Result<Vec<Tensor>
 impl Problem {
     fn new(args: &Operands, attrs: &RecurrentAttrs, gates: usize) -> Result<Self, OpError> {
         let directions = if attrs.direction == Direction::Bidirectional { 2 } else { 1 };
-        let (&[steps, batch, input], &[_, _, hidden]) = (args.at(0)?.dims(), args.at(2)?.dims()) else {
+        let (&[steps, batch, input], &[_, _, hidden]) = (args.at(0)?.dims(), args.at(2)?.dims())
+        else {
             return Err(OpError::Shape("x must be [S,B,I] and r [D,G·H,H]".into()));
         };
         let mut p = Self {
@@ -169,7 +178,9 @@ impl Problem {
         let (x, dtype) = (args.at(i)?, args.at(0)?.dtype());
         if x.dims() != dims {
             let found = x.dims();
-            return Err(OpError::Shape(format!("operand {i} has dims {found:?}, expected {dims:?}")));
+            return Err(OpError::Shape(format!(
+                "operand {i} has dims {found:?}, expected {dims:?}"
+            )));
         }
         if x.dtype() != dtype {
             return Err(OpError::dtype(i, &dtype.to_string(), x.dtype()));
@@ -181,7 +192,10 @@ impl Problem {
         let lens = args.ints(4)?;
         if lens.len() != self.batch {
             let found = args.at(4)?.dims();
-            return Err(OpError::Shape(format!("lens has dims {found:?}, expected [{}]", self.batch)));
+            return Err(OpError::Shape(format!(
+                "lens has dims {found:?}, expected [{}]",
+                self.batch
+            )));
         }
         let fits = |len: &i64| usize::try_from(*len).ok().filter(|&l| l <= self.steps);
         let outside = |index: i64| OpError::Index { index, axis: 0, len: self.steps + 1 };
@@ -201,11 +215,8 @@ impl Problem {
             return Err(OpError::Shape(format!("{has} activations given, expected {wants}")));
         }
         let (n, states) = (self.hidden, self.directions * self.batch * self.hidden);
-        let mut out = Outputs {
-            y: vec![0.0; self.steps * states],
-            h: self.h0.clone(),
-            c: c0.to_vec(),
-        };
+        let mut out =
+            Outputs { y: vec![0.0; self.steps * states], h: self.h0.clone(), c: c0.to_vec() };
         for direction in 0..self.directions {
             let cell = self.cell(attrs, functions, direction);
             let backwards = direction == 1 || attrs.direction == Direction::Reverse;
@@ -223,7 +234,12 @@ impl Problem {
         Ok(out)
     }
 
-    fn cell<'a>(&'a self, attrs: &'a RecurrentAttrs, functions: usize, direction: usize) -> Cell<'a> {
+    fn cell<'a>(
+        &'a self,
+        attrs: &'a RecurrentAttrs,
+        functions: usize,
+        direction: usize,
+    ) -> Cell<'a> {
         let rows = self.gates * self.hidden;
         let bias = &self.bias[direction * 2 * rows..][..2 * rows];
         Cell {
@@ -255,18 +271,46 @@ impl Problem {
 fn activate(f: &Activation, x: f64) -> f64 {
     let (alpha, beta) = (f.alpha.to_f64(), f.beta.to_f64());
     match f.kind {
-        ActivationKind::Relu => if x > 0.0 || x.is_nan() { x } else { 0.0 },
+        ActivationKind::Relu => {
+            if x > 0.0 || x.is_nan() {
+                x
+            } else {
+                0.0
+            }
+        }
         ActivationKind::Tanh => libm::tanh(x),
         ActivationKind::Sigmoid => 1.0 / (1.0 + libm::exp(-x)),
         ActivationKind::Affine => alpha * x + beta,
-        ActivationKind::LeakyRelu => if x >= 0.0 { x } else { alpha * x },
-        ActivationKind::ThresholdedRelu => if x >= alpha { x } else { 0.0 },
+        ActivationKind::LeakyRelu => {
+            if x >= 0.0 {
+                x
+            } else {
+                alpha * x
+            }
+        }
+        ActivationKind::ThresholdedRelu => {
+            if x >= alpha {
+                x
+            } else {
+                0.0
+            }
+        }
         ActivationKind::ScaledTanh => alpha * libm::tanh(beta * x),
         ActivationKind::HardSigmoid => (alpha * x + beta).clamp(0.0, 1.0),
-        ActivationKind::Elu => if x >= 0.0 { x } else { alpha * libm::expm1(x) },
+        ActivationKind::Elu => {
+            if x >= 0.0 {
+                x
+            } else {
+                alpha * libm::expm1(x)
+            }
+        }
         ActivationKind::Softsign => x / (1.0 + x.abs()),
         ActivationKind::Softplus => {
-            if x > 0.0 { x + libm::log1p(libm::exp(-x)) } else { libm::log1p(libm::exp(x)) }
+            if x > 0.0 {
+                x + libm::log1p(libm::exp(-x))
+            } else {
+                libm::log1p(libm::exp(x))
+            }
         }
     }
 }

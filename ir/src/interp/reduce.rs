@@ -17,7 +17,8 @@ pub(super) fn reduce(
     if let Some(&axis) = axes.iter().find(|&&a| a >= x.rank()) {
         return Err(no_axis(axis, x.dims()));
     }
-    let kept: Vec<usize> = (0..x.rank()).map(|a| if axes.contains(&a) { 1 } else { x.dims()[a] }).collect();
+    let kept: Vec<usize> =
+        (0..x.rank()).map(|a| if axes.contains(&a) { 1 } else { x.dims()[a] }).collect();
     let mut steps = strides(&kept);
     axes.iter().for_each(|&a| steps[a] = 0);
     // For each operand element, the result element that it belongs to.

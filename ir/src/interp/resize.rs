@@ -1,7 +1,8 @@
 //! Resampling (ONNX Resize), one axis after the other: every mode is separable.
 //!
 //! Along an axis, a result element is a weighted sum of operand elements (its *taps*);
-//! taps outside of the operand read its edge. Integers truncate as `Cast` does.
+//! taps outside of the operand read its edge. Integer results are rounded to nearest
+//! even and saturated, as in the ONNX reference (ONNX Runtime truncates).
 
 use super::compute::numbers;
 use super::error::OpError;
@@ -38,6 +39,9 @@ pub(super) fn resize(x: &Tensor, attrs: &ResizeAttrs, dims: &[usize]) -> Result<
         outside[i] = taps.iter().map(Option::is_none).collect();
     }
     extrapolate(&mut values, dims, &outside, attrs.extrapolation.to_f64());
+    if !x.dtype().is_float() {
+        values.iter_mut().for_each(|v| *v = v.round_ties_even());
+    }
     Tensor::from_f64(x.dtype(), dims, values)
 }
 
@@ -57,7 +61,8 @@ fn axes(x: &Tensor, attrs: &ResizeAttrs, dims: &[usize]) -> Result<Vec<Axis>, Op
         };
         let usable = scale > 0.0 && scale.is_finite() && len > 0;
         if result > 0 && !usable {
-            let text = format!("axis {i} of {len} elements cannot be resized by {scale} to {result}");
+            let text =
+                format!("axis {i} of {len} elements cannot be resized by {scale} to {result}");
             return Err(OpError::Shape(text));
         }
         let roi = if needs_roi {
@@ -71,9 +76,16 @@ fn axes(x: &Tensor, attrs: &ResizeAttrs, dims: &[usize]) -> Result<Vec<Axis>, Op
 }
 
 /// Nearest mode moves elements, of any dtype.
-fn nearest(x: &Tensor, attrs: &ResizeAttrs, axes: &[Axis], dims: &[usize]) -> Result<Tensor, OpError> {
+fn nearest(
+    x: &Tensor,
+    attrs: &ResizeAttrs,
+    axes: &[Axis],
+    dims: &[usize],
+) -> Result<Tensor, OpError> {
     let table = |(axis, stride): (&Axis, usize)| {
-        let at = |i: usize| axis.coordinate(attrs.coordinates, i).map(|c| axis.round(attrs.nearest, c) * stride);
+        let at = |i: usize| {
+            axis.coordinate(attrs.coordinates, i).map(|c| axis.round(attrs.nearest, c) * stride)
+        };
         (0..axis.result).map(at).collect::<Vec<_>>()
     };
     let tables: Vec<_> = axes.iter().zip(strides(x.dims())).map(table).collect();
@@ -102,7 +114,13 @@ impl Axis {
                 let adjustment = self.result as f64 / width;
                 len / 2.0 * (1.0 - adjustment) + half_pixel
             }
-            ResizeCoordinates::PytorchHalfPixel => if width > 1.0 { half_pixel } else { 0.0 },
+            ResizeCoordinates::PytorchHalfPixel => {
+                if width > 1.0 {
+                    half_pixel
+                } else {
+                    0.0
+                }
+            }
             ResizeCoordinates::AlignCorners if width == 1.0 => 0.0,
             ResizeCoordinates::AlignCorners => x * (len - 1.0) / (width - 1.0),
             ResizeCoordinates::Asymmetric => x / self.scale,
@@ -173,7 +191,12 @@ fn cubic(a: f64, distance: f64) -> f64 {
 }
 
 /// Applies the taps along one axis; updates `sizes`.
-fn weigh(values: &[f64], sizes: &mut [usize], axis: usize, taps: &[Taps]) -> Result<Vec<f64>, OpError> {
+fn weigh(
+    values: &[f64],
+    sizes: &mut [usize],
+    axis: usize,
+    taps: &[Taps],
+) -> Result<Vec<f64>, OpError> {
     let (outer, len, inner) = around(sizes, axis)?;
     sizes[axis] = taps.len();
     let mut out = vec![0.0; checked_elements(sizes)?];

@@ -69,8 +69,8 @@ pub(super) fn top_k(
 ) -> Result<Vec<Tensor>, OpError> {
     let shape = around(x.dims(), axis)?;
     if k > shape.1 {
-        let text = format!("the {k} first of {} elements along axis {axis}", shape.1);
-        return Err(OpError::Shape(format!("there are no {text}")));
+        let text = format!("k = {k} is more than the {} elements along axis {axis}", shape.1);
+        return Err(OpError::Shape(text));
     }
     let ranked = if x.dtype().is_float() {
         let order = if largest { |a, b| nan_above(b, a) } else { nan_above };

@@ -91,9 +91,7 @@ fn state(args: &[Value]) -> Result<(usize, &Tensor), OpError> {
 
 /// The dims that an ONNX reshape target stands for.
 fn reshape_target(given: &[i64], operand: &[usize], allow_zero: bool) -> Result<Vec<i64>, OpError> {
-    let wrong = |text: &str| {
-        OpError::Shape(format!("reshape of {operand:?} to {given:?}: {text}"))
-    };
+    let wrong = |text: &str| OpError::Shape(format!("reshape of {operand:?} to {given:?}: {text}"));
     let mut out = given.to_vec();
     for (i, dim) in out.iter_mut().enumerate().filter(|(_, d)| **d == 0 && !allow_zero) {
         *dim = *operand.get(i).ok_or_else(|| wrong("0 copies an axis that is not there"))? as i64;

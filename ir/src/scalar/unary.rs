@@ -65,11 +65,7 @@ pub(super) fn boolean(op: UnaryOp) -> Option<fn(i128) -> i128> {
 }
 
 fn sign(x: f64) -> f64 {
-    if x.is_nan() {
-        x
-    } else {
-        f64::from(i8::from(x > 0.0) - i8::from(x < 0.0))
-    }
+    if x.is_nan() { x } else { f64::from(i8::from(x > 0.0) - i8::from(x < 0.0)) }
 }
 
 fn sigmoid(x: f64) -> f64 {
