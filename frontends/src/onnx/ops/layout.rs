@@ -55,7 +55,9 @@ fn resolve_reshape(cx: &Cx<'_>, from: &[Dim], target: &[Elem], allow_zero: bool)
             Some(0) if !allow_zero => match from.get(i) {
                 Some(d) => d.clone(),
                 None => {
-                    return malformed!("dim {i} of the target is 0, but the operand has no dim {i}");
+                    return malformed!(
+                        "dim {i} of the target is 0, but the operand has no dim {i}"
+                    );
                 }
             },
             Some(-1) if open.is_none() => {
