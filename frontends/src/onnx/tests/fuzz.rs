@@ -61,26 +61,29 @@ fn seeds() -> Vec<Vec<u8>> {
     [shapes, conv, branch].map(|b| b.model(13).encode_to_vec()).to_vec()
 }
 
+/// One to three flips, cuts and insertions.
+fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=random.next(3) {
+        let at = random.next(bytes.len());
+        match random.next(5) {
+            0 => bytes.truncate(at.max(1)),
+            1 if bytes.len() > 1 => drop(bytes.remove(at)),
+            2 => bytes.insert(at, random.next(256) as u8),
+            3 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][random.next(5)],
+            _ => bytes[at] ^= 1 << random.next(8),
+        }
+    }
+    bytes
+}
+
 #[test]
 fn mutated_models_never_panic() {
     let mut random = Random(0x5eed);
     let mut imported = 0;
     for seed in seeds() {
         for _ in 0..400 {
-            let mut bytes = seed.clone();
-            for _ in 0..=random.next(3) {
-                let at = random.next(bytes.len());
-                match random.next(5) {
-                    0 => bytes.truncate(at.max(1)),
-                    1 => drop(bytes.remove(at)),
-                    2 => bytes.insert(at, random.next(256) as u8),
-                    3 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][random.next(5)],
-                    _ => bytes[at] ^= 1 << random.next(8),
-                }
-                if bytes.is_empty() {
-                    break;
-                }
-            }
+            let bytes = mutate(&seed, &mut random);
             if let Ok(import) = import_bytes(bytes.into(), &ImportOptions::default()) {
                 imported += 1;
                 let valid = cascata_ir::verify::verify(&import.graph);
@@ -90,4 +93,31 @@ fn mutated_models_never_panic() {
     }
     // Mutations that hit data or unused names leave a valid model.
     assert!(imported > 20, "{imported}");
+}
+
+/// The same for every operator: mutated backend tests, where `collect.py` has been run.
+/// `FUZZ_ROUNDS` says how often each is mutated.
+#[test]
+fn mutated_backend_models_never_panic() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
+    let root = std::env::var_os("CASCATA_CACHE").map_or(root, Into::into);
+    let Ok(folder) = std::fs::read_dir(root.join("onnx_backend")) else {
+        println!("skipped: no <cache>/onnx_backend");
+        return;
+    };
+    let rounds = std::env::var("FUZZ_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(2);
+    let mut random = Random(0xbac0);
+    let mut models: Vec<_> =
+        folder.filter_map(|e| Some(e.ok()?.path().join("model.onnx"))).collect();
+    models.sort();
+    for path in models {
+        let seed = std::fs::read(&path).unwrap_or_default();
+        for _ in 0..if seed.is_empty() { 0 } else { rounds } {
+            let bytes = mutate(&seed, &mut random);
+            if let Ok(import) = import_bytes(bytes.into(), &ImportOptions::default()) {
+                let valid = cascata_ir::verify::verify(&import.graph);
+                assert!(valid.is_ok(), "{}: {}", path.display(), valid.unwrap_err()[0]);
+            }
+        }
+    }
 }
