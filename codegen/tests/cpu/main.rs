@@ -2,4 +2,5 @@
 
 mod corpus;
 mod elementwise;
+mod math;
 mod support;
