@@ -18,6 +18,8 @@ pub(super) struct Plan {
     pub reductions: Vec<(LocalId, BinaryOp)>,
     /// Vectors per iteration of the main loop.
     pub parts: usize,
+    /// Whether there are registers for the constants of the body.
+    pub keep_constants: bool,
 }
 
 /// Whether a symbol occurs in an index expression.
@@ -68,7 +70,8 @@ pub(super) fn plan(
         17..=48 => 2,
         _ => 1,
     };
-    Ok(Plan { reductions: check.reductions.into_iter().collect(), parts })
+    let reductions: Vec<_> = check.reductions.into_iter().collect();
+    Ok(Plan { reductions, parts, keep_constants: check.weight <= 48 })
 }
 
 struct Check<'k> {

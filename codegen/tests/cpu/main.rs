@@ -2,4 +2,6 @@
 
 mod corpus;
 mod elementwise;
+mod fuzz;
+mod math;
 mod support;

@@ -56,7 +56,7 @@ fn atan_tail(o: &mut Ops<'_>, t: Value) -> Value {
         -3.65315727442169155270e-02, 1.62858201153657823623e-02,
     ];
     let z = o.mul(t, t);
-    let p = o.horner(z, &P);
+    let p = o.polynomial(z, &P);
     let p = o.mul(z, p);
     o.mul(t, p)
 }
@@ -100,9 +100,9 @@ fn asin_ratio(o: &mut Ops<'_>, z: Value) -> Value {
         1.0, -2.40339491173441421878e+00, 2.02094576023350569471e+00,
         -6.88283971605453293030e-01, 7.70381505559019352791e-02,
     ];
-    let p = o.horner(z, &P);
+    let p = o.polynomial(z, &P);
     let p = o.mul(z, p);
-    let q = o.horner(z, &Q);
+    let q = o.polynomial(z, &Q);
     o.div(p, q)
 }
 

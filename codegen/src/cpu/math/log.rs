@@ -51,7 +51,7 @@ fn single(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
     let (high, low) = (o.float(355.0 / 512.0), o.float(-2.121_944_4e-4_f32 as f64));
     let square = o.mul(f, f);
     let cube = o.mul(square, f);
-    let p = o.horner(f, &P);
+    let p = o.polynomial(f, &P);
     let tail = o.mul(cube, p);
     let tail = o.fma(e, low, tail);
     let half = o.float(0.5);
@@ -73,7 +73,7 @@ fn double(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
     let denominator = o.add_c(f, 2.0);
     let s = o.div(f, denominator);
     let z = o.mul(s, s);
-    let p = o.horner(z, &P);
+    let p = o.polynomial(z, &P);
     let r = o.mul(z, p);
     let r = o.add(half_square, r);
     let tail = o.mul(e, low);

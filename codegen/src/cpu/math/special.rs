@@ -47,14 +47,14 @@ const SB: [f64; 9] = [
 /// `erf(x) = x + x·r` for `|x| < 0.84375`; returns `r`.
 fn near_ratio(o: &mut Ops<'_>, a: Value) -> Value {
     let z = o.mul(a, a);
-    let (p, q) = (o.horner(z, &PP), o.horner(z, &QQ));
+    let (p, q) = (o.polynomial(z, &PP), o.polynomial(z, &QQ));
     o.div(p, q)
 }
 
 /// `erf(a) − ERX` for `0.84375 <= a < 1.25`.
 fn middle(o: &mut Ops<'_>, a: Value) -> Value {
     let s = o.add_c(a, -1.0);
-    let (p, q) = (o.horner(s, &PA), o.horner(s, &QA));
+    let (p, q) = (o.polynomial(s, &PA), o.polynomial(s, &QA));
     o.div(p, q)
 }
 

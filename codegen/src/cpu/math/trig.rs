@@ -42,10 +42,10 @@ fn kernels(o: &mut Ops<'_>, r: Value) -> (Value, Value) {
         -2.75573143513906633035e-07, 2.08757232129817482790e-09, -1.13596475577881948265e-11,
     ];
     let z = o.mul(r, r);
-    let s = o.horner(z, &S);
+    let s = o.polynomial(z, &S);
     let cube = o.mul(z, r);
     let sin = o.fma(cube, s, r);
-    let c = o.horner(z, &C);
+    let c = o.polynomial(z, &C);
     let half = o.mul_c(z, 0.5);
     let one = o.float(1.0);
     let whole = o.sub(one, half);
