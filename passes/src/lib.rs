@@ -4,9 +4,11 @@
 #![forbid(unsafe_code)]
 
 pub mod canonicalise;
+pub mod dims;
 pub mod egraph;
 pub mod error;
 pub mod fold;
+pub mod horizontal;
 pub mod pipeline;
 pub mod report;
 pub mod rules;

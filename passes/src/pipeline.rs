@@ -6,7 +6,7 @@ use crate::egraph::{self, EGraphOptions, EGraphReport};
 use crate::error::PassError;
 use crate::fold::fold;
 use crate::report::{Phase, Report};
-use crate::{rules, walk};
+use crate::{dims, horizontal, rules, walk};
 use cascata_ir::graph::Graph;
 use cascata_ir::verify::VerifyError;
 use std::time::Instant;
@@ -55,6 +55,7 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
         Pass { name: "egraph-second", run: |g, o, r| rewrite(g, o, r, 1) },
     ];
     let mut passes = vec![];
+    passes.push(Pass { name: "dims", run: |g, _, _| Ok(dims::simplify(g)) });
     // Code generation needs constants where exporters compute them.
     passes.extend(clean);
     if options.level >= OptLevel::O2 {
@@ -62,6 +63,10 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
             passes.push(pass);
             passes.extend(clean);
         }
+    }
+    if options.level >= OptLevel::O2 {
+        passes.push(Pass { name: "horizontal", run: |g, _, _| Ok(horizontal::merge(g)) });
+        passes.push(Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) });
     }
     passes.push(Pass { name: "compact", run: |g, _, _| compacted(g) });
     passes
