@@ -19,6 +19,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
+mod constants;
 pub mod cost;
 pub mod extract;
 pub mod facts;

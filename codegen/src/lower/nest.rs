@@ -23,6 +23,13 @@ pub(super) struct Axis {
     pub extent: Dim,
 }
 
+impl Axis {
+    /// The variable, or 0 where it can have no other value.
+    pub fn at(&self) -> Dim {
+        if self.extent.is(1) { Dim::from(0) } else { Dim::sym(self.var) }
+    }
+}
+
 /// A typical value of a dim, for cost decisions only.
 pub(super) fn estimate(dim: &Dim, symbols: &SymbolTable) -> i64 {
     let typical = |id| {

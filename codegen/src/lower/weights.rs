@@ -2,7 +2,7 @@
 
 use super::WeightId;
 use cascata_ir::graph::{Const, ConstId, Graph};
-use cascata_types::{DType, Dim, PanelEncoding, PrimaryMap};
+use cascata_types::{DType, Dim, PanelEncoding, PrimaryMap, Scalar};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -33,6 +33,8 @@ pub enum WeightData {
         row_stride: u64,
         /// Source elements between columns.
         col_stride: u64,
+        /// Elements are stored as f32 whatever the source's type is.
+        to_f32: bool,
     },
 }
 
@@ -55,7 +57,11 @@ impl WeightTable {
             WeightData::Plain => plain,
             WeightData::Panels { encoding, count, .. } => encoding.elements() * count,
         };
-        let entry = (weight.clone(), source.name.clone(), source.ty.dtype, elements);
+        let dtype = match &weight.data {
+            WeightData::Panels { to_f32: true, .. } => DType::F32,
+            _ => source.ty.dtype,
+        };
+        let entry = (weight.clone(), source.name.clone(), dtype, elements);
         let id = self.items.push(entry);
         self.ids.insert(weight, id);
         id
@@ -79,18 +85,22 @@ impl WeightTable {
         let size = source.ty.dtype.size_bytes().unwrap_or(0);
         match &weight.data {
             WeightData::Plain => Cow::Borrowed(&source.data),
-            WeightData::Panels { encoding, count, matrix_stride, row_stride, col_stride } => {
-                let at = |i: u64, row: u64, col: u64| {
-                    let from = (i * matrix_stride + row * row_stride + col * col_stride) as usize;
-                    &source.data[from * size..][..size]
+            WeightData::Panels { encoding, count, matrix_stride, row_stride, col_stride, to_f32 } => {
+                let from = source.ty.dtype;
+                let element = |bytes: &[u8]| match to_f32 {
+                    true => to_f32_bytes(bytes, from),
+                    false => bytes.to_vec(),
                 };
+                let stored = if *to_f32 { 4 } else { size };
                 let mut data = vec![0u8; self.bytes(id) as usize];
                 for i in 0..*count {
-                    let matrix = &mut data[(i * encoding.elements()) as usize * size..];
+                    let matrix = &mut data[(i * encoding.elements()) as usize * stored..];
                     for row in 0..encoding.k {
                         for col in 0..encoding.n {
-                            let to = encoding.offset(row, col) as usize * size;
-                            matrix[to..to + size].copy_from_slice(at(i, row, col));
+                            let from = i * matrix_stride + row * row_stride + col * col_stride;
+                            let to = encoding.offset(row, col) as usize * stored;
+                            let bytes = &source.data[from as usize * size..][..size];
+                            matrix[to..to + stored].copy_from_slice(&element(bytes));
                         }
                     }
                 }
@@ -98,4 +108,12 @@ impl WeightTable {
             }
         }
     }
+}
+
+/// One element converted to f32.
+fn to_f32_bytes(bytes: &[u8], dtype: DType) -> Vec<u8> {
+    let mut bits = [0u8; 8];
+    bits[..bytes.len()].copy_from_slice(bytes);
+    let value = Scalar { dtype, bits: u64::from_le_bytes(bits) };
+    (value.to_f64() as f32).to_le_bytes().to_vec()
 }
