@@ -40,7 +40,7 @@ pub fn compile(
         nodes: graph.root().nodes.len(),
         changes: 0,
     };
-    fetch::values(&mut graph, &options.fetch).map_err(CompileError::NoSuchValue)?;
+    fetch::fetch_values(&mut graph, &options.fetch)?;
 
     // 2. The passes rewrite it and group it into kernels.
     let (passes, graphs) = optimised(&mut graph, options, progress)?;

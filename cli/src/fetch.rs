@@ -1,12 +1,16 @@
 //! Values that become outputs because somebody wants to see them.
 
+use crate::CompileError;
 use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::op::Op;
 
-/// Makes the named values outputs; the name of the first that does not exist is the error.
-pub(crate) fn values(graph: &mut Graph, names: &[String]) -> Result<(), String> {
+/// Makes values outputs, by name.
+///
+/// # Errors
+/// [`CompileError::NoSuchValue`]: a name that no node of the body has given to a result.
+pub fn fetch_values(graph: &mut Graph, names: &[String]) -> Result<(), CompileError> {
     for name in names {
-        let value = find(graph, name).ok_or(name)?;
+        let value = find(graph, name).ok_or_else(|| CompileError::NoSuchValue(name.clone()))?;
         expose(graph, value);
     }
     Ok(())

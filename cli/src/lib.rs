@@ -25,6 +25,7 @@ mod report;
 mod target;
 
 pub use cascata_artifact as artifact;
+pub use cascata_codegen::build::BuildError;
 pub use cascata_codegen::cpu::CpuLevel;
 pub use cascata_frontends::onnx;
 pub use cascata_ir as ir;
@@ -34,6 +35,7 @@ pub use cascata_runtime::{
     Runtime, RuntimeBuilder, Session, SessionOptions, Tensor, TensorError, TensorView, TensorViewMut,
 };
 pub use compile::{CompileError, Compiled, compile};
+pub use fetch::fetch_values;
 pub use options::{CompileOptions, Progress};
 pub use report::{CodeSize, CompilePhase, CompileReport};
 pub use target::{UnknownTarget, native_level, parse_targets};
