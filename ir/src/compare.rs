@@ -7,6 +7,9 @@ use std::collections::HashMap;
 /// The first difference between two graphs, or `None` when they are equal up to the
 /// ids of values, nodes, regions and constants. Dead nodes are not compared; names,
 /// sources, types, checks and symbols (in order) are.
+///
+/// # Panics
+/// If a graph uses ids that it does not have; run [`crate::verify::verify`] first.
 pub fn difference(a: &Graph, b: &Graph) -> Option<String> {
     let mut c = Compare { a, b, values: HashMap::new() };
     c.graph().err()

@@ -237,14 +237,20 @@ impl<'a> Ctx<'a> {
             (a, usize::MAX) => format!("{a} or more"),
             (a, b) => format!("{a} to {b}"),
         };
-        Err(self.error(format!("takes {wanted} operands, got {n}"), "give the operands that the op table lists"))
+        Err(self.error(
+            format!("takes {wanted} operands, got {n}"),
+            "give the operands that the op table lists",
+        ))
     }
 
     /// Operand `i` as a tensor of any encoding.
     fn encoded(&self, i: usize) -> Result<&'a TensorType, InferError> {
         let operand = self.inputs.get(i).copied();
         operand.and_then(ValueType::as_tensor).ok_or_else(|| {
-            self.error(format!("operand {i} must be a tensor"), "unwrap sequences and optionals first")
+            self.error(
+                format!("operand {i} must be a tensor"),
+                "unwrap sequences and optionals first",
+            )
         })
     }
 
@@ -259,7 +265,11 @@ impl<'a> Ctx<'a> {
     /// Operand `i` as a dense float tensor.
     fn float(&self, i: usize) -> Result<&'a TensorType, InferError> {
         let t = self.tensor(i)?;
-        self.require(t.dtype.is_float(), &format!("operand {i} must be a float tensor"), "cast it")?;
+        self.require(
+            t.dtype.is_float(),
+            &format!("operand {i} must be a float tensor"),
+            "cast it",
+        )?;
         Ok(t)
     }
 

@@ -1,13 +1,14 @@
 //! The two compile-time forms of a model and their reference semantics.
 //!
 //! * [`graph`]: tensor level, SSA over typed ids, regions for bodies ([`op`] is the
-//!   closed list of operators);
+//!   closed list of operators, [`infer`] their typing rules, [`cascade`] their algebra);
 //! * [`kernel`]: loop level, one fused kernel.
 //!
 //! Each has a printer, a parser, a verifier that reports all errors, and an
 //! interpreter that defines what it means.
 #![forbid(unsafe_code)]
 
+pub mod cascade;
 pub mod compare;
 pub mod graph;
 pub mod infer;

@@ -335,7 +335,9 @@ impl Op {
     /// The data-dependent symbols that the op binds.
     pub fn binds(&self) -> Vec<SymbolId> {
         match self {
-            Op::NonZero { count } | Op::NonMaxSuppression { count, .. } | Op::Loop { count, .. } => {
+            Op::NonZero { count }
+            | Op::NonMaxSuppression { count, .. }
+            | Op::Loop { count, .. } => {
                 vec![*count]
             }
             Op::StateRead { length, .. } => vec![*length],

@@ -95,9 +95,12 @@ impl Parser<'_> {
             "hex" => self.hex()?,
             "hash" => {
                 let hash = self.word()?;
-                resolve(&hash).ok_or_else(|| self.error(format!("no constant with hash {hash} is at hand")))?
+                resolve(&hash)
+                    .ok_or_else(|| self.error(format!("no constant with hash {hash} is at hand")))?
             }
-            "elided" => return Err(self.error("the constant was elided; print with ConstText::Full")),
+            "elided" => {
+                return Err(self.error("the constant was elided; print with ConstText::Full"));
+            }
             _ => return Err(self.error("expected dense, splat, hex or hash")),
         };
         self.expect(">")?;
@@ -123,7 +126,8 @@ impl Parser<'_> {
     fn splat(&mut self, ty: &TensorType) -> Result<Bytes, ParseError> {
         let size = self.element_size(ty)?;
         let len = ty.stored_bytes().filter(|n| *n <= SPLAT_BYTES);
-        let len = len.ok_or_else(|| self.error(format!("a splat is limited to {SPLAT_BYTES} bytes")))?;
+        let len =
+            len.ok_or_else(|| self.error(format!("a splat is limited to {SPLAT_BYTES} bytes")))?;
         let number = self.number_of(ty.dtype)?;
         Ok(number.bits.to_le_bytes()[..size].repeat(len as usize / size).into())
     }
@@ -233,8 +237,8 @@ impl Parser<'_> {
             inputs.push(self.value_ref()?);
         }
         let outer = std::mem::take(&mut self.attrs);
-        let op = parse_op(&name, self)?
-            .ok_or_else(|| self.error(format!("there is no op '{name}'")))?;
+        let op =
+            parse_op(&name, self)?.ok_or_else(|| self.error(format!("there is no op '{name}'")))?;
         if std::mem::replace(&mut self.attrs, outer) > 0 {
             self.expect("}")?;
         }
@@ -252,4 +256,3 @@ impl Parser<'_> {
         Ok(())
     }
 }
-

@@ -111,7 +111,10 @@ fn hostile_ops_never_panic() {
             Ok(inferred) => {
                 accepted.insert(op.name());
                 for t in inferred.types.iter().filter_map(ValueType::as_tensor) {
-                    assert!(t.shape.iter().all(|d| d.bounds(&symbols).1 >= 0), "seed {seed}: {op:?}");
+                    assert!(
+                        t.shape.iter().all(|d| d.bounds(&symbols).1 >= 0),
+                        "seed {seed}: {op:?}"
+                    );
                 }
             }
             Err(e) => assert!(!e.rule.is_empty() && !e.fix.is_empty(), "seed {seed}"),
@@ -134,7 +137,9 @@ fn random_graphs_are_not_trivial() {
         names.extend(graph.nodes.values().map(|n| n.op.name()));
     }
     assert!(nodes / 200 >= 10, "{} nodes on average", nodes / 200);
-    for name in ["if", "loop", "group", "const", "non_zero", "concat", "reduce", "gather", "softmax"] {
+    for name in
+        ["if", "loop", "group", "const", "non_zero", "concat", "reduce", "gather", "softmax"]
+    {
         assert!(names.contains(name), "no {name} in 200 graphs");
     }
 }

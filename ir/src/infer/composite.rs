@@ -39,7 +39,11 @@ impl Ctx<'_> {
     }
 
     fn is_f32(&self, value: Scalar, what: &str) -> Result<(), InferError> {
-        self.require(value.dtype == DType::F32, &format!("{what} must be f32"), "convert the attribute")
+        self.require(
+            value.dtype == DType::F32,
+            &format!("{what} must be f32"),
+            "convert the attribute",
+        )
     }
 
     pub(super) fn attention(&mut self, attrs: &AttentionAttrs) -> Types {
@@ -56,7 +60,11 @@ impl Ctx<'_> {
         self.equal(&k.shape[1], &v.shape[1], "heads of k and v")?;
         self.equal(&k.shape[2], &v.shape[2], "lengths of k and v")?;
         let groups = &k.shape[1];
-        self.require(!groups.is(0) || q.shape[1].is(0), "k and v have no heads", "give them heads")?;
+        self.require(
+            !groups.is(0) || q.shape[1].is(0),
+            "k and v have no heads",
+            "give them heads",
+        )?;
         if !groups.is(0) {
             self.equal(&q.shape[1].modulo(groups), &0.into(), "heads of q modulo heads of k")?;
         }

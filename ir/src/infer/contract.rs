@@ -13,7 +13,11 @@ impl Ctx<'_> {
         self.require(ranks, "operands need rank 2 or more", "reshape vectors to matrices")?;
         let (a_lead, a_tail) = a.shape.split_at(a.rank() - 2);
         let (b_lead, b_tail) = b.shape.split_at(b.rank() - 2);
-        self.equal(&a_tail[1], &b_tail[0], "K, the last dim of operand 0 and the last but one of operand 1")?;
+        self.equal(
+            &a_tail[1],
+            &b_tail[0],
+            "K, the last dim of operand 0 and the last but one of operand 1",
+        )?;
         if let Encoding::Panels(p) = &b.encoding {
             let fits = b_tail[0].is(p.k as i64) && b_tail[1].is(p.n as i64);
             self.require(fits, "the panels of operand 1 are not of its K and N", "pack it again")?;
@@ -35,13 +39,16 @@ impl Ctx<'_> {
         self.arity(2, 3)?;
         let (x, w) = (self.tensor(0)?, self.encoded(1)?);
         self.contraction_dtypes()?;
-        let windows = Windows { strides: &attrs.strides, pads: &attrs.pads, dilations: &attrs.dilations };
+        let windows =
+            Windows { strides: &attrs.strides, pads: &attrs.pads, dilations: &attrs.dilations };
         self.conv_attributes(x, w, &windows, attrs.groups)?;
         let groups = Dim::from(attrs.groups);
         let xv = View::activation(x, attrs.layout);
         // Weights are `[O, C/g, spatial…]` or `[spatial…, C/g, O]`.
         let wv = match attrs.layout {
-            ChannelLayout::First => View { n: w.shape[0].clone(), c: w.shape[1].clone(), spatial: &w.shape[2..] },
+            ChannelLayout::First => {
+                View { n: w.shape[0].clone(), c: w.shape[1].clone(), spatial: &w.shape[2..] }
+            }
             ChannelLayout::Last => View::reversed(w),
         };
         self.equal(&xv.c, &(wv.c * groups.clone()), "channels of operand 0 and of the weights")?;
@@ -57,7 +64,8 @@ impl Ctx<'_> {
         self.arity(2, 3)?;
         let (x, w) = (self.tensor(0)?, self.encoded(1)?);
         self.contraction_dtypes()?;
-        let windows = Windows { strides: &attrs.strides, pads: &attrs.pads, dilations: &attrs.dilations };
+        let windows =
+            Windows { strides: &attrs.strides, pads: &attrs.pads, dilations: &attrs.dilations };
         self.conv_attributes(x, w, &windows, attrs.groups)?;
         let padding = attrs.output_padding.len() == attrs.strides.len()
             && attrs.output_padding.iter().all(|p| *p >= 0);
@@ -65,7 +73,9 @@ impl Ctx<'_> {
         let xv = View::activation(x, attrs.layout);
         // Weights are `[C, O/g, spatial…]` or `[spatial…, C, O/g]`.
         let wv = match attrs.layout {
-            ChannelLayout::First => View { n: w.shape[0].clone(), c: w.shape[1].clone(), spatial: &w.shape[2..] },
+            ChannelLayout::First => {
+                View { n: w.shape[0].clone(), c: w.shape[1].clone(), spatial: &w.shape[2..] }
+            }
             ChannelLayout::Last => {
                 let View { n, c, spatial } = View::reversed(w);
                 View { n: c, c: n, spatial }
@@ -129,12 +139,17 @@ impl Ctx<'_> {
         let x = self.tensor(0)?;
         let max = matches!(attrs.kind, PoolKind::Max { .. });
         let dtype = if max { x.dtype.is_int() } else { false } || x.dtype.is_float();
-        self.require(dtype, "the operand must be a float (max pooling takes integers too)", "cast it")?;
+        self.require(
+            dtype,
+            "the operand must be a float (max pooling takes integers too)",
+            "cast it",
+        )?;
         if let PoolKind::Lp { p } = attrs.kind {
             self.require(p >= 1, "p must be 1 or more", "fix it")?;
         }
         self.require(x.rank() >= 3, "the operand needs a spatial axis", "reshape it")?;
-        let windows = Windows { strides: &attrs.strides, pads: &attrs.pads, dilations: &attrs.dilations };
+        let windows =
+            Windows { strides: &attrs.strides, pads: &attrs.pads, dilations: &attrs.dilations };
         self.window_attributes(&windows, x.rank() - 2)?;
         let kernel = attrs.kernel.len() == x.rank() - 2 && attrs.kernel.iter().all(|k| *k >= 1);
         self.require(kernel, "kernel needs one number ≥ 1 per spatial axis", "fix it")?;

@@ -20,8 +20,12 @@ impl<'a> Ctx<'a> {
     }
 
     fn types_of(&self, values: &[ValueId]) -> Result<Vec<&'a ValueType>, InferError> {
-        let missing = |v: &ValueId| self.error(format!("value {v} does not exist"), "define it first");
-        values.iter().map(|v| self.graph.values.get(*v).map(|v| &v.ty).ok_or_else(|| missing(v))).collect()
+        let missing =
+            |v: &ValueId| self.error(format!("value {v} does not exist"), "define it first");
+        values
+            .iter()
+            .map(|v| self.graph.values.get(*v).map(|v| &v.ty).ok_or_else(|| missing(v)))
+            .collect()
     }
 
     fn same_count(&self, what: &str, got: usize, wanted: usize) -> Result<(), InferError> {
@@ -62,11 +66,16 @@ impl<'a> Ctx<'a> {
         let results = self.types_of(&body.results)?;
         let iteration = ValueType::from(TensorType::fixed(DType::I64, &[]));
         let cond = ValueType::from(TensorType::fixed(DType::Bool, &[]));
-        let wanted: Vec<&ValueType> = [&iteration].into_iter().chain(self.inputs[1..].iter().copied()).collect();
+        let wanted: Vec<&ValueType> =
+            [&iteration].into_iter().chain(self.inputs[1..].iter().copied()).collect();
         self.same_types("parameters of the body and operands", &params, &wanted)?;
-        let rule = format!("the body gives {} results, needs cond and {carried} carried ones", results.len());
+        let rule = format!(
+            "the body gives {} results, needs cond and {carried} carried ones",
+            results.len()
+        );
         self.require(results.len() > carried, &rule, "return every carried value")?;
-        let wanted: Vec<&ValueType> = [&cond].into_iter().chain(self.inputs[2..].iter().copied()).collect();
+        let wanted: Vec<&ValueType> =
+            [&cond].into_iter().chain(self.inputs[2..].iter().copied()).collect();
         let (state, scanned) = results.split_at(carried + 1);
         self.same_types("carried results of the body and operands", state, &wanted)?;
         let mut types: Vec<ValueType> = state[1..].iter().map(|t| (*t).clone()).collect();
@@ -99,7 +108,11 @@ impl<'a> Ctx<'a> {
         let wanted: Vec<&ValueType> = states.iter().copied().chain(&slices).collect();
         self.same_types("parameters of the body and operands", &params, &wanted)?;
         let stacked = attrs.outputs.len();
-        self.same_count("results of the body", results.len(), attrs.states.saturating_add(stacked))?;
+        self.same_count(
+            "results of the body",
+            results.len(),
+            attrs.states.saturating_add(stacked),
+        )?;
         let (state, scanned) = results.split_at(attrs.states);
         self.same_types("state results of the body and operands", state, states)?;
         let mut types: Vec<ValueType> = state.iter().map(|t| (*t).clone()).collect();
@@ -167,7 +180,11 @@ impl<'a> Ctx<'a> {
         self.state()?;
         let length = self.bound(length)?;
         let grows = ty.shape.contains(&length);
-        self.require(grows, "no dim of the result is the length", "put the length at the state's axis")?;
+        self.require(
+            grows,
+            "no dim of the result is the length",
+            "put the length at the state's axis",
+        )?;
         Ok(vec![ty.clone().into()])
     }
 

@@ -71,7 +71,9 @@ impl Ctx<'_> {
     fn binary_operand(&self, op: BinaryOp, dtype: DType) -> Result<(), InferError> {
         use BinaryOp::*;
         match op {
-            And | Or | Xor => self.require(dtype == DType::Bool, "operands must be bool", "cast them"),
+            And | Or | Xor => {
+                self.require(dtype == DType::Bool, "operands must be bool", "cast them")
+            }
             BitAnd | BitOr | BitXor | Shl | Shr => {
                 self.require(dtype.is_int(), "operands must be integers", "cast them")
             }

@@ -145,7 +145,8 @@ impl Ctx<'_> {
         let depth = self.index_depth(index)?;
         let lead = index.rank() - 1;
         let ok = batch_dims <= lead && batch_dims.saturating_add(depth) <= x.rank();
-        let rule = format!("{batch_dims} batch dims and {depth} indexed axes do not fit the operands");
+        let rule =
+            format!("{batch_dims} batch dims and {depth} indexed axes do not fit the operands");
         self.require(ok, &rule, "use a smaller batch_dims or a narrower index")?;
         self.equal_shapes(&x.shape[..batch_dims], &index.shape[..batch_dims], "batch dims")?;
         let mut shape = index.shape[..lead].to_vec();
@@ -155,7 +156,8 @@ impl Ctx<'_> {
 
     /// The last dim of an index, which must be known.
     fn index_depth(&self, index: &TensorType) -> Result<usize, InferError> {
-        let depth = index.shape.last().and_then(Dim::as_const).and_then(|k| usize::try_from(k).ok());
+        let depth =
+            index.shape.last().and_then(Dim::as_const).and_then(|k| usize::try_from(k).ok());
         depth.ok_or_else(|| {
             self.error("the last dim of the index must be a known number", "reshape the index")
         })
@@ -187,7 +189,11 @@ impl Ctx<'_> {
         let x = self.tensor(0)?;
         self.numeric(0, x.dtype)?;
         let rank = x.rank();
-        self.require(attrs.shape.len() == rank, "the result must keep the rank", "list every axis")?;
+        self.require(
+            attrs.shape.len() == rank,
+            "the result must keep the rank",
+            "list every axis",
+        )?;
         let scales = attrs.scales.as_ref().is_none_or(|s| s.len() == rank);
         self.require(scales, "scales need one number per axis", "list every axis")?;
         let roi = attrs.roi.is_empty() || attrs.roi.len() == 2 * rank;

@@ -12,7 +12,11 @@ impl Ctx<'_> {
             self.numeric(0, x.dtype)?;
         }
         let increasing = axes.windows(2).all(|w| w[0] < w[1]);
-        self.require(increasing && !axes.is_empty(), "axes must be increasing and not empty", "sort them")?;
+        self.require(
+            increasing && !axes.is_empty(),
+            "axes must be increasing and not empty",
+            "sort them",
+        )?;
         for &a in axes {
             self.axis(a, x.rank())?;
         }
@@ -51,7 +55,11 @@ impl Ctx<'_> {
     pub(super) fn non_zero(&self, count: SymbolId) -> Types {
         self.arity(1, 1)?;
         let x = self.tensor(0)?;
-        self.require(x.dtype != DType::Str, "the operand must be numeric or bool", "compare first")?;
+        self.require(
+            x.dtype != DType::Str,
+            "the operand must be numeric or bool",
+            "compare first",
+        )?;
         let shape = vec![Dim::from(x.rank() as i64), self.bound(count)?];
         one(TensorType::dense(DType::I64, shape))
     }

@@ -52,7 +52,8 @@ impl Axis {
             at_least("a window size", axis.kernel, 1)?;
             at_least("a stride", axis.stride, 1)?;
             at_least("a dilation", axis.dilation, 1)?;
-            at_least("a pad", axis.pads.0.min(axis.pads.1), 0)?;
+            at_least("a pad", axis.pads.0, 0)?;
+            at_least("a pad", axis.pads.1, 0)?;
             Ok(axis)
         };
         (0..n).map(axis).collect()

@@ -142,9 +142,14 @@ impl<'t> Parser<'t> {
                 '\\' => match chars.next().map(|(_, c)| c) {
                     Some(c @ ('"' | '\\')) => out.push(c),
                     Some('u') => {
-                        let code: String =
-                            chars.by_ref().map(|(_, c)| c).take_while(|c| *c != '}').take(8).collect();
-                        let code = code.strip_prefix('{').and_then(|h| u32::from_str_radix(h, 16).ok());
+                        let code: String = chars
+                            .by_ref()
+                            .map(|(_, c)| c)
+                            .take_while(|c| *c != '}')
+                            .take(8)
+                            .collect();
+                        let code =
+                            code.strip_prefix('{').and_then(|h| u32::from_str_radix(h, 16).ok());
                         let c = code.and_then(char::from_u32);
                         out.push(c.ok_or_else(|| self.error("bad \\u{…} in a string"))?);
                     }
@@ -219,7 +224,9 @@ impl<'t> Parser<'t> {
         let parsed = Dim::parse(&rest[..len], &mut self.graph.symbols);
         let dim = parsed.map_err(|message| self.error(message))?;
         if self.graph.symbols.len() > known {
-            return Err(self.error(format!("'{}' uses a symbol that is not declared", &rest[..len])));
+            return Err(
+                self.error(format!("'{}' uses a symbol that is not declared", &rest[..len]))
+            );
         }
         self.at += len;
         Ok(dim)

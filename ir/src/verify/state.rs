@@ -23,7 +23,9 @@ impl<'g> Verifier<'g> {
         let Some(other) = other else { return };
         if !fits(ty, other, axis) {
             let (state, got) = (ty.display(&graph.symbols), other.display(&graph.symbols));
-            self.report(format!("{got} does not fit the state {state} that grows along axis {axis}"));
+            self.report(format!(
+                "{got} does not fit the state {state} that grows along axis {axis}"
+            ));
         }
         if let Op::StateRead { ty, length } = &node.op
             && ty.shape.get(axis).is_some_and(|d| *d != Dim::sym(*length))

@@ -9,7 +9,10 @@ impl Verifier<'_> {
         self.place = "symbols".into();
         for (_, s) in self.graph.symbols.iter() {
             if !SymbolTable::is_valid_name(&s.name) {
-                self.report(format!("'{}' is not a symbol name: use letters, digits and _.$@#", s.name));
+                self.report(format!(
+                    "'{}' is not a symbol name: use letters, digits and _.$@#",
+                    s.name
+                ));
             }
             if s.min > s.max {
                 self.report(format!("the range {}..={} of {} is empty", s.min, s.max, s.name));
@@ -59,7 +62,10 @@ impl Verifier<'_> {
         for check in &graph.checks {
             for s in check.lhs.symbols().into_iter().chain(check.rhs.symbols()) {
                 if graph.symbols.get(s).is_none() {
-                    self.report(format!("'{}' uses symbol {s}, which is not in the table", check.what));
+                    self.report(format!(
+                        "'{}' uses symbol {s}, which is not in the table",
+                        check.what
+                    ));
                 }
             }
         }

@@ -49,7 +49,8 @@ fn encoding(r: &mut Rng) -> Encoding {
 }
 
 fn recurrent(r: &mut Rng) -> RecurrentAttrs {
-    let activation = |r: &mut Rng| Activation { kind: ActivationKind::Elu, alpha: scalar(r), beta: scalar(r) };
+    let activation =
+        |r: &mut Rng| Activation { kind: ActivationKind::Elu, alpha: scalar(r), beta: scalar(r) };
     RecurrentAttrs {
         direction: r.pick(&[Direction::Forward, Direction::Reverse, Direction::Bidirectional]),
         activations: many(r, activation),
@@ -64,7 +65,8 @@ pub fn hostile_op(r: &mut Rng, symbols: &[SymbolId]) -> Op {
     let shape = |r: &mut Rng| many(r, |r| dim(r, symbols));
     let symbol = |r: &mut Rng| r.pick(&[SymbolId(0), SymbolId(1), SymbolId(u32::MAX)]);
     let region = |r: &mut Rng| RegionId(r.pick(&[0, 1, u32::MAX]));
-    let reduce = |r: &mut Rng| r.pick(&[ScatterReduce::None, ScatterReduce::Add, ScatterReduce::Max]);
+    let reduce =
+        |r: &mut Rng| r.pick(&[ScatterReduce::None, ScatterReduce::Add, ScatterReduce::Max]);
     match r.below(48) {
         0 => Op::Const(ConstId(r.pick(&[u32::MAX, 99999]))),
         1 => Op::Fill { value: scalar(r), shape: shape(r) },
@@ -119,7 +121,12 @@ pub fn hostile_op(r: &mut Rng, symbols: &[SymbolId]) -> Op {
             axes: many(r, index),
             keep_dims: r.flag(),
         },
-        23 => Op::ArgReduce { max: r.flag(), axis: index(r), keep_dims: r.flag(), select_last: r.flag() },
+        23 => Op::ArgReduce {
+            max: r.flag(),
+            axis: index(r),
+            keep_dims: r.flag(),
+            select_last: r.flag(),
+        },
         24 => Op::CumSum { axis: index(r), exclusive: r.flag(), reverse: r.flag() },
         25 => Op::TopK { k: dim(r, symbols), axis: index(r), largest: r.flag(), sorted: r.flag() },
         26 => Op::NonZero { count: symbol(r) },
@@ -152,8 +159,14 @@ pub fn hostile_op(r: &mut Rng, symbols: &[SymbolId]) -> Op {
         32 => Op::Softmax { axis: index(r) },
         33 => Op::LayerNorm { axis: index(r), epsilon: scalar(r) },
         34 => Op::RmsNorm { axis: index(r), epsilon: scalar(r) },
-        35 => Op::Attention(AttentionAttrs { scale: scalar(r), causal: r.flag(), zero_masked_rows: r.flag() }),
-        36 => Op::Lrn(LrnAttrs { size: int(r), alpha: scalar(r), beta: scalar(r), bias: scalar(r) }),
+        35 => Op::Attention(AttentionAttrs {
+            scale: scalar(r),
+            causal: r.flag(),
+            zero_masked_rows: r.flag(),
+        }),
+        36 => {
+            Op::Lrn(LrnAttrs { size: int(r), alpha: scalar(r), beta: scalar(r), bias: scalar(r) })
+        }
         37 => Op::Lstm(recurrent(r)),
         38 => Op::Gru(recurrent(r)),
         39 => Op::Rnn(recurrent(r)),
@@ -169,7 +182,10 @@ pub fn hostile_op(r: &mut Rng, symbols: &[SymbolId]) -> Op {
             symbols: many(r, symbol),
             mode: BindMode::Reshape { operand: shape(r), allow_zero: r.flag() },
         },
-        44 => Op::StateEmpty { ty: TensorType { encoding: encoding(r), ..TensorType::dense(DType::F32, shape(r)) }, axis: index(r) },
+        44 => Op::StateEmpty {
+            ty: TensorType { encoding: encoding(r), ..TensorType::dense(DType::F32, shape(r)) },
+            axis: index(r),
+        },
         45 => Op::StateAppend,
         46 => Op::StateRead { ty: TensorType::dense(DType::F32, shape(r)), length: symbol(r) },
         _ => Op::Group { kind: GroupKind::Single, body: region(r) },

@@ -40,14 +40,20 @@ pub struct Gen {
 
 /// A graph that verifies, with `steps` attempts to add a node.
 pub fn random_graph(seed: u64, steps: usize) -> Graph {
-    let mut g = Gen { rng: Rng(seed), graph: Graph::new("random \"graph\""), visible: vec![], symbols: vec![] };
+    let mut g = Gen {
+        rng: Rng(seed),
+        graph: Graph::new("random \"graph\""),
+        visible: vec![],
+        symbols: vec![],
+    };
     for (name, max) in [("B", 64), ("seq.len", 1024), ("n#0", 7)] {
         let id = g.graph.symbols.intern(name);
         (g.graph.symbols.get_mut(id).min, g.graph.symbols.get_mut(id).max) = (1, max);
         g.symbols.push(id);
     }
     for i in 0..4 {
-        let (dtype, rank) = (g.rng.pick(&[DType::F32, DType::F32, DType::F16, DType::I64]), g.rng.below(4));
+        let (dtype, rank) =
+            (g.rng.pick(&[DType::F32, DType::F32, DType::F16, DType::I64]), g.rng.below(4));
         let shape: Shape = (0..rank).map(|_| g.dim()).collect();
         let v = g.graph.add_param(Graph::ROOT, format!("in {i}"), TensorType::dense(dtype, shape));
         g.visible.push(v);
@@ -88,10 +94,13 @@ impl Gen {
         let dims: Vec<i64> = (0..self.rng.below(3)).map(|_| self.rng.below(7) as i64).collect();
         let ty = TensorType::fixed(dtype, &dims);
         let uniform = self.rng.below(3) == 0;
-        let byte = |rng: &mut Rng| if dtype == DType::Bool { rng.next() as u8 & 1 } else { rng.next() as u8 };
+        let byte = |rng: &mut Rng| {
+            if dtype == DType::Bool { rng.next() as u8 & 1 } else { rng.next() as u8 }
+        };
         let first = byte(&mut self.rng);
         let len = ty.stored_bytes().expect("a dense type") as usize;
-        let data: Vec<u8> = (0..len).map(|_| if uniform { first } else { byte(&mut self.rng) }).collect();
+        let data: Vec<u8> =
+            (0..len).map(|_| if uniform { first } else { byte(&mut self.rng) }).collect();
         let v = self.graph.add_const(region, format!("c{len}"), ty, data.into());
         self.visible.push(v);
     }
@@ -108,7 +117,8 @@ impl Gen {
             }
             (op, 1 + self.rng.below(3))
         };
-        let inputs: Vec<ValueId> = (0..arity).map(|_| self.rng.pick(&self.visible.clone())).collect();
+        let inputs: Vec<ValueId> =
+            (0..arity).map(|_| self.rng.pick(&self.visible.clone())).collect();
         self.try_add(region, op, inputs);
     }
 
@@ -130,7 +140,14 @@ impl Gen {
             0 => (Op::Binary(self.rng.pick(BinaryOp::ALL)), 2),
             1 => (Op::Unary(self.rng.pick(UnaryOp::ALL)), 1),
             2 => (Op::Transpose { perm: (0..rank).rev().collect() }, 1),
-            3 => (Op::Reduce { op: ReduceOp::Sum, axes: vec![self.rng.below(rank)], keep_dims: self.rng.flag() }, 1),
+            3 => (
+                Op::Reduce {
+                    op: ReduceOp::Sum,
+                    axes: vec![self.rng.below(rank)],
+                    keep_dims: self.rng.flag(),
+                },
+                1,
+            ),
             4 => (Op::Softmax { axis: self.rng.below(rank) }, 1),
             5 => (Op::MatMul, 2),
             6 => (Op::Concat { axis: self.rng.below(rank) }, 1 + self.rng.below(3)),
@@ -154,7 +171,10 @@ impl Gen {
         } else if kind == 1 {
             let trip_ty = TensorType::fixed(DType::I64, &[]);
             inputs.insert(0, cond);
-            inputs.insert(0, self.graph.add_const(region, "trips", trip_ty, vec![3, 0, 0, 0, 0, 0, 0, 0].into()));
+            inputs.insert(
+                0,
+                self.graph.add_const(region, "trips", trip_ty, vec![3, 0, 0, 0, 0, 0, 0, 0].into()),
+            );
         }
         for &v in if kind == 0 { &[] } else { inputs.as_slice() } {
             let ty = self.graph.ty(v).clone();

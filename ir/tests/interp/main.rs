@@ -9,6 +9,7 @@ mod elementwise;
 mod graph_errors;
 mod movement;
 mod norm;
+mod random;
 mod recurrent;
 mod reduce;
 mod resize;

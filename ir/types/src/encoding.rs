@@ -175,7 +175,11 @@ impl FromStr for Encoding {
             "panels" => {
                 let (n, k_block) = b.split_once('/').ok_or_else(wrong)?;
                 let number = |s: &str| s.parse::<u64>().map_err(|_| wrong());
-                Ok(Encoding::Panels(PanelEncoding { k: number(a)?, n: number(n)?, k_block: number(k_block)? }))
+                Ok(Encoding::Panels(PanelEncoding {
+                    k: number(a)?,
+                    n: number(n)?,
+                    k_block: number(k_block)?,
+                }))
             }
             "block" => {
                 let number = |s: &str| s.parse::<u32>().map_err(|_| wrong());

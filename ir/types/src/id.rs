@@ -44,7 +44,6 @@ macro_rules! entity {
     };
 }
 
-
 /// Owns entities; `push` hands out the ids.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -54,7 +54,8 @@ impl TensorType {
             Encoding::Quant(q) => {
                 let block = q.block_elements() as i64;
                 let whole = last.is_some_and(|n| n % block == 0);
-                (!whole).then(|| format!("{q} needs a last dim that is a known multiple of {block}"))
+                (!whole)
+                    .then(|| format!("{q} needs a last dim that is a known multiple of {block}"))
             }
             Encoding::BlockSparse { rows, cols } => (rows == 0 || cols == 0 || self.rank() < 2)
                 .then(|| "block sparsity needs a matrix and blocks of 1x1 or more".into()),
@@ -65,8 +66,9 @@ impl TensorType {
                     (Some(m), Some(n)) => n % m == 0,
                     _ => false,
                 };
-                (p.k_block == 0 || !whole)
-                    .then(|| "the panels do not tile the tensor; it must be whole K×N matrices".into())
+                (p.k_block == 0 || !whole).then(|| {
+                    "the panels do not tile the tensor; it must be whole K×N matrices".into()
+                })
             }
         }
     }

@@ -160,7 +160,9 @@ proptest! {
 
 #[test]
 fn division_rounds_down_and_modulo_takes_the_divisors_sign() {
-    for (a, b, q, r) in [(7, 2, 3, 1), (-7, 2, -4, 1), (7, -2, -4, -1), (-7, -2, 3, -1), (6, -3, -2, 0)] {
+    for (a, b, q, r) in
+        [(7, 2, 3, 1), (-7, 2, -4, 1), (7, -2, -4, -1), (-7, -2, 3, -1), (6, -3, -2, 0)]
+    {
         assert_eq!(Dim::from(a).floor_div(&b.into()), q.into(), "{a}/{b}");
         assert_eq!(Dim::from(a).modulo(&b.into()), r.into(), "{a} mod {b}");
     }

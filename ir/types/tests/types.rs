@@ -6,19 +6,29 @@ use std::str::FromStr;
 #[test]
 fn encodings_round_trip() {
     let panels = PanelEncoding { k: 96, n: 64, k_block: 48 };
-    let mut all = vec![Encoding::Dense, Encoding::Panels(panels), Encoding::BlockSparse { rows: 4, cols: 1 }];
+    let mut all =
+        vec![Encoding::Dense, Encoding::Panels(panels), Encoding::BlockSparse { rows: 4, cols: 1 }];
     all.extend(QuantFormat::ALL.map(Encoding::Quant));
     for e in all {
         assert_eq!(Encoding::from_str(&e.to_string()), Ok(e));
     }
-    for bad in ["", "panels", "panels(1x2)", "block(4)", "block(4x1", "q9", "panels(1x2/99999999999999999999)"] {
+    for bad in [
+        "",
+        "panels",
+        "panels(1x2)",
+        "block(4)",
+        "block(4x1",
+        "q9",
+        "panels(1x2/99999999999999999999)",
+    ] {
         assert!(Encoding::from_str(bad).is_err(), "{bad}");
     }
 }
 
 #[test]
 fn stored_bytes_follow_the_encoding() {
-    let with = |dims: &[i64], encoding| TensorType { encoding, ..TensorType::fixed(DType::F32, dims) };
+    let with =
+        |dims: &[i64], encoding| TensorType { encoding, ..TensorType::fixed(DType::F32, dims) };
     assert_eq!(with(&[3, 5], Encoding::Dense).stored_bytes(), Some(60));
     assert_eq!(with(&[2, 64], Encoding::Quant(QuantFormat::Q8_0)).stored_bytes(), Some(2 * 2 * 34));
     assert_eq!(with(&[2, 256], Encoding::Quant(QuantFormat::Q6K)).stored_bytes(), Some(2 * 210));

@@ -166,9 +166,10 @@ impl Parser<'_> {
     fn number(&mut self) -> Result<Dim, String> {
         let digits = self.take_while(|c| c.is_ascii_digit()).to_string();
         // The magnitude of i64::MIN saturates like every other coefficient.
-        digits.parse::<u64>().map(|x| Dim::from(x.min(i64::MAX as u64) as i64)).map_err(|_| {
-            self.error("the number does not fit 64 bits")
-        })
+        digits
+            .parse::<u64>()
+            .map(|x| Dim::from(x.min(i64::MAX as u64) as i64))
+            .map_err(|_| self.error("the number does not fit 64 bits"))
     }
 
     fn name_or_call(&mut self) -> Result<Dim, String> {
