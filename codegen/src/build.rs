@@ -129,11 +129,11 @@ fn manifest(
 }
 
 fn info(kernel: &Kernel) -> KernelInfo {
-    let operands = kernel.buffers.iter().filter(|(_, b)| b.space != Space::Scratch);
-    let writes = operands.clone().filter(|(_, b)| b.space == Space::Output).map(|(id, _)| id.0);
+    let buffers = || kernel.buffers.iter();
+    let writes = buffers().filter(|(_, b)| b.space == Space::Output).map(|(id, _)| id.0);
     KernelInfo {
         name: kernel.name.clone(),
-        buffers: operands.count() as u32,
+        buffers: buffers().filter(|(_, b)| b.space != Space::Scratch).count() as u32,
         writes: writes.collect(),
         dims: kernel.params as u32,
         messages: kernel.messages.clone(),

@@ -8,7 +8,14 @@ use cascata_frontends::onnx::{ImportOptions, import};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() {
+    if let Err(e) = summarise() {
+        eprintln!("error: {e}");
+        std::process::exit(1);
+    }
+}
+
+fn summarise() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let path = PathBuf::from(args.next().ok_or("usage: onnx_summary MODEL [--dim D] [--set V]")?);
     let mut options = ImportOptions::default();

@@ -5,6 +5,7 @@
 //! inputs' symbols. What cannot be imported is reported as a list: every node with the
 //! reason.
 
+mod complexity;
 mod cx;
 mod emit;
 mod error;
@@ -21,10 +22,13 @@ mod order;
 #[rustfmt::skip]
 mod proto;
 mod prune;
+mod refine;
 mod registry;
 mod scope;
 mod symbolic;
 mod tensor;
+#[cfg(test)]
+mod tests;
 
 pub use error::{ImportError, Problem};
 pub use options::{DimOption, ImportOptions, ValueOption};
@@ -43,6 +47,9 @@ use std::rc::Rc;
 
 /// Oldest default-domain opset that is read.
 const MIN_OPSET: i64 = 7;
+
+/// Most passes that narrow ranges; one is the rule.
+const MAX_REFINEMENTS: usize = 3;
 
 /// An imported model.
 #[derive(Clone, Debug)]
@@ -95,30 +102,57 @@ fn import_model(
 ) -> Result<Import, ImportError> {
     let mut model = ModelProto::decode(bytes).map_err(|e| ImportError::Decode(e.to_string()))?;
     let graph = model.graph.take().ok_or_else(|| ImportError::Decode("it has no graph".into()))?;
-    let opsets = opsets(&model)?;
-    let opset = opsets.get("").copied().unwrap_or(0);
-    let external = ExternalFiles::new(folder, options.max_bytes);
-    let functions = Functions::new(std::mem::take(&mut model.functions));
-    let mut imp = Importer::new(graph.name(), functions, external);
-    imp.initializers(&graph)?;
-    let fixed = inputs::declare(&mut imp, &graph, options)?;
-    let frame = Frame { region: Graph::ROOT, opsets: Rc::new(opsets), calls: 0 };
+    let source = Source {
+        opsets: Rc::new(opsets(&model)?),
+        functions: Rc::new(Functions::new(std::mem::take(&mut model.functions))),
+        graph,
+        folder,
+    };
+    let mut options = options.clone();
+    let (mut imported, mut fixed) = walk(&source, &options)?;
+    for _ in 0..MAX_REFINEMENTS {
+        let narrower = refine::implied_ranges(&imported);
+        if narrower.is_empty() {
+            break;
+        }
+        options.dims.extend(narrower);
+        (imported, fixed) = walk(&source, &options)?;
+    }
+    let producer = format!("{} {}", model.producer_name(), model.producer_version());
+    let notes = model.metadata_props.iter();
+    Ok(Import {
+        graph: imported,
+        opset: source.opsets.get("").copied().unwrap_or(0),
+        producer: producer.trim().to_string(),
+        metadata: notes.map(|e| (e.key().to_string(), e.value().to_string())).collect(),
+        fixed,
+    })
+}
+
+/// A decoded model.
+struct Source<'a> {
+    graph: GraphProto,
+    opsets: Rc<Opsets>,
+    functions: Rc<Functions>,
+    folder: Option<&'a Path>,
+}
+
+/// One pass over the model: the graph and the names of fixed inputs.
+fn walk(source: &Source<'_>, options: &ImportOptions) -> Result<(Graph, Vec<String>), ImportError> {
+    let graph = &source.graph;
+    let external = ExternalFiles::new(source.folder, options.max_bytes);
+    let mut imp = Importer::new(graph.name(), source.functions.clone(), external);
+    imp.initializers(graph)?;
+    let fixed = inputs::declare(&mut imp, graph, options)?;
+    let frame = Frame { region: Graph::ROOT, opsets: source.opsets.clone(), depth: 0 };
     let walked = imp.nodes(&graph.node, &frame);
     walked.map_err(|reason| ImportError::model(format!("graph '{}'", graph.name()), reason))?;
     if !imp.problems.is_empty() {
         return Err(ImportError::Nodes(imp.problems));
     }
-    outputs(&mut imp, &graph)?;
+    outputs(&mut imp, graph)?;
     prune::prune(&mut imp.graph);
-    let producer = format!("{} {}", model.producer_name(), model.producer_version());
-    let notes = model.metadata_props.iter();
-    Ok(Import {
-        graph: imp.graph,
-        opset,
-        producer: producer.trim().to_string(),
-        metadata: notes.map(|e| (e.key().to_string(), e.value().to_string())).collect(),
-        fixed,
-    })
+    Ok((imp.graph, fixed))
 }
 
 fn opsets(model: &ModelProto) -> Result<Opsets, ImportError> {
@@ -141,6 +175,9 @@ fn opsets(model: &ModelProto) -> Result<Opsets, ImportError> {
 fn outputs(imp: &mut Importer, graph: &GraphProto) -> Result<(), ImportError> {
     for info in &graph.output {
         let fail = |reason: String| ImportError::model(format!("output '{}'", info.name()), reason);
+        if imp.graph.output_names.iter().any(|n| n == info.name()) {
+            return Err(fail("it is declared twice".into()));
+        }
         let slot = imp.scopes.lookup(info.name());
         let slot = slot.ok_or_else(|| fail("no node or input defines it".into()))?;
         let value = imp.value(slot).map_err(|e| fail(e.to_string()))?;
@@ -148,7 +185,9 @@ fn outputs(imp: &mut Importer, graph: &GraphProto) -> Result<(), ImportError> {
         if let Some(declared) = declared_dtype(info)
             && tensor::dtype(declared).is_ok_and(|d| d != computed)
         {
-            return Err(fail(format!("declared as data type {declared}, but {computed} is computed")));
+            return Err(fail(format!(
+                "declared as data type {declared}, but {computed} is computed"
+            )));
         }
         imp.graph.add_output(info.name(), value);
     }

@@ -13,7 +13,7 @@ use crate::error::PassError;
 use crate::fold::Budget;
 use crate::rules::{CompiledRule, Exactness, Rule};
 use crate::walk::{self, Users};
-use cascata_ir::graph::{Graph, NodeId, RegionId, ValueId};
+use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::Op;
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -145,6 +145,38 @@ enum Piece {
     Slice(Slice, Place),
 }
 
+/// What cutting a region needs to know.
+struct Cut<'a> {
+    graph: &'a Graph,
+    users: &'a Users,
+    /// Nodes that depend on constants only.
+    constant: &'a HashSet<NodeId>,
+}
+
+impl Cut<'_> {
+    /// The nodes and before them the constant nodes (other than `Const`) that they read.
+    fn with_constants(&self, nodes: &[NodeId]) -> Vec<NodeId> {
+        let mut out = vec![];
+        let mut seen = HashSet::new();
+        for &n in nodes {
+            self.add_constants(n, &mut seen, &mut out);
+            out.push(n);
+        }
+        out
+    }
+
+    fn add_constants(&self, node: NodeId, seen: &mut HashSet<NodeId>, out: &mut Vec<NodeId>) {
+        for &v in &self.graph.nodes[node].inputs {
+            let Def::Node(d, _) = self.graph.values[v].def else { continue };
+            let is_const = matches!(self.graph.nodes[d].op, Op::Const(_));
+            if self.constant.contains(&d) && !is_const && seen.insert(d) {
+                self.add_constants(d, seen, out);
+                out.push(d);
+            }
+        }
+    }
+}
+
 impl Stage<'_> {
     fn region(&mut self, graph: &mut Graph, region: RegionId) -> Result<(), PassError> {
         let pieces = self.pieces(graph, region);
@@ -161,27 +193,43 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Constants first (they are everyone's leaves), then boundaries and slices in order.
+    /// Constants and what is computed from them alone come first, as everyone's leaves;
+    /// then boundaries and slices in order. Each slice gets copies of the constant nodes
+    /// that it reads, so that its rules see them; what is not needed is dead afterwards.
     fn pieces(&mut self, graph: &Graph, region: RegionId) -> Vec<Piece> {
         let users = walk::users(graph);
-        let is_const = |n: &&NodeId| matches!(graph.nodes[**n].op, Op::Const(_));
-        let nodes = &graph.regions[region].nodes;
-        let mut out: Vec<Piece> =
-            nodes.iter().filter(is_const).map(|n| Piece::Boundary(*n)).collect();
+        let mut constant: HashSet<NodeId> = HashSet::new();
+        let mut out = vec![];
+        let mut rest = vec![];
+        for &n in &graph.regions[region].nodes {
+            let known = |v: &ValueId| match graph.values[*v].def {
+                Def::Node(d, _) => constant.contains(&d),
+                Def::Param(..) => false,
+            };
+            let node = &graph.nodes[n];
+            let is_const = matches!(node.op, Op::Const(_));
+            if is_const || slice::rewritable(graph, n) && node.inputs.iter().all(known) {
+                constant.insert(n);
+                out.push(Piece::Boundary(n));
+            } else {
+                rest.push(n);
+            }
+        }
+        let region = Cut { graph, users: &users, constant: &constant };
         let mut run = vec![];
-        for &n in nodes.iter().filter(|n| !is_const(n)) {
+        for n in rest {
             if slice::rewritable(graph, n) {
                 run.push(n);
             } else {
-                self.cut_run(graph, &users, &std::mem::take(&mut run), &mut out);
+                self.cut_run(&region, &std::mem::take(&mut run), &mut out);
                 out.push(Piece::Boundary(n));
             }
         }
-        self.cut_run(graph, &users, &run, &mut out);
+        self.cut_run(&region, &run, &mut out);
         out
     }
 
-    fn cut_run(&mut self, graph: &Graph, users: &Users, run: &[NodeId], out: &mut Vec<Piece>) {
+    fn cut_run(&mut self, region: &Cut, run: &[NodeId], out: &mut Vec<Piece>) {
         if run.is_empty() {
             return;
         }
@@ -191,15 +239,17 @@ impl Stage<'_> {
             let reader = |user: &Option<NodeId>| {
                 user.and_then(|n| position.get(&n).copied()).unwrap_or(run.len())
             };
-            users.get(&v)?.iter().map(reader).max()
+            region.users.get(&v)?.iter().map(reader).max()
         };
-        for nodes in partition::partition(graph, run, &last_use, self.sizes, self.round) {
+        for nodes in partition::partition(region.graph, run, &last_use, self.sizes, self.round) {
             let inside: HashSet<NodeId> = nodes.iter().copied().collect();
             let outside = |v: ValueId| {
                 let leaves = |user: &Option<NodeId>| user.is_none_or(|n| !inside.contains(&n));
-                users.get(&v).is_some_and(|u| u.iter().any(leaves))
+                let mine = matches!(region.graph.values[v].def, Def::Node(n, _) if inside.contains(&n));
+                mine && region.users.get(&v).is_some_and(|u| u.iter().any(leaves))
             };
-            let (slice, place) = slice::cut(graph, &nodes, &outside, &mut self.facts);
+            let nodes = region.with_constants(&nodes);
+            let (slice, place) = slice::cut(region.graph, &nodes, &outside, &mut self.facts);
             out.push(Piece::Slice(slice, place));
         }
     }

@@ -323,6 +323,7 @@ impl Plan {
         let order: Vec<NodeId> = self.groups[group].nodes.iter().rev().copied().collect();
         if let [only] = order.as_slice()
             && let Op::Reshape { .. } = graph.nodes[*only].op
+            && !graph.def_node(graph.nodes[*only].inputs[0]).is_some_and(|n| is_leaf(&n.op))
         {
             return *only;
         }

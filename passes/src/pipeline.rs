@@ -10,6 +10,7 @@ use crate::layout::channels_last;
 use crate::report::{Phase, Report};
 use crate::{rules, walk};
 use cascata_ir::graph::Graph;
+use cascata_ir::verify::VerifyError;
 use std::time::Instant;
 
 /// How much is optimised.
@@ -148,28 +149,10 @@ fn compacted(graph: &mut Graph) -> Result<usize, PassError> {
     Ok(before - graph.nodes.len())
 }
 
-/// Every node's recorded types must be what inference gives.
 fn verify(graph: &Graph, pass: &'static str) -> Result<(), PassError> {
-    let mut errors = vec![];
-    for region in walk::regions(graph) {
-        for &id in &graph.regions[region].nodes {
-            match graph.infer_node(id) {
-                Err(e) => errors.push(e.to_string()),
-                Ok(inferred) => {
-                    let node = &graph.nodes[id];
-                    for (v, ty) in node.outputs.iter().zip(&inferred.types) {
-                        if graph.ty(*v) != ty {
-                            errors.push(format!(
-                                "{id} '{}': {v} is {}, inference gives {}",
-                                node.source,
-                                graph.ty(*v).display(&graph.symbols),
-                                ty.display(&graph.symbols)
-                            ));
-                        }
-                    }
-                }
-            }
-        }
-    }
-    if errors.is_empty() { Ok(()) } else { Err(PassError::Verify { pass, errors: errors.join("\n") }) }
+    let listed = |errors: Vec<VerifyError>| {
+        errors.iter().map(|e| e.to_string()).collect::<Vec<_>>().join("\n")
+    };
+    cascata_ir::verify::verify(graph)
+        .map_err(|errors| PassError::Verify { pass, errors: listed(errors) })
 }

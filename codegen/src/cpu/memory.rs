@@ -109,8 +109,8 @@ impl Emit<'_, '_> {
         let mut c = self.here();
         use DType::*;
         Ok(match dtype {
-            F32 => c.ins().load(F32X4, flags(), base, offset),
-            I32 | U32 => c.ins().load(I32X4, flags(), base, offset),
+            F32 => return Ok(self.load_unfolded(at, F32X4, I32X4)),
+            I32 | U32 => return Ok(self.load_unfolded(at, I32X4, F32X4)),
             I16 => c.ins().sload16x4(flags(), base, offset),
             U16 => c.ins().uload16x4(flags(), base, offset),
             F16 | BF16 => {
@@ -127,6 +127,17 @@ impl Emit<'_, '_> {
                 return Err(self.unsupported(format!("a vector of {dtype}")));
             }
         })
+    }
+
+    /// A vector of `ty`. Without AVX, memory operands must be aligned, which Cranelift
+    /// 0.135 overlooks when it folds a load into `cmpps`: a detour through the type
+    /// `other` of the same size keeps the load an instruction of its own.
+    fn load_unfolded(&mut self, at: Address, ty: Type, other: Type) -> Value {
+        if self.features.avx {
+            return self.here().ins().load(ty, flags(), at.base, at.offset);
+        }
+        let raw = self.here().ins().load(other, flags(), at.base, at.offset);
+        self.ops(F32X4).cast_bits(raw, ty)
     }
 
     /// The four low bytes as lanes.

@@ -15,6 +15,8 @@ pub(super) struct Features {
     pub fma: bool,
     /// Rounding instructions.
     pub sse41: bool,
+    /// Memory operands of any alignment.
+    pub avx: bool,
 }
 
 /// Emits float operations of one type at a cursor.

@@ -126,10 +126,16 @@ impl Emit<'_, '_> {
 
     /// The value of an index expression.
     pub(super) fn dim(&mut self, dim: &Dim) -> Result<Value> {
-        if let Some(x) = dim.as_const() {
-            return Ok(self.here().ins().iconst(I64, x));
+        self.dim_for(dim, self.scopes.len() - 1)
+    }
+
+    /// The value of an index expression for a use in scope `level`, which binds all of
+    /// its symbols.
+    fn dim_for(&mut self, dim: &Dim, level: usize) -> Result<Value> {
+        match dim.as_const() {
+            Some(x) => Ok(self.at_level(level).ins().iconst(I64, x)),
+            None => self.sum(dim.terms()),
         }
-        self.sum(dim.terms())
     }
 
     /// Terms ordered by the scope that they belong to, outermost first.
@@ -156,10 +162,7 @@ impl Emit<'_, '_> {
                 })
             })?);
         }
-        match total {
-            Some(total) => Ok(total),
-            None => Ok(self.here().ins().iconst(I64, 0)),
-        }
+        total.ok_or_else(|| self.invalid("an index without terms".into()))
     }
 
     fn term(&mut self, level: usize, (monomial, coefficient): &Term) -> Result<Value> {
@@ -195,7 +198,7 @@ impl Emit<'_, '_> {
             | Atom::Bcast(a, b) => (a, b),
         };
         self.once(level, Key::Atom(atom.clone()), |e| {
-            let (x, y) = (e.dim(a)?, e.dim(b)?);
+            let (x, y) = (e.dim_for(a, level)?, e.dim_for(b, level)?);
             let (xr, yr) = (a.bounds(&e.kernel.symbols), b.bounds(&e.kernel.symbols));
             let (x, y) = (Operand { value: x, range: xr }, Operand { value: y, range: yr });
             let mut c = e.at_level(level);
@@ -260,7 +263,7 @@ impl Emit<'_, '_> {
             }
             Space::Scratch => {
                 let offset = e.layout.offset(id);
-                let offset = e.dim(&offset)?;
+                let offset = e.dim_for(&offset, 0)?;
                 let scratch = e.scratch;
                 Ok(e.at_level(0).ins().iadd(scratch, offset))
             }

@@ -124,6 +124,7 @@ impl CpuTarget {
 
     /// What formulas may use.
     pub(super) fn features(&self) -> Features {
-        Features { fma: self.level >= CpuLevel::V3, sse41: self.level >= CpuLevel::V3 }
+        let v3 = self.level >= CpuLevel::V3;
+        Features { fma: v3, sse41: v3, avx: v3 }
     }
 }

@@ -124,10 +124,11 @@ impl Ops<'_> {
         let one = self.float(1.0);
         let signed = self.with_sign(one, x);
         let zero = self.float(0.0);
-        let ordered = self.cmp(FloatCC::OrderedNotEqual, x, zero);
         // Zeros give +0, a NaN stays.
         let rest = self.add(x, zero);
-        self.select(ordered, signed, rest)
+        let (is_zero, is_nan) = (self.cmp(FloatCC::Equal, x, zero), self.is_nan(x));
+        let kept = self.or(is_zero, is_nan);
+        self.select(kept, rest, signed)
     }
 
     fn hard_swish(&mut self, x: Value) -> Value {

@@ -10,6 +10,7 @@ use super::{LowerError, Operand, Weight, WeightData};
 use cascata_ir::graph::{Const, Def, ValueId};
 use cascata_ir::kernel::{Expr, Place};
 use cascata_ir::op::{BinaryOp, Op, PadMode};
+use cascata_passes::fuse::memory_owner;
 use cascata_types::{DType, Dim, Scalar, Shape};
 
 impl Body<'_, '_> {
@@ -52,7 +53,8 @@ impl Body<'_, '_> {
         if self.computed_here(v).is_some() {
             return self.value_at(v, idx);
         }
-        if let Some(number) = self.graph.as_const(v).and_then(single_element) {
+        let owner = memory_owner(self.graph, v);
+        if let Some(number) = self.graph.as_const(owner).and_then(single_element) {
             return Ok(Expr::Const(number));
         }
         let place = self.element(v, idx);
@@ -62,12 +64,13 @@ impl Body<'_, '_> {
     /// The operand behind a value that the group does not compute.
     pub fn operand_of(&mut self, v: ValueId) -> Operand {
         let v = self.resolve(v);
-        match self.graph.def_node(v).map(|n| &n.op) {
+        let owner = memory_owner(self.graph, v);
+        match self.graph.def_node(owner).map(|n| &n.op) {
             Some(Op::Const(id)) => {
                 let weight = Weight { source: *id, data: WeightData::Plain };
                 Operand::Weight(self.lowering.weights.add(self.graph, weight))
             }
-            _ => Operand::Value(v),
+            _ => Operand::Value(owner),
         }
     }
 

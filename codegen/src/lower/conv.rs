@@ -90,24 +90,28 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let (c, o) = (geometry.channels(), geometry.outputs());
     let depthwise = c.is(geometry.groups) && c == o && geometry.groups > 1;
     let x = dense(lowering, group, node.inputs[0])?;
+    let bias = match node.inputs.get(2) {
+        Some(v) => Some(dense(lowering, group, *v)?),
+        None => None,
+    };
     if depthwise {
-        return depthwise_conv(lowering, group, &node, &geometry, x);
+        return depthwise_conv(lowering, group, &node, &geometry, x, bias);
     }
     let weights = pack_weights(lowering, group, &node, &geometry)?;
-    gemm_conv(lowering, group, &node, &geometry, x, weights)
+    gemm_conv(lowering, group, &node, &geometry, (x, bias), weights)
 }
 
-/// The operand as a dense buffer and the index of its first element.
-fn dense(lowering: &mut Lowering, group: &Group, v: ValueId) -> Result<(Operand, Dim), LowerError> {
+/// The operand as a dense buffer; what the group computes is computed into a temporary.
+fn dense(lowering: &mut Lowering, group: &Group, v: ValueId) -> Result<Operand, LowerError> {
     let mut body = Body::new(lowering, group);
     if body.member_of(v).is_none() {
-        return Ok((body.operand_of(v), Dim::from(0)));
+        return Ok(body.operand_of(v));
     }
     drop(body);
     let ty = lowering.graph.tensor(v).clone();
     let temp = lowering.temp(ty.dtype, ty.elements());
     super::map::fill_temp(lowering, group, v, temp)?;
-    Ok((temp, Dim::from(0)))
+    Ok(temp)
 }
 
 /// Packed weights: one matrix `[taps·C/g, O/g]` per channel group, a K block per tap.
@@ -133,7 +137,7 @@ fn pack_weights(
         false => (cg.clone(), og.floor_div(&geometry.groups.into())),
         true => (cg.floor_div(&geometry.groups.into()), og.clone()),
     };
-    let (operand, _) = dense(lowering, group, node.inputs[1])?;
+    let operand = dense(lowering, group, node.inputs[1])?;
     let fixed = (cg.as_const(), og.as_const(), geometry.taps().as_const());
     let width = PANEL_WIDTH as i64;
     if let (Operand::Weight(id), (Some(c), Some(o), Some(taps))) = (operand, fixed)
@@ -179,7 +183,7 @@ fn gemm_conv(
     group: &Group,
     node: &Node,
     geometry: &Geometry,
-    x: (Operand, Dim),
+    (x, bias): (Operand, Option<Operand>),
     weights: Weights,
 ) -> Result<(), LowerError> {
     let name = super::map::name(lowering, group);
@@ -204,10 +208,10 @@ fn gemm_conv(
         row0,
         col0: g.clone() * og.clone() + col.clone(),
     };
-    let fused = body.fused_epilogue(node.outputs[0], &o, node.inputs.get(2).copied());
+    let fused = body.fused_epilogue(node.outputs[0], &o, bias.is_some());
     let target = body.target(&fused, group.outputs[0], &block, (BLOCK_ROWS.into(), cols.into()))?;
-    let bias = bias_place(&mut body, fused.bias, &block.col0);
-    let base = Place { buffer: body.input(x.0), at: x.1 + g.clone() * cg.clone() };
+    let bias = bias_place(&mut body, bias, fused.bias, &block.col0);
+    let base = Place { buffer: body.input(x), at: g.clone() * cg.clone() };
     let mut stmts = Vec::new();
     let a = if geometry.is_pointwise() {
         let first = base.at.clone() + block.row0.clone() * c.clone();
@@ -247,8 +251,14 @@ fn gemm_conv(
     finish(body, &name, &outer, work, stmts, target)
 }
 
-fn bias_place(body: &mut Body, bias: Option<ValueId>, col0: &Dim) -> Option<Place> {
-    let operand = body.operand_of(bias?);
+/// The op's own bias, else the one that its epilogue adds.
+fn bias_place(
+    body: &mut Body,
+    own: Option<Operand>,
+    added: Option<ValueId>,
+    col0: &Dim,
+) -> Option<Place> {
+    let operand = own.or_else(|| added.map(|v| body.operand_of(v)))?;
     Some(Place { buffer: body.input(operand), at: col0.clone() })
 }
 
@@ -274,10 +284,11 @@ fn depthwise_conv(
     group: &Group,
     node: &Node,
     geometry: &Geometry,
-    x: (Operand, Dim),
+    x: Operand,
+    bias: Option<Operand>,
 ) -> Result<(), LowerError> {
     let name = format!("dw_{}", super::map::name(lowering, group));
-    let (w, _) = dense(lowering, group, node.inputs[1])?;
+    let w = dense(lowering, group, node.inputs[1])?;
     let mut body = Body::new(lowering, group);
     let c = geometry.channels();
     let pixels = geometry.y[..geometry.y.len() - 1].iter().fold(Dim::from(1), |n, d| n * d.clone());
@@ -290,13 +301,13 @@ fn depthwise_conv(
         row0,
         col0: Dim::from(0),
     };
-    let fused = body.fused_epilogue(node.outputs[0], &c, node.inputs.get(2).copied());
+    let fused = body.fused_epilogue(node.outputs[0], &c, bias.is_some());
     let target = body.target(&fused, group.outputs[0], &block, (BLOCK_ROWS.into(), c.clone()))?;
-    let bias = bias_place(&mut body, fused.bias, &block.col0);
+    let bias = bias_place(&mut body, bias, fused.bias, &block.col0);
     let offsets = body.scratch("offsets", DType::I32, geometry.taps() * BLOCK_ROWS);
     let mut stmts = offset_table(&mut body, geometry, offsets, &block);
     stmts.push(Stmt::DwConv(Box::new(DwConv {
-        base: Place { buffer: body.input(x.0), at: x.1 },
+        base: Place { buffer: body.input(x), at: Dim::from(0) },
         offsets: Place { buffer: offsets, at: Dim::from(0) },
         w: Place { buffer: body.input(w), at: Dim::from(0) },
         w_stride: c.clone(),

@@ -22,11 +22,12 @@ pub(super) struct Fused {
 }
 
 impl Body<'_, '_> {
-    /// Takes `+ bias[N]` and clamps off the chain that starts at `value`.
-    pub fn fused_epilogue(&self, mut value: ValueId, channels: &Dim, given: Option<ValueId>) -> Fused {
+    /// Takes `+ bias[N]` (unless the op has one of its own) and clamps off the chain that
+    /// starts at `value`.
+    pub fn fused_epilogue(&self, mut value: ValueId, channels: &Dim, has_bias: bool) -> Fused {
         let unbounded = (Scalar::f32(f32::NEG_INFINITY), Scalar::f32(f32::INFINITY));
-        let mut fused = Fused { bias: given, clamp: unbounded, value };
-        if fused.bias.is_none()
+        let mut fused = Fused { bias: None, clamp: unbounded, value };
+        if !has_bias
             && let Some((next, other)) = self.next_binary(value, BinaryOp::Add)
             && self.is_row_vector(other, channels)
         {

@@ -321,7 +321,7 @@ fn multiply(
         row0: matrix_row + row0.clone(),
         col0: col0.clone(),
     };
-    let fused = body.fused_epilogue(c, &n, None);
+    let fused = body.fused_epilogue(c, &n, false);
     let target = body.target(&fused, group.outputs[0], &block, (rows.into(), cols.into()))?;
     let bias = fused.bias.map(|v| {
         let operand = body.operand_of(v);

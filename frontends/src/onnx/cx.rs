@@ -1,7 +1,7 @@
 //! What an operator's importer sees: its node's inputs, attributes and version.
 
 use super::error::{R, malformed, unsupported};
-use super::facts::Facts;
+use super::facts::{Elem, Facts, MAX_ELEMENTS};
 use super::importer::{Frame, Importer};
 use super::proto::{AttributeProto, GraphProto, NodeProto, attribute_proto::AttributeType};
 use super::scope::Slot;
@@ -77,9 +77,24 @@ impl Cx<'_> {
 
     /// Input `i` as known integers.
     pub fn known_ints(&self, i: usize) -> R<Vec<i64>> {
+        if self.input_type(i)?.elements().is(0) {
+            return Ok(vec![]);
+        }
         match self.facts(i).and_then(|f| f.as_ints()) {
             Some(ints) => Ok(ints),
             None => unsupported!("input {i} must be known when the model is compiled"),
+        }
+    }
+
+    /// What is known about the ends of ranges in input `i`; `INT64_MIN` ("before the
+    /// first") becomes the next number, which dims can hold and which means the same.
+    pub fn range_ends(&self, i: usize) -> Option<Vec<Elem>> {
+        match self.tensor(i) {
+            Some(t) if t.dtype == DType::I64 && t.data.len() <= 8 * MAX_ELEMENTS => {
+                let read = |b: &[u8]| b.try_into().map_or(0, i64::from_le_bytes);
+                Some(t.data.chunks_exact(8).map(|b| Elem::int(read(b).max(-i64::MAX))).collect())
+            }
+            _ => self.facts(i).map(|f| f.elems.clone()),
         }
     }
 

@@ -3,6 +3,7 @@
 //! What would change nothing (a cast to the same dtype, a reshape to the same shape, an
 //! identity transpose…) adds no node.
 
+use super::complexity::is_simple_shape;
 use super::cx::Cx;
 use super::error::{R, malformed, unsupported};
 use super::facts::{Elem, Facts};
@@ -15,12 +16,24 @@ use std::rc::Rc;
 impl Cx<'_> {
     /// Adds an op; gives all results.
     pub fn emit_all(&mut self, op: Op, inputs: &[ValueId]) -> R<Vec<ValueId>> {
-        Ok(self.imp.graph.add(self.frame.region, op, inputs.to_vec(), self.source.as_str())?)
+        // Before inference multiplies the dims out.
+        if let Some(shape) = given_shape(&op) {
+            simple(shape)?;
+        }
+        let source = self.source.as_str();
+        let results = self.imp.graph.add(self.frame.region, op, inputs.to_vec(), source)?;
+        for ty in results.iter().filter_map(|v| self.imp.graph.ty(*v).as_tensor()) {
+            simple(&ty.shape)?;
+        }
+        Ok(results)
     }
 
     /// Adds an op with one result.
     pub fn emit(&mut self, op: Op, inputs: &[ValueId]) -> R<ValueId> {
-        Ok(self.imp.graph.add1(self.frame.region, op, inputs.to_vec(), self.source.as_str())?)
+        match self.emit_all(op, inputs)?.as_slice() {
+            [value, ..] => Ok(*value),
+            [] => unsupported!("an op without results"),
+        }
     }
 
     // ---- leaves -------------------------------------------------------------
@@ -228,6 +241,27 @@ impl Cx<'_> {
         self.emit_all(Op::BindDims { symbols, mode: BindMode::Raw }, &[value])?;
         Ok(dims)
     }
+}
+
+/// The shape that an op carries as an attribute.
+fn given_shape(op: &Op) -> Option<&Shape> {
+    match op {
+        Op::Fill { shape, .. }
+        | Op::Iota { shape, .. }
+        | Op::Reshape { shape }
+        | Op::Broadcast { shape } => Some(shape),
+        Op::Resize(attrs) => Some(&attrs.shape),
+        Op::Random(attrs) => Some(&attrs.shape),
+        _ => None,
+    }
+}
+
+/// Refuses shapes whose expressions have grown out of bounds.
+pub fn simple(shape: &[Dim]) -> R<()> {
+    if is_simple_shape(shape) {
+        return Ok(());
+    }
+    unsupported!("a shape of {} dims whose expressions are too complex; bind dims", shape.len())
 }
 
 /// One result.

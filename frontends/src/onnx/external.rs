@@ -33,9 +33,10 @@ impl ExternalFiles {
         };
         let number = |name: &str| match key(name) {
             None => Ok(None),
-            Some(text) => text.parse::<usize>().map(Some).map_err(|_| {
-                fail(format!("external data {name} '{text}' is not a size"))
-            }),
+            Some(text) => text
+                .parse::<usize>()
+                .map(Some)
+                .map_err(|_| fail(format!("external data {name} '{text}' is not a size"))),
         };
         let location =
             key("location").ok_or_else(|| fail("external data without a location".into()))?;
@@ -80,7 +81,8 @@ impl ExternalFiles {
             return Err(fail("external data, but the model does not come from a file".into()));
         };
         let relative = Path::new(location);
-        let plain = relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+        let plain =
+            relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
         if location.is_empty() || location.contains('\0') || !plain {
             return Err(fail(format!(
                 "external data location '{location}' is not a path inside the model's folder"

@@ -6,6 +6,7 @@
 //! exact ratios with a power of two below the line; numbers that are not exactly
 //! representable that way are simply not known.
 
+use super::complexity::{is_simple, is_simple_shape};
 use super::tensor::Tensor;
 use cascata_ir::types::{DType, Dim, Scalar, SymbolId, SymbolTable, TensorType};
 
@@ -166,9 +167,15 @@ impl Facts {
         self.elems.iter().all(|e| matches!(e, Elem::Exact { .. }))
     }
 
-    /// Forgets numbers that the dtype does not hold exactly: there tensors wrap or round.
+    /// Forgets numbers that the dtype does not hold exactly (there tensors wrap or round)
+    /// and expressions that have grown out of bounds.
     pub fn forget_inexact(&mut self) {
-        let lost = |e: &Elem| e.as_f64().is_some() && self.number(e).is_none();
+        let lost = |e: &Elem| match e {
+            Elem::Exact { num, .. } => {
+                !is_simple(num) || (e.as_f64().is_some() && self.number(e).is_none())
+            }
+            Elem::Unknown(_) => false,
+        };
         let lost: Vec<usize> = (0..self.elems.len()).filter(|&i| lost(&self.elems[i])).collect();
         for i in lost {
             self.elems[i] = Elem::unknown();
@@ -215,6 +222,8 @@ fn constant(dtype: DType, bytes: &[u8]) -> Elem {
     match dtype {
         d if d.is_float() => Elem::float(scalar.to_f64()),
         DType::U64 if scalar.bits > i64::MAX as u64 => Elem::unknown(),
+        // Dims saturate at ±i64::MAX.
+        _ if scalar.to_i64() == i64::MIN => Elem::unknown(),
         _ => Elem::int(scalar.to_i64()),
     }
 }
@@ -282,6 +291,9 @@ pub fn truncating_div(a: &Dim, b: &Dim, symbols: &SymbolTable) -> Option<Dim> {
 /// Quotient of two products of dims when it is exact: equal factors cancel, the rest
 /// must divide as polynomials.
 pub fn divide_products(above: &[Dim], below: &[Dim]) -> Option<Dim> {
+    if !is_simple_shape(above) || !is_simple_shape(below) {
+        return None;
+    }
     let mut above = above.to_vec();
     let mut rest = Dim::from(1);
     for factor in below {

@@ -1,14 +1,15 @@
 //! Model-local functions, inlined at each call.
 
-use super::error::{R, Refusal, malformed, unsupported};
+use super::error::{R, Refusal, malformed};
 use super::importer::{Frame, Importer, Opsets, domain};
 use super::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 use super::scope::Slot;
+use prost::Message;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Deepest nesting of calls; recursion is not valid ONNX.
-const MAX_CALLS: usize = 32;
+/// What a node costs in bytes when a body is copied.
+const BYTES_PER_NODE: usize = 4096;
 
 /// Functions by domain, name and overload.
 #[derive(Debug, Default)]
@@ -42,18 +43,17 @@ impl Importer {
         function: &FunctionProto,
         frame: &Frame,
     ) -> R<Vec<Slot>> {
-        if frame.calls >= MAX_CALLS {
-            return unsupported!("calls nested more than {MAX_CALLS} deep (recursion?)");
-        }
         let arguments = self.inputs(node)?;
         if arguments.len() > function.input.len() {
-            return malformed!("{} inputs, the function has {}", arguments.len(), function.input.len());
+            return malformed!(
+                "{} inputs, the function has {}",
+                arguments.len(),
+                function.input.len()
+            );
         }
-        let frame = Frame {
-            region: frame.region,
-            opsets: Rc::new(opsets(function, frame)),
-            calls: frame.calls + 1,
-        };
+        let frame = frame.nested(frame.region, Rc::new(opsets(function, frame)))?;
+        // Each call copies the body: large ones cost more than their number of nodes.
+        self.spend(function.encoded_len() / BYTES_PER_NODE).map_err(Refusal::Unsupported)?;
         let nodes = substitute(function, node);
         self.scopes.push(true);
         for (name, slot) in function.input.iter().zip(&arguments) {

@@ -25,6 +25,9 @@ use std::rc::Rc;
 /// Most nodes that one import may walk over, inlined bodies counted each time.
 const MAX_NODES: usize = 1 << 20;
 
+/// Deepest nesting of bodies and calls; each level takes some of the stack.
+const MAX_DEPTH: usize = 64;
+
 /// Opset version per domain (`""` is the default one).
 pub type Opsets = HashMap<String, i64>;
 
@@ -35,8 +38,21 @@ pub struct Frame {
     pub region: RegionId,
     /// Versions in force.
     pub opsets: Rc<Opsets>,
-    /// Nesting of function calls.
-    pub calls: usize,
+    /// Nesting of bodies and function calls.
+    pub depth: usize,
+}
+
+impl Frame {
+    /// A body or a called function's body inside of this one.
+    ///
+    /// # Errors
+    /// Nested too deeply: recursion, or a hostile model.
+    pub fn nested(&self, region: RegionId, opsets: Rc<Opsets>) -> R<Frame> {
+        if self.depth >= MAX_DEPTH {
+            return unsupported!("bodies or calls nested more than {MAX_DEPTH} deep (recursion?)");
+        }
+        Ok(Frame { region, opsets, depth: self.depth + 1 })
+    }
 }
 
 /// The state of one import.
@@ -61,7 +77,7 @@ pub struct Importer {
 
 impl Importer {
     /// An empty import.
-    pub fn new(name: &str, functions: Functions, external: ExternalFiles) -> Self {
+    pub fn new(name: &str, functions: Rc<Functions>, external: ExternalFiles) -> Self {
         let mut scopes = Scopes::default();
         scopes.push(true);
         Importer {
@@ -69,7 +85,7 @@ impl Importer {
             facts: HashMap::new(),
             scopes,
             problems: Vec::new(),
-            functions: Rc::new(functions),
+            functions,
             external,
             lazies: Vec::new(),
             walked: 0,
@@ -101,11 +117,17 @@ impl Importer {
     /// Only what concerns the body as a whole: a cycle, a value defined twice.
     pub fn nodes(&mut self, nodes: &[NodeProto], frame: &Frame) -> Result<(), String> {
         for i in order::topological(nodes)? {
-            self.walked += 1;
-            if self.walked > MAX_NODES {
-                return Err(format!("more than {MAX_NODES} nodes, inlined bodies included"));
-            }
+            self.spend(1)?;
             self.node(&nodes[i], frame);
+        }
+        Ok(())
+    }
+
+    /// Counts work against the limit of an import.
+    pub fn spend(&mut self, nodes: usize) -> Result<(), String> {
+        self.walked = self.walked.saturating_add(nodes);
+        if self.walked > MAX_NODES {
+            return Err(format!("more than {MAX_NODES} nodes, inlined bodies included"));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! distinct. Symbols start at 1: an empty batch is not a request, and `dim != 0` is the
 //! commonest condition in exported shape arithmetic.
 
+use super::complexity::MAX_RANK;
 use super::error::ImportError;
 use super::importer::Importer;
 use super::options::{DimOption, ImportOptions, ValueOption};
@@ -16,7 +17,7 @@ use super::tensor::{self, Tensor};
 use cascata_ir::graph::Graph;
 use cascata_ir::op::Op;
 use cascata_ir::types::{DType, Dim, Scalar, Shape, SymbolTable, TensorType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Largest size that a dim of an input may be declared with.
 const MAX_DIM: i64 = 1 << 40;
@@ -52,8 +53,10 @@ pub fn declare(
     options: &ImportOptions,
 ) -> Result<Vec<String>, ImportError> {
     // Before IR version 4 initializers were listed as inputs too.
-    let constant = |i: &&ValueInfoProto| !graph.initializer.iter().any(|t| t.name() == i.name());
-    let inputs: Vec<Input> = graph.input.iter().filter(constant).map(read).collect::<Result<_, _>>()?;
+    let initialized: HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
+    let constant = |i: &&ValueInfoProto| !initialized.contains(i.name());
+    let inputs: Vec<Input> =
+        graph.input.iter().filter(constant).map(read).collect::<Result<_, _>>()?;
     let mut names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
     names.sort_unstable();
     if let Some(w) = names.windows(2).find(|w| w[0] == w[1]) {
@@ -70,19 +73,8 @@ pub fn declare(
         }
     }
     let mut fixed = Vec::new();
-    let ranges: HashMap<String, Range> = ranges.into_iter().collect();
-    let mut order: Vec<&str> = Vec::new();
-    for input in &inputs {
-        for dim in &input.dims {
-            if let Declared::Symbol(key) = dim
-                && !order.contains(&key.as_str())
-            {
-                order.push(key);
-            }
-        }
-    }
     let dims: HashMap<&str, Dim> =
-        order.iter().map(|&key| (key, make_dim(imp, &ranges[key]))).collect();
+        ranges.iter().map(|(key, range)| (key.as_str(), make_dim(imp, range))).collect();
     for input in &inputs {
         let shape: Shape = input
             .dims
@@ -128,9 +120,12 @@ fn read(info: &ValueInfoProto) -> Result<Input, ImportError> {
     let Some(shape) = &tensor.shape else {
         return Err(fail("it has no shape: its rank must be known".into()));
     };
+    if shape.dim.len() > MAX_RANK {
+        return Err(fail(format!("{} dims, at most {MAX_RANK} are supported", shape.dim.len())));
+    }
     let dim = |(axis, d): (usize, &super::proto::tensor_shape_proto::Dimension)| {
         Ok(match &d.value {
-            Some(DimValue::DimParam(p)) if !p.is_empty() => Declared::Symbol(p.clone()),
+            Some(DimValue::DimParam(p)) if is_name(p) => Declared::Symbol(p.clone()),
             Some(DimValue::DimValue(n)) if (0..=MAX_DIM).contains(n) => Declared::Known(*n),
             // Some exporters write −1 for "any".
             None | Some(DimValue::DimParam(_) | DimValue::DimValue(-1)) => {
@@ -145,20 +140,28 @@ fn read(info: &ValueInfoProto) -> Result<Input, ImportError> {
     Ok(Input { name: info.name().to_string(), dtype, dims })
 }
 
+/// Whether a `dim_param` names a dim: some exporters write "?" or "-1" for "any".
+fn is_name(dim_param: &str) -> bool {
+    dim_param.chars().any(char::is_alphabetic)
+}
+
 /// Every symbol of the inputs with its default range, in order of appearance.
 fn symbols(inputs: &[Input]) -> Vec<(String, Range)> {
     let mut out: Vec<(String, Range)> = Vec::new();
+    let (mut seen, mut taken) = (HashSet::new(), HashSet::new());
     for key in inputs.iter().flat_map(|i| &i.dims) {
         let Declared::Symbol(key) = key else { continue };
-        if out.iter().any(|(k, _)| k == key) {
+        if !seen.insert(key) {
             continue;
         }
         let base = symbol_name(&key.replace(':', "_"));
-        let taken = |name: &str| out.iter().any(|(_, r)| r.name == name);
-        let name = (1..)
-            .map(|i| if i == 1 { base.clone() } else { format!("{base}_{i}") })
-            .find(|n| !taken(n))
-            .unwrap_or_default();
+        let mut name = base.clone();
+        for i in 2.. {
+            if taken.insert(name.clone()) {
+                break;
+            }
+            name = format!("{base}_{i}");
+        }
         out.push((key.clone(), Range { name, min: 1, max: SymbolTable::DEFAULT_MAX }));
     }
     out
@@ -189,7 +192,9 @@ fn apply(
                 ranges.iter().position(|(k, _)| k == key).unwrap_or_default()
             }
             Some(Declared::Known(n)) if min <= n && n <= max => return Ok(()),
-            Some(Declared::Known(n)) => return Err(fail(format!("the model fixes this dim to {n}"))),
+            Some(Declared::Known(n)) => {
+                return Err(fail(format!("the model fixes this dim to {n}")));
+            }
             None => {
                 let known: Vec<&str> = ranges.iter().map(|(_, r)| r.name.as_str()).collect();
                 let known = if known.is_empty() { "none".into() } else { known.join(", ") };
@@ -227,22 +232,28 @@ fn fix(
     option: &ValueOption,
 ) -> Result<Slot, ImportError> {
     let fail = |reason: String| ImportError::Option { option: show_value(option), reason };
-    let scalar = Scalar::from_f64(input.dtype, option.value);
-    if input.dtype == DType::Str || scalar.to_f64() != option.value {
-        return Err(fail(format!("the number is not exact as {}", input.dtype)));
+    let inexact = |x: &f64| Scalar::from_f64(input.dtype, *x).to_f64() != *x;
+    if input.dtype == DType::Str || option.values.iter().any(inexact) {
+        return Err(fail(format!("a number is not exact as {}", input.dtype)));
     }
     let width = input.dtype.size_bytes().unwrap_or(0);
+    let scalars: Vec<Scalar> =
+        option.values.iter().map(|x| Scalar::from_f64(input.dtype, *x)).collect();
     let count = shape.iter().try_fold(1i64, |n, d| n.checked_mul(d.as_const()?));
-    if let Some(n) = count.filter(|n| *n <= super::facts::MAX_ELEMENTS as i64) {
-        let data = scalar.bits.to_le_bytes()[..width].repeat(n as usize).into();
-        let dims = shape.iter().filter_map(Dim::as_const).collect();
-        return Ok(imp.weight(Tensor { dtype: input.dtype, dims, data }, &input.name));
-    }
-    let op = Op::Fill { value: scalar, shape };
-    imp.graph
-        .add1(Graph::ROOT, op, vec![], input.name.as_str())
-        .map(Slot::Value)
-        .map_err(|e| fail(e.to_string()))
+    let elements = match (scalars.as_slice(), count) {
+        ([one], Some(n)) if n <= super::facts::MAX_ELEMENTS as i64 => vec![*one; n as usize],
+        ([one], _) => {
+            let op = Op::Fill { value: *one, shape };
+            let value = imp.graph.add1(Graph::ROOT, op, vec![], input.name.as_str());
+            return value.map(Slot::Value).map_err(|e| fail(e.to_string()));
+        }
+        (list, Some(n)) if n == list.len() as i64 => list.to_vec(),
+        (list, _) => return Err(fail(format!("{} numbers do not fill the input", list.len()))),
+    };
+    let data: Vec<u8> =
+        elements.iter().flat_map(|s| s.bits.to_le_bytes()[..width].to_vec()).collect();
+    let dims = shape.iter().filter_map(Dim::as_const).collect();
+    Ok(imp.weight(Tensor { dtype: input.dtype, dims, data: data.into() }, &input.name))
 }
 
 fn show_dim(option: &DimOption) -> String {
@@ -251,5 +262,6 @@ fn show_dim(option: &DimOption) -> String {
 }
 
 fn show_value(option: &ValueOption) -> String {
-    format!("{}={}", option.input, option.value)
+    let values: Vec<String> = option.values.iter().map(f64::to_string).collect();
+    format!("{}={}", option.input, values.join(","))
 }

@@ -4,10 +4,10 @@ use super::registry::Table;
 
 mod activation;
 mod attention;
-mod detect;
 mod contraction;
 mod control;
 mod conv;
+mod detect;
 mod einsum;
 mod elementwise;
 mod index;
@@ -19,6 +19,7 @@ mod random;
 mod recurrent;
 mod reduce;
 mod resize;
+mod rotary;
 mod slice;
 mod source;
 mod window;
@@ -42,6 +43,7 @@ pub const FAMILIES: &[Table] = &[
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
+    rotary::OPS,
     slice::OPS,
     source::OPS,
 ];

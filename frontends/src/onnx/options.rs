@@ -30,7 +30,7 @@ impl ImportOptions {
         Ok(self)
     }
 
-    /// Adds a value option in its text form, `sr=16000`.
+    /// Adds a value option in its text form, `sr=16000` or `axes=1,2`.
     ///
     /// # Errors
     /// The text is not of that form.
@@ -55,7 +55,8 @@ impl FromStr for DimOption {
     type Err = ImportError;
 
     fn from_str(text: &str) -> Result<Self, ImportError> {
-        let fail = |reason: &str| ImportError::Option { option: text.into(), reason: reason.into() };
+        let fail =
+            |reason: &str| ImportError::Option { option: text.into(), reason: reason.into() };
         let (target, range) =
             text.rsplit_once('=').ok_or_else(|| fail("expected NAME=SIZE or NAME=MIN..MAX"))?;
         let number = |s: &str| {
@@ -72,23 +73,27 @@ impl FromStr for DimOption {
     }
 }
 
-/// A constant for an input: one number for all of its elements.
+/// A constant for an input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValueOption {
     /// The input's name.
     pub input: String,
-    /// The number; it must be exact in the input's dtype.
-    pub value: f64,
+    /// One number for all elements, or one per element in row-major order; each must be
+    /// exact in the input's dtype.
+    pub values: Vec<f64>,
 }
 
 impl FromStr for ValueOption {
     type Err = ImportError;
 
     fn from_str(text: &str) -> Result<Self, ImportError> {
-        let fail = |reason: &str| ImportError::Option { option: text.into(), reason: reason.into() };
+        let fail =
+            |reason: &str| ImportError::Option { option: text.into(), reason: reason.into() };
         let (input, value) =
-            text.rsplit_once('=').ok_or_else(|| fail("expected INPUT=NUMBER"))?;
-        let value = value.trim().parse().map_err(|_| fail("the value is not a number"))?;
-        Ok(ValueOption { input: input.trim().to_string(), value })
+            text.rsplit_once('=').ok_or_else(|| fail("expected INPUT=NUMBER,…"))?;
+        let number =
+            |s: &str| s.trim().parse::<f64>().map_err(|_| fail(&format!("'{s}' is not a number")));
+        let values = value.split(',').map(number).collect::<Result<_, _>>()?;
+        Ok(ValueOption { input: input.trim().to_string(), values })
     }
 }

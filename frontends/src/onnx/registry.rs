@@ -26,7 +26,10 @@ pub fn find(domain: &str, op: &str) -> Option<Importer> {
     if !domain.is_empty() {
         return None;
     }
-    INDEX.get_or_init(|| ops::FAMILIES.iter().flat_map(|t| t.iter().copied()).collect()).get(op).copied()
+    INDEX
+        .get_or_init(|| ops::FAMILIES.iter().flat_map(|t| t.iter().copied()).collect())
+        .get(op)
+        .copied()
 }
 
 /// Names of all operators of the default domain that are imported, sorted.

@@ -1,5 +1,6 @@
 //! `TensorProto` to typed little-endian bytes.
 
+use super::complexity::MAX_RANK;
 use super::error::ImportError;
 use super::external::ExternalFiles;
 use super::proto::{TensorProto, tensor_proto::DataLocation};
@@ -75,9 +76,13 @@ pub fn read(
 ) -> Result<Tensor, ImportError> {
     let fail = |reason: String| ImportError::model(what, reason);
     let dtype = dtype(tensor.data_type()).map_err(fail)?;
-    let width = dtype.size_bytes().ok_or_else(|| fail("string tensors are not supported".into()))?;
+    let width =
+        dtype.size_bytes().ok_or_else(|| fail("string tensors are not supported".into()))?;
     if tensor.segment.is_some() {
         return Err(fail("segmented tensors are not supported".into()));
+    }
+    if tensor.dims.len() > MAX_RANK {
+        return Err(fail(format!("{} dims, at most {MAX_RANK} are supported", tensor.dims.len())));
     }
     let bytes = byte_len(&tensor.dims, width).map_err(fail)?;
     let data = if tensor.data_location() == DataLocation::External {

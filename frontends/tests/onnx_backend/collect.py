@@ -5,10 +5,10 @@ Usage: python frontends/tests/onnx_backend/collect.py OUT_FOLDER   (needs the `o
 Per test and data set OUT_FOLDER/<name>[.<set>]/ holds
   model.onnx
   inputs.npz, outputs.npz   arrays in graph order under the keys "0", "1", ...
-  meta.json                 rtol, atol, kind
+  meta.json                 rtol, atol, kind, inputs: names of the graph inputs
 A test with a value that is not a plain tensor (sequence, optional, string, 4- and 8-bit float)
 gets {"skip": reason} in meta.json and no arrays, so that the runner still counts it.
-bfloat16 arrays are stored as float32 and listed in meta.json under "bfloat16".
+Models before opset 7 are converted to 13. bfloat16 arrays are stored as float32 and listed in meta.json under "bfloat16".
 """
 
 import json
@@ -19,6 +19,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import onnx
+import onnx.version_converter
 from onnx import numpy_helper
 from onnx.backend.test import loader
 from onnx.backend.test.case import model as model_cases
@@ -34,9 +35,27 @@ def plain(value):
     array = np.asarray(value, order="C")
     if array.dtype == ml_dtypes.bfloat16:
         return array.astype(np.float32), True
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" or (array.dtype.kind == "f" and array.dtype.itemsize < 2):
         raise ValueError(f"values of type {array.dtype}")
     return array, False
+
+
+def modern(model: bytes) -> bytes:
+    """Models before opset 7 converted to 13; as they are where the converter fails."""
+    proto = onnx.load_model_from_string(model)
+    if any(o.domain in ("", "ai.onnx") and o.version >= 7 for o in proto.opset_import):
+        return model
+    try:
+        return onnx.version_converter.convert_version(proto, 13).SerializeToString()
+    except Exception:
+        return model
+
+
+def input_names(model: bytes) -> list[str]:
+    """Names of the graph inputs that are not initializers, in order."""
+    graph = onnx.load_model_from_string(model).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    return [i.name for i in graph.input if i.name not in constants]
 
 
 def write(out: Path, name: str, model, inputs, outputs, rtol, atol, kind) -> None:
@@ -44,7 +63,7 @@ def write(out: Path, name: str, model, inputs, outputs, rtol, atol, kind) -> Non
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(model)
-    meta = {"rtol": rtol, "atol": atol, "kind": kind}
+    meta = {"rtol": rtol, "atol": atol, "kind": kind, "inputs": input_names(model)}
     try:
         for stem, values in (("inputs", inputs), ("outputs", outputs)):
             arrays = [plain(value) for value in values]
@@ -87,7 +106,7 @@ def main() -> None:
             model_dir = Path(case.model_dir) if case.model_dir else None
             if model_dir is None:
                 continue
-            model = (model_dir / "model.onnx").read_bytes()
+            model = modern((model_dir / "model.onnx").read_bytes())
             for i, data in enumerate(sorted(model_dir.glob("test_data_set_*"))):
                 values = [[read_tensor(p) for p in numbered(data, s)] for s in ("input", "output")]
                 name = case.name if i == 0 else f"{case.name}.{i}"

@@ -104,11 +104,15 @@ impl At<'_> {
             Op::Transpose { .. } | Op::Concat { .. } | Op::Pad { .. } => {
                 LAUNCH + 1.5 * moved / BYTES
             }
-            Op::Reduce { op, .. } => {
+            Op::Reduce { op, axes, .. } => {
                 let each = if *op == ReduceOp::Prod { 2.0 } else { 1.0 };
-                LAUNCH / 2.0 + read * each / SIMD_FLOPS + 0.5 * moved / BYTES
+                let rows = trailing(axes, operands[0].rank());
+                LAUNCH / 2.0 + read * each / SIMD_FLOPS + row_bytes(rows, moved)
             }
-            Op::Softmax { .. } => LAUNCH + 12.0 * size / SIMD_FLOPS + 0.5 * moved / BYTES,
+            Op::Softmax { axis } => {
+                let rows = trailing(&[*axis], operands[0].rank());
+                LAUNCH + 12.0 * size / SIMD_FLOPS + row_bytes(rows, moved)
+            }
             Op::LayerNorm { .. } | Op::RmsNorm { .. } => {
                 LAUNCH + 4.0 * size / SIMD_FLOPS + 0.5 * moved / BYTES
             }
@@ -141,6 +145,16 @@ impl At<'_> {
         let head = self.dim(&operands[0].shape[3]);
         2.0 * rows * keys * (head + values) / PEAK_FLOPS + 10.0 * rows * keys / SIMD_FLOPS
     }
+}
+
+/// Whether the axes are the last ones, so that what is reduced lies together.
+fn trailing(axes: &[usize], rank: usize) -> bool {
+    axes.iter().rev().enumerate().all(|(i, &a)| a + i + 1 == rank)
+}
+
+/// Time for the bytes of a reduction: rows fuse with their neighbours, columns do not.
+fn row_bytes(rows: bool, moved: f64) -> f64 {
+    if rows { 0.5 * moved / BYTES } else { LAUNCH / 2.0 + moved / BYTES }
 }
 
 /// A transpose that only moves dims of 1 is a view.

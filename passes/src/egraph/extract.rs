@@ -3,15 +3,18 @@
 //! A class's cost is the sum over the *set* of classes that its choice needs, so that
 //! shared work counts once (after extraction-gym's greedy DAG extractor). Choices that
 //! need their own class are skipped; should later choices close a cycle after all, the
-//! caller keeps the source slice.
+//! caller keeps the source slice. What greed cannot see, sharing between consumers that
+//! were costed one by one, is repaired by a local search (`refine`).
+
+mod refine;
 
 use super::cost::{CostModel, TIE};
 use super::facts::EGraph;
 use super::language::{ENode, Kind};
 use cascata_ir::op::{Effect, Op};
 use cascata_types::TensorType;
-use egg::Id;
-use std::collections::HashMap;
+use egg::{Id, Language};
+use std::collections::{HashMap, HashSet};
 
 /// What a class's value is made of when its choice is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +41,17 @@ pub struct Extraction<'a> {
     /// The e-graph.
     pub egraph: &'a EGraph,
     choices: HashMap<Id, Choice>,
+    /// Nodes that are not to be chosen.
+    subsumed: HashSet<ENode>,
 }
 
-/// Chooses a node for every class.
-pub fn extract<'a>(egraph: &'a EGraph, model: &CostModel) -> Extraction<'a> {
+/// Chooses a node for every class, such that the DAG under `roots` is cheap.
+pub fn extract<'a>(egraph: &'a EGraph, model: &CostModel, roots: &[Id]) -> Extraction<'a> {
     let mut ids: Vec<Id> = egraph.classes().map(|c| c.id).collect();
     ids.sort_unstable();
-    let mut work = Extraction { egraph, choices: HashMap::with_capacity(ids.len()) };
+    let canonical = |n: &ENode| n.clone().map_children(|c| egraph.find(c));
+    let subsumed = egraph.analysis.subsumed.iter().map(canonical).collect();
+    let mut work = Extraction { egraph, choices: HashMap::with_capacity(ids.len()), subsumed };
     // Each round settles at least one more level; the bound is never met in practice.
     for _ in 0..ids.len() + 1 {
         let mut changed = false;
@@ -55,6 +62,7 @@ pub fn extract<'a>(egraph: &'a EGraph, model: &CostModel) -> Extraction<'a> {
             break;
         }
     }
+    refine::refine(&mut work, model, roots);
     work
 }
 
@@ -65,15 +73,9 @@ impl Extraction<'_> {
         self.choices.get(&id).map(|c| &self.egraph[id].nodes[c.node])
     }
 
-    /// The cost of the DAG under these roots.
-    pub fn cost(&self, roots: &[Id]) -> f64 {
-        let mut needs: Vec<(usize, f64)> = vec![];
-        for root in roots {
-            if let Some(choice) = self.choices.get(&self.egraph.find(*root)) {
-                needs = union(&needs, &choice.needs);
-            }
-        }
-        needs.iter().map(|n| n.1).sum()
+    /// The cost of the DAG under these roots; infinite when the choices close a cycle.
+    pub fn cost(&self, model: &CostModel, roots: &[Id]) -> f64 {
+        refine::Dag::new(self, model).cost(roots).unwrap_or(f64::INFINITY)
     }
 
     fn improve(&mut self, model: &CostModel, id: Id) -> bool {
@@ -92,6 +94,9 @@ impl Extraction<'_> {
 
     fn candidate(&self, model: &CostModel, id: Id, index: usize) -> Option<Choice> {
         let node = &self.egraph[id].nodes[index];
+        if !self.subsumed.is_empty() && self.subsumed.contains(node) {
+            return None;
+        }
         let children: Vec<&Choice> = node
             .children
             .iter()
@@ -111,30 +116,47 @@ impl Extraction<'_> {
     }
 
     fn own_cost(&self, model: &CostModel, id: Id, node: &ENode, known: &[Known]) -> (f64, Known) {
-        let types = |id: Id| -> Vec<&TensorType> {
-            self.egraph[id].data.types.iter().filter_map(|t| t.as_tensor()).collect()
-        };
+        match self.folded(model, id, node, known) {
+            Some(free) => free,
+            None => (self.run_time(model, id, node), Known::No),
+        }
+    }
+
+    /// Cost and contents of a node that does not run: a leaf, a formula or a folded
+    /// constant. `None` for nodes that run.
+    fn folded(
+        &self,
+        model: &CostModel,
+        id: Id,
+        node: &ENode,
+        known: &[Known],
+    ) -> Option<(f64, Known)> {
         let op = match node.kind {
-            Kind::Leaf if self.egraph[id].data.constant => return (TIE, Known::Data),
-            Kind::Leaf => return (TIE, Known::No),
-            Kind::Project => return (TIE, known[0]),
+            Kind::Leaf if self.egraph[id].data.constant => return Some((TIE, Known::Data)),
+            Kind::Leaf => return Some((TIE, Known::No)),
+            Kind::Project => return Some((TIE, known[0])),
             Kind::Op(_) => self.egraph.analysis.ops.get(node.payload),
         };
-        let operands: Vec<&TensorType> =
-            node.children.iter().filter_map(|&c| types(c).first().copied()).collect();
-        let results = types(id);
         if matches!(op, Op::Fill { .. } | Op::Iota { .. }) {
-            return (TIE, Known::Virtual);
+            return Some((TIE, Known::Virtual));
         }
-        let foldable = op.effect() == Effect::Pure && known.iter().all(|k| *k != Known::No);
-        if foldable {
-            let held = operands.iter().zip(known).filter(|(_, k)| **k == Known::Data);
-            let held: Vec<&TensorType> = held.map(|(t, _)| *t).collect();
-            if model.budget.allows(&held, &results) {
-                return (TIE, Known::Data);
-            }
+        if op.effect() != Effect::Pure || known.contains(&Known::No) {
+            return None;
         }
-        (model.run_time(op, &operands, &results), Known::No)
+        let (operands, results) = self.types(id, node);
+        let held = operands.iter().zip(known).filter(|(_, k)| **k == Known::Data);
+        let held: Vec<&TensorType> = held.map(|(t, _)| *t).collect();
+        model.budget.allows(&held, &results).then_some((TIE, Known::Data))
+    }
+
+    fn run_time(&self, model: &CostModel, id: Id, node: &ENode) -> f64 {
+        let (operands, results) = self.types(id, node);
+        model.run_time(self.egraph.analysis.ops.get(node.payload), &operands, &results)
+    }
+
+    fn types(&self, id: Id, node: &ENode) -> (Vec<&TensorType>, Vec<&TensorType>) {
+        let types = |id: Id| self.egraph[id].data.types.iter().filter_map(|t| t.as_tensor());
+        (node.children.iter().filter_map(|&c| types(c).next()).collect(), types(id).collect())
     }
 }
 

@@ -27,27 +27,30 @@ pub struct ConstFacts {
     pub finite: bool,
 }
 
+/// Constants above this many elements are weights: their contents are not looked at,
+/// except that all rules treat them as finite only when they are seen to be.
+const LOOK_ELEMENTS: usize = 1 << 20;
+
 impl ConstFacts {
-    /// Looks at the elements; one pass over the data.
+    /// Looks at the elements; one pass over the data of small constants.
     pub fn of(constant: &Const) -> Self {
         let Some(size) = constant.ty.dtype.size_bytes() else { return Self::default() };
         let Some(dims) = constant.ty.static_shape() else { return Self::default() };
-        let elements: Vec<&[u8]> = constant.data.chunks_exact(size).collect();
         let scalar = |bytes: &[u8]| {
             let mut word = [0u8; 8];
             word[..size].copy_from_slice(bytes);
             Scalar { dtype: constant.ty.dtype, bits: u64::from_le_bytes(word) }
         };
-        let uniform = elements.first().filter(|f| elements.iter().all(|e| e == *f)).map(|f| scalar(f));
+        let elements = || constant.data.chunks_exact(size).map(scalar);
+        let uniform = elements().next().filter(|first| elements().all(|e| e == *first));
         let iota = (0..dims.len()).find(|&axis| {
             let inner: i64 = dims[axis + 1..].iter().product();
-            dims[axis] > 1
-                && elements.iter().enumerate().all(|(i, e)| {
-                    scalar(e).to_f64() == ((i as i64 / inner.max(1)) % dims[axis]) as f64
-                })
+            let index = |i: usize| ((i as i64 / inner.max(1)) % dims[axis]) as f64;
+            dims[axis] > 1 && elements().enumerate().all(|(i, e)| e.to_f64() == index(i))
         });
+        let small = constant.data.len() / size <= LOOK_ELEMENTS;
         let finite = !constant.ty.dtype.is_float()
-            || elements.iter().all(|e| scalar(e).to_f64().is_finite());
+            || small && elements().all(|e| e.to_f64().is_finite());
         Self { uniform, iota, finite }
     }
 }
@@ -83,6 +86,8 @@ pub struct SliceAnalysis {
     pub symbols: SymbolTable,
     /// Equations between dims that the graph checks anyway.
     pub checks: Rc<[DimCheck]>,
+    /// Nodes that a rule replaced for good: never extracted while there is another.
+    pub subsumed: Vec<ENode>,
     /// Disagreements found by `merge`; not empty means that a rule is unsound.
     pub conflicts: Vec<String>,
     /// `infer` wants a graph for constants and regions; pure ops on leaves have none.
@@ -93,7 +98,8 @@ impl SliceAnalysis {
     /// For a slice with these leaves in a graph with these symbols and checks.
     pub fn new(leaves: Vec<Leaf>, symbols: SymbolTable, checks: Rc<[DimCheck]>) -> Self {
         let no_graph = Graph::new("");
-        Self { ops: OpTable::default(), leaves, symbols, checks, conflicts: vec![], no_graph }
+        let (ops, subsumed, conflicts) = (OpTable::default(), vec![], vec![]);
+        Self { ops, leaves, symbols, checks, subsumed, conflicts, no_graph }
     }
 
     /// Result types of a pure op, or `None` when it is ill-typed or would need a check

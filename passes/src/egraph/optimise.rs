@@ -74,14 +74,15 @@ pub fn optimise(slice: &Slice, setting: &Setting) -> Result<Optimised, Conflict>
     let (mut egraph, ids) = build(slice, setting.symbols, setting.checks.clone());
     let roots: Vec<Id> = slice.outputs.iter().map(|r| ids.of(*r)).collect();
     egraph.rebuild();
-    let cost_before = extract(&egraph, &setting.model).cost(&roots);
+    let model = &setting.model;
+    let cost_before = extract(&egraph, model, &roots).cost(model, &roots);
     let outcome = runner::run(&mut egraph, setting.rules, &setting.limits);
     if let Some(what) = runner::conflicts(&egraph) {
         let rules: BTreeSet<&str> = outcome.log.iter().map(|a| a.rule).collect();
         return Err(Conflict(what, rules.into_iter().collect::<Vec<_>>().join(", ")));
     }
-    let extraction = extract(&egraph, &setting.model);
-    let cost_after = extraction.cost(&roots);
+    let extraction = extract(&egraph, model, &roots);
+    let cost_after = extraction.cost(model, &roots);
     let emitted = emit(slice, &ids, &extraction, &outcome.log, &roots);
     let mut counts = outcome.counts;
     let (nodes, outputs, kept_source) = match emitted {

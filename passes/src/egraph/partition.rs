@@ -7,7 +7,7 @@
 //! joined until they are worth an e-graph, starting anew where a piece repeats.
 //! Linear in the number of nodes.
 
-use cascata_ir::graph::{Def, Graph, NodeId, ValueId};
+use cascata_ir::graph::{Def, Graph, Node, NodeId, ValueId};
 use cascata_ir::op::Op;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -28,7 +28,7 @@ impl Default for Sizes {
 }
 
 /// Cut candidates are minima among this many positions on each side.
-const NEIGHBOURHOOD: usize = 16;
+const NEIGHBOURHOOD: usize = 28;
 /// Nodes on each side of a position that make up its content.
 const CONTENT: usize = 6;
 /// Operands further back than this count as "far" in a node's token.
@@ -49,7 +49,8 @@ pub fn partition(
         let mut hash = DefaultHasher::new();
         seed.hash(&mut hash);
         tokens[p.saturating_sub(CONTENT)..(p + CONTENT).min(run.len())].hash(&mut hash);
-        (alive[p], harm(graph, run[p - 1], run[p]), hash.finish())
+        let closes = alive[p + 1] <= alive[p];
+        (alive[p], harm(graph, run[p - 1], run[p], closes), hash.finish())
     };
     let keys: Vec<_> = (1..run.len()).map(key).collect();
     let mut cuts = vec![0];
@@ -60,7 +61,7 @@ pub fn partition(
         }
     }
     cuts.push(run.len());
-    let starts = join(&cuts, &tokens, sizes);
+    let starts = join(&cuts, &tokens, sizes, seed);
     let mut out = vec![];
     for pair in starts.windows(2) {
         split(&run[pair[0]..pair[1]], pair[0], &keys, sizes.most, &mut out);
@@ -112,33 +113,42 @@ fn alive(
     delta.iter().map(|d| { sum += d; sum }).collect()
 }
 
-/// How much a cut between two nodes would hide from the rules; 0 is best.
-fn harm(graph: &Graph, before: NodeId, after: NodeId) -> u8 {
-    let moves = |op: &Op| matches!(op, Op::Transpose { .. } | Op::Reshape { .. } | Op::Cast { .. } | Op::Slice { .. });
-    let contracts = |op: &Op| matches!(op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul);
+/// How much a cut between two nodes would hide from the rules; 0 is best. `closes` says
+/// that `after` is the last reader of what it reads.
+fn harm(graph: &Graph, before: NodeId, after: NodeId, closes: bool) -> u8 {
     let (a, b) = (&graph.nodes[before], &graph.nodes[after]);
-    let affine = matches!(a.op, Op::Binary(_)) && a.inputs.iter().any(|&v| graph.as_const(v).is_some());
+    let moves = |op: &Op| {
+        matches!(op, Op::Transpose { .. } | Op::Reshape { .. } | Op::Cast { .. } | Op::Slice { .. })
+    };
+    let contracts = |op: &Op| matches!(op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul);
+    let affine = |n: &Node| matches!(n.op, Op::Binary(_)) && n.inputs.iter().any(|&v| is_known(graph, v));
     match () {
         _ if contracts(&a.op) => 3,
         _ if moves(&a.op) || moves(&b.op) => 2,
-        _ if affine && contracts(&b.op) => 2,
-        _ if affine && matches!(b.op, Op::Binary(_)) => 2,
+        _ if affine(a) && contracts(&b.op) || closes && affine(b) => 2,
         _ if matches!(a.op, Op::Reduce { .. } | Op::Unary(_)) && !contracts(&b.op) => 2,
         _ => 0,
     }
 }
 
+fn is_known(graph: &Graph, value: ValueId) -> bool {
+    graph.def_node(value).is_some_and(|n| matches!(n.op, Op::Const(_) | Op::Fill { .. }))
+}
+
 /// Joins pieces between `cuts` into groups of at least `sizes.least` nodes.
-fn join(cuts: &[usize], tokens: &[u64], sizes: Sizes) -> Vec<usize> {
+/// (odd seeds: half as many in the first, so that the borders lie elsewhere).
+fn join(cuts: &[usize], tokens: &[u64], sizes: Sizes, seed: u64) -> Vec<usize> {
     let mut starts = vec![0];
     let mut start = 0;
+    let mut least = if seed % 2 == 1 { sizes.least / 2 } else { sizes.least };
     for pair in cuts.windows(2).skip(1) {
         let [at, end] = [pair[0], pair[1]];
         let size = at - start;
         let repeats = size >= sizes.least / 3 && same_piece(tokens, start, at, end);
-        if size >= sizes.least || repeats || end - start > sizes.most {
+        if size >= least || repeats || end - start > sizes.most {
             starts.push(at);
             start = at;
+            least = sizes.least;
         }
     }
     starts.push(*cuts.last().expect("cuts end with the length"));

@@ -71,6 +71,8 @@ pub struct Match {
     pub attrs: Vec<Option<Payload>>,
     /// Origins of the matched nodes, for provenance.
     pub premises: Vec<Origin>,
+    /// The matched node of the root class.
+    pub node: Option<ENode>,
 }
 
 const TOLERANCE: f64 = 1.0 / (1 << 18) as f64;
@@ -158,6 +160,7 @@ impl Pattern {
             vars: vec![None; self.vars.len()],
             attrs: vec![None; self.attrs.len()],
             premises: vec![],
+            node: None,
         };
         let mut out = match_class(egraph, &self.pat, root, start);
         out.dedup();
@@ -204,6 +207,7 @@ fn match_node(egraph: &EGraph, pat: &Pat, node: &ENode, state: &Match) -> Vec<Ma
         return vec![];
     }
     let mut state = state.clone();
+    state.node.get_or_insert_with(|| node.clone());
     if let Some(a) = attr {
         if state.attrs[*a].is_some_and(|bound| bound != node.payload) {
             return vec![];

@@ -174,6 +174,9 @@ fn apply(
     origin: Origin,
 ) -> Option<bool> {
     let built = right_side(egraph, rule, pattern, hit, origin, None)?;
+    if rule.rule.subsumes {
+        egraph.analysis.subsumed.extend(hit.node.clone());
+    }
     Some(egraph.union(hit.root, built))
 }
 

@@ -73,8 +73,8 @@ fn verdicts_on(
             };
             egraph.rebuild();
             let model = CostModel::new(&graph.symbols, &[], Budget::default());
-            let extraction = extract(&egraph, &model);
             let roots = [hit.root, built];
+            let extraction = extract(&egraph, &model, &roots);
             let Some((nodes, roots)) = emit(&slice, &ids, &extraction, &log, &roots) else {
                 continue;
             };

@@ -112,6 +112,14 @@ pub(super) const RULES: &[Rule] = &[
         ..ROW
     },
     Rule {
+        name: "unit-axes-binary-constant",
+        lhs: &["(binary:b (reshape:s ?x) ?c:const)", "(binary:b ?c:const (reshape:s ?y))"],
+        rhs: Rhs::Build(unit_axes_binary_constant),
+        source: "inserting and dropping dims of 1 commutes with element-wise ops",
+        examples: &["(add (reshape{A,B,C} x:f32[A,B,C,1]) c:=f32[B,1])", "(sub c:=f32[A,1,B] (reshape{A,1,B} x:f32[A,B]))"],
+        ..ROW
+    },
+    Rule {
         name: "insert-axis-before",
         lhs: &["(reshape:s (binary:b ?x ?y))"],
         rhs: Rhs::Build(insert_axis_binary),
@@ -237,6 +245,26 @@ fn reshape_binary_scalar(s: &mut Site) -> Option<Id> {
     };
     let inner = s.add(s.attr("b"), &operands)?;
     s.add(s.attr("s"), &[inner])
+}
+
+fn unit_axes_binary_constant(s: &mut Site) -> Option<Id> {
+    let (c, x) = (s.var("c"), s.get("x").or(s.get("y"))?);
+    let Op::Reshape { shape: outer } = s.attr("s") else { return None };
+    let inner = s.shape(x);
+    if s.rank(c) == 0 || !same_but_ones(&inner, &outer) {
+        return None;
+    }
+    let raised = raise(s, c, outer.len())?;
+    let dims = s.shape(raised);
+    // A constant dim along a unit axis would widen the result.
+    let widens = outer.iter().zip(&dims).any(|(o, d)| o.is(1) && !d.is(1));
+    let mut real = outer.iter().zip(dims).filter(|(o, _)| !o.is(1)).map(|(_, d)| d);
+    let mine: Option<Shape> =
+        inner.iter().map(|d| if d.is(1) { Some(1.into()) } else { real.next() }).collect();
+    let c = s.reshape(raised, mine.filter(|_| !widens)?)?;
+    let operands = if s.get("x").is_some() { [x, c] } else { [c, x] };
+    let moved = s.add(s.attr("b"), &operands)?;
+    s.reshape(moved, outer)
 }
 
 fn insert_axis_binary(s: &mut Site) -> Option<Id> {

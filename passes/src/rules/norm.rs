@@ -57,6 +57,8 @@ pub(super) const RULES: &[Rule] = &[
         name: "variance-two-pass",
         lhs: &["(sub (reduce_mean:r (mul ?x ?x)) (mul ?m=(reduce_mean:r ?x) ?m))"],
         rhs: Rhs::Build(two_pass_variance),
+        // Together with the next rule the bare difference would otherwise lose its guard.
+        subsumes: true,
         class: Reassociates,
         source: "E[x²]−E[x]² = E[(x−E[x])²]; the right side does not cancel",
         examples: &[

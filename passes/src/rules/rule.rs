@@ -51,6 +51,8 @@ pub struct Rule {
     pub sound_when: &'static [Guard],
     /// Where the rule is worth its e-nodes.
     pub worth_when: &'static [Guard],
+    /// The left side's root is never chosen again: it is numerically worse, whatever it costs.
+    pub subsumes: bool,
     /// How close the sides are.
     pub class: Exactness,
     /// Where it comes from, or why it holds.
@@ -68,6 +70,7 @@ pub const ROW: Rule = Rule {
     rhs: Rhs::Text(""),
     sound_when: &[],
     worth_when: &[],
+    subsumes: false,
     class: Exactness::Bitwise,
     source: "",
     examples: &[],

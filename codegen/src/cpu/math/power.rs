@@ -18,7 +18,7 @@ pub(in crate::cpu) fn pow(o: &mut Ops<'_>, a: Value, b: Value) -> Value {
     let is_whole = o.cmp(FloatCC::Equal, whole, b);
     let half = o.mul_c(b, 0.5);
     let half_whole = o.trunc(half);
-    let half_fraction = o.cmp(FloatCC::OrderedNotEqual, half_whole, half);
+    let half_fraction = o.cmp(FloatCC::NotEqual, half_whole, half);
     let is_odd = o.and(is_whole, half_fraction);
     let signed = o.with_sign(power, a);
     let power = o.select(is_odd, signed, power);

@@ -5,6 +5,7 @@ use super::super::error::{R, malformed};
 use super::super::registry::{Importer::*, Table};
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, UnaryOp};
+use cascata_ir::types::DType;
 
 pub const OPS: Table = &[
     ("Celu", One(celu)),
@@ -31,6 +32,18 @@ fn unary(cx: &mut Cx<'_>, op: UnaryOp) -> R<ValueId> {
     cx.unary(op, x)
 }
 
+/// A formula of several ops: half floats go through `f32` and are rounded once.
+fn formula(cx: &mut Cx<'_>, f: impl Fn(&mut Cx<'_>, ValueId) -> R<ValueId>) -> R<ValueId> {
+    let x = cx.input(0)?;
+    let dtype = cx.dtype(x);
+    if !matches!(dtype, DType::F16 | DType::BF16) {
+        return f(cx, x);
+    }
+    let wide = cx.cast(x, DType::F32)?;
+    let y = f(cx, wide)?;
+    cx.cast(y, dtype)
+}
+
 /// `x < 0 ? negative : x`.
 fn below_zero(cx: &mut Cx<'_>, x: ValueId, negative: ValueId) -> R<ValueId> {
     let cond = cx.with_number(BinaryOp::Lt, x, 0.0)?;
@@ -47,28 +60,31 @@ fn scaled_expm1(cx: &mut Cx<'_>, x: ValueId, over: f64, alpha: f64) -> R<ValueId
 
 fn elu(cx: &mut Cx<'_>) -> R<ValueId> {
     let alpha = cx.float("alpha", 1.0)?;
-    let x = cx.input(0)?;
-    let negative = scaled_expm1(cx, x, 1.0, alpha.into())?;
-    below_zero(cx, x, negative)
+    formula(cx, |cx, x| {
+        let negative = scaled_expm1(cx, x, 1.0, alpha.into())?;
+        below_zero(cx, x, negative)
+    })
 }
 
 fn selu(cx: &mut Cx<'_>) -> R<ValueId> {
     let alpha = cx.float("alpha", 1.673_263_2)?;
     let gamma = cx.float("gamma", 1.050_701)?;
-    let x = cx.input(0)?;
-    let negative = scaled_expm1(cx, x, 1.0, alpha.into())?;
-    let y = below_zero(cx, x, negative)?;
-    cx.with_number(BinaryOp::Mul, y, gamma.into())
+    formula(cx, |cx, x| {
+        let negative = scaled_expm1(cx, x, 1.0, alpha.into())?;
+        let y = below_zero(cx, x, negative)?;
+        cx.with_number(BinaryOp::Mul, y, gamma.into())
+    })
 }
 
 /// `max(0, x) + min(0, alpha·(e^(x/alpha) − 1))`.
 fn celu(cx: &mut Cx<'_>) -> R<ValueId> {
     let alpha = cx.float("alpha", 1.0)?;
-    let x = cx.input(0)?;
-    let negative = scaled_expm1(cx, x, alpha.into(), alpha.into())?;
-    let negative = cx.with_number(BinaryOp::Min, negative, 0.0)?;
-    let positive = cx.with_number(BinaryOp::Max, x, 0.0)?;
-    cx.binary(BinaryOp::Add, positive, negative)
+    formula(cx, |cx, x| {
+        let negative = scaled_expm1(cx, x, alpha.into(), alpha.into())?;
+        let negative = cx.with_number(BinaryOp::Min, negative, 0.0)?;
+        let positive = cx.with_number(BinaryOp::Max, x, 0.0)?;
+        cx.binary(BinaryOp::Add, positive, negative)
+    })
 }
 
 fn gelu(cx: &mut Cx<'_>) -> R<ValueId> {
@@ -81,10 +97,11 @@ fn gelu(cx: &mut Cx<'_>) -> R<ValueId> {
 
 fn hard_sigmoid(cx: &mut Cx<'_>) -> R<ValueId> {
     let (alpha, beta) = (cx.float("alpha", 0.2)?, cx.float("beta", 0.5)?);
-    let x = cx.input(0)?;
-    let y = cx.with_number(BinaryOp::Mul, x, alpha.into())?;
-    let y = cx.with_number(BinaryOp::Add, y, beta.into())?;
-    cx.clamp(y, 0.0, 1.0)
+    formula(cx, |cx, x| {
+        let y = cx.with_number(BinaryOp::Mul, x, alpha.into())?;
+        let y = cx.with_number(BinaryOp::Add, y, beta.into())?;
+        cx.clamp(y, 0.0, 1.0)
+    })
 }
 
 fn leaky_relu(cx: &mut Cx<'_>) -> R<ValueId> {
@@ -121,19 +138,21 @@ fn shrink(cx: &mut Cx<'_>) -> R<ValueId> {
 }
 
 fn softsign(cx: &mut Cx<'_>) -> R<ValueId> {
-    let x = cx.input(0)?;
-    let size = cx.unary(UnaryOp::Abs, x)?;
-    let below = cx.with_number(BinaryOp::Add, size, 1.0)?;
-    cx.binary(BinaryOp::Div, x, below)
+    formula(cx, |cx, x| {
+        let size = cx.unary(UnaryOp::Abs, x)?;
+        let below = cx.with_number(BinaryOp::Add, size, 1.0)?;
+        cx.binary(BinaryOp::Div, x, below)
+    })
 }
 
 fn swish(cx: &mut Cx<'_>) -> R<ValueId> {
     let alpha = cx.float("alpha", 1.0)?;
-    let x = cx.input(0)?;
     if alpha == 1.0 {
-        return cx.unary(UnaryOp::Silu, x);
+        return unary(cx, UnaryOp::Silu);
     }
-    let gate = cx.with_number(BinaryOp::Mul, x, alpha.into())?;
-    let gate = cx.unary(UnaryOp::Sigmoid, gate)?;
-    cx.binary(BinaryOp::Mul, x, gate)
+    formula(cx, |cx, x| {
+        let gate = cx.with_number(BinaryOp::Mul, x, alpha.into())?;
+        let gate = cx.unary(UnaryOp::Sigmoid, gate)?;
+        cx.binary(BinaryOp::Mul, x, gate)
+    })
 }

@@ -4,13 +4,12 @@ use super::super::cx::{Cx, axis};
 use super::super::emit::many;
 use super::super::error::{R, Refusal, malformed, unsupported};
 use super::super::facts::Elem;
-use super::super::importer::Frame;
 use super::super::proto::GraphProto;
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
 use cascata_ir::graph::{RegionId, ValueId};
 use cascata_ir::op::{Op, ScanAttrs};
-use cascata_ir::types::{DType, Scalar, TensorType, ValueType};
+use cascata_ir::types::{DType, Dim, Scalar, TensorType, ValueType};
 
 pub const OPS: Table = &[("If", Many(branch)), ("Loop", Many(repeat)), ("Scan", Many(scan))];
 
@@ -22,7 +21,7 @@ impl Cx<'_> {
             return malformed!("the body has {got} inputs, needs {wanted}");
         }
         let region = self.imp.graph.add_region();
-        let frame = Frame { region, ..self.frame.clone() };
+        let frame = self.frame.nested(region, self.frame.opsets.clone())?;
         self.imp.scopes.push(false);
         for (info, ty) in graph.input.iter().zip(params) {
             let value = self.imp.graph.add_param(region, info.name(), ty.clone());
@@ -53,8 +52,8 @@ fn branch(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let condition = cx.facts(0).and_then(|f| f.elems.first().cloned());
     if let Some(decided) = condition.as_ref().and_then(Elem::as_int) {
         let body = cx.body(if decided != 0 { "then_branch" } else { "else_branch" })?;
+        let frame = cx.frame.nested(cx.frame.region, cx.frame.opsets.clone())?;
         cx.imp.scopes.push(false);
-        let frame = cx.frame.clone();
         let results = cx.imp.body(&body, &frame);
         cx.imp.scopes.pop();
         return results;
@@ -122,24 +121,47 @@ fn repeat(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         operands.push(cx.input(i)?);
     }
     let carried = operands.len() - 2;
-    let mut params = vec![
-        TensorType::fixed(DType::I64, &[]).into(),
-        TensorType::fixed(DType::Bool, &[]).into(),
-    ];
+    let mut params =
+        vec![TensorType::fixed(DType::I64, &[]).into(), TensorType::fixed(DType::Bool, &[]).into()];
     params.extend(operands[2..].iter().map(|&v| type_of(cx, v)));
     let (region, results) = cx.region(&body, &params)?;
     if results.len() <= carried {
         return malformed!("the body gives {} values, carries {carried}", results.len());
     }
     // Some exporters give the condition as a vector of one element.
-    let condition = cx.results_of(region)[0];
-    if cx.rank(condition) != 0 {
-        let op = Op::Reshape { shape: vec![] };
-        let scalar = cx.imp.graph.add1(region, op, vec![condition], cx.source.as_str())?;
-        cx.imp.graph.regions[region].results[0] = scalar;
+    for (i, wanted) in params[1..].iter().enumerate() {
+        let Some(wanted) = wanted.as_tensor() else { continue };
+        keep_shape(cx, region, i, &wanted.shape)?;
     }
     let count = cx.fresh("count");
     many(cx.emit_all(Op::Loop { body: region, carried, count }, &operands)?)
+}
+
+/// Gives result `i` of a loop's body the shape that it has before the first iteration,
+/// where dims that depend on data leave that open; it is checked in each iteration.
+fn keep_shape(cx: &mut Cx<'_>, region: RegionId, i: usize, wanted: &[Dim]) -> R<()> {
+    let value = cx.results_of(region)[i];
+    let own = cx.shape(value);
+    if own == wanted || (i > 0 && own.len() != wanted.len()) {
+        return Ok(());
+    }
+    for (a, b) in own.iter().zip(wanted) {
+        let (low, high) = (a.clone() - b.clone()).bounds(cx.symbols());
+        if low > 0 || high < 0 {
+            let (a, b) = (cx.show(a), cx.show(b));
+            return unsupported!("carried value {i} changes its shape: a dim of {b} becomes {a}");
+        }
+    }
+    let op = Op::Reshape { shape: wanted.to_vec() };
+    let same = cx.imp.graph.add1(region, op, vec![value], cx.source.as_str())?;
+    for (a, b) in own.iter().zip(wanted) {
+        cx.check(a, b, "dims of a carried value")?;
+    }
+    // A scanned result may be the same value.
+    for result in cx.imp.graph.regions[region].results.iter_mut().filter(|r| **r == value) {
+        *result = same;
+    }
+    Ok(())
 }
 
 fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
@@ -166,7 +188,9 @@ fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     }
     let (region, results) = cx.region(&body, &params)?;
     let mut stacked_axes = Vec::new();
-    for (&v, (at, backwards)) in cx.results_of(region)[states.min(results.len())..].iter().zip(outputs) {
+    for (&v, (at, backwards)) in
+        cx.results_of(region)[states.min(results.len())..].iter().zip(outputs)
+    {
         stacked_axes.push((axis(at, cx.rank(v) + 1)?, backwards));
     }
     let attrs = ScanAttrs { body: region, states, inputs: scanned_axes, outputs: stacked_axes };

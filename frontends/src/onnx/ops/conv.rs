@@ -54,7 +54,10 @@ fn conv_transpose(cx: &mut Cx<'_>) -> R<ValueId> {
                     let wanted = list.len().checked_sub(n).and_then(|lead| list.get(lead + i));
                     let size = cx.shape(x)[2 + i].as_const();
                     match (wanted, size) {
-                        (Some(out), Some(size)) => strides[i] * (size - 1) + extent - out,
+                        (Some(out), Some(size)) => strides[i]
+                            .saturating_mul(size - 1)
+                            .saturating_add(extent)
+                            .saturating_sub(*out),
                         _ => return unsupported!("output_shape for an operand of unknown size"),
                     }
                 }
@@ -68,7 +71,7 @@ fn conv_transpose(cx: &mut Cx<'_>) -> R<ValueId> {
             if total < 0 {
                 // Nothing is cut; the rest of the wanted size is zeros at the end.
                 pads[i] = (0, 0);
-                output_padding[i] -= total;
+                output_padding[i] = output_padding[i].saturating_sub(total);
             }
         }
     } else if mode != "NOTSET" && mode != "VALID" {

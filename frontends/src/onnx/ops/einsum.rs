@@ -39,8 +39,16 @@ fn einsum(cx: &mut Cx<'_>) -> R<ValueId> {
         let labels = labels(text, cx.rank(value))?;
         terms.push(diagonal(cx, Term { value, labels })?);
     }
-    let all: Vec<Label> = parts.iter().zip(&inputs).flat_map(|(t, &v)| labels(t, cx.rank(v)).unwrap_or_default()).collect();
-    let dots = all.iter().filter_map(|l| if let Label::Ellipsis(i) = l { Some(i + 1) } else { None }).max().unwrap_or(0);
+    let all: Vec<Label> = parts
+        .iter()
+        .zip(&inputs)
+        .flat_map(|(t, &v)| labels(t, cx.rank(v)).unwrap_or_default())
+        .collect();
+    let dots = all
+        .iter()
+        .filter_map(|l| if let Label::Ellipsis(i) = l { Some(i + 1) } else { None })
+        .max()
+        .unwrap_or(0);
     let output = match right {
         Some(text) => labels(text, dots + text.replace("...", "").chars().count())?,
         None => implicit_output(&all, dots),
@@ -122,7 +130,8 @@ fn diagonal(cx: &mut Cx<'_>, mut term: Term) -> R<Term> {
 }
 
 fn repeated(labels: &[Label]) -> Option<(usize, usize)> {
-    (0..labels.len()).find_map(|i| (i + 1..labels.len()).find(|&j| labels[i] == labels[j]).map(|j| (i, j)))
+    (0..labels.len())
+        .find_map(|i| (i + 1..labels.len()).find(|&j| labels[i] == labels[j]).map(|j| (i, j)))
 }
 
 /// Sums over the labels that nobody needs.
@@ -176,7 +185,8 @@ fn outer(cx: &mut Cx<'_>, a: Term, b: Term, labels: Vec<Label>) -> R<Term> {
         let own: Vec<&Label> = labels.iter().filter(|l| term.labels.contains(l)).collect();
         let perm = own.iter().map(|l| position(term, l)).collect::<R<Vec<usize>>>()?;
         let value = cx.transpose(term.value, perm)?;
-        let missing: Vec<usize> = (0..labels.len()).filter(|&i| !own.contains(&&labels[i])).collect();
+        let missing: Vec<usize> =
+            (0..labels.len()).filter(|&i| !own.contains(&&labels[i])).collect();
         cx.unsqueeze(value, &missing)
     };
     let (left, right) = (aligned(&a)?, aligned(&b)?);
@@ -185,7 +195,8 @@ fn outer(cx: &mut Cx<'_>, a: Term, b: Term, labels: Vec<Label>) -> R<Term> {
 
 /// A term as `[batch, second, third]` with each group flattened; gives the single dims too.
 fn grouped(cx: &mut Cx<'_>, term: &Term, groups: [&Vec<Label>; 3]) -> R<(ValueId, Vec<Dim>)> {
-    let perm = groups.iter().flat_map(|g| g.iter()).map(|l| position(term, l)).collect::<R<Vec<_>>>()?;
+    let perm =
+        groups.iter().flat_map(|g| g.iter()).map(|l| position(term, l)).collect::<R<Vec<_>>>()?;
     let value = cx.transpose(term.value, perm)?;
     let sizes = cx.shape(value);
     let mut shape = Vec::new();

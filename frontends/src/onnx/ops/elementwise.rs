@@ -96,13 +96,23 @@ fn modulo(cx: &mut Cx<'_>) -> R<ValueId> {
     binary(cx, op)
 }
 
+/// Right shifts of signed integers keep the sign: `x < 0 ? ~(~x >> n) : x >> n`.
 fn bit_shift(cx: &mut Cx<'_>) -> R<ValueId> {
-    let op = match cx.string("direction", "")?.as_str() {
-        "LEFT" => BinaryOp::Shl,
-        "RIGHT" => BinaryOp::Shr,
+    let (x, n) = (cx.input(0)?, cx.input(1)?);
+    match cx.string("direction", "")?.as_str() {
+        "LEFT" => return cx.binary(BinaryOp::Shl, x, n),
+        "RIGHT" => {}
         other => return malformed!("direction '{other}' must be LEFT or RIGHT"),
-    };
-    binary(cx, op)
+    }
+    let logical = cx.binary(BinaryOp::Shr, x, n)?;
+    if !cx.dtype(x).is_signed_int() {
+        return Ok(logical);
+    }
+    let inverse = cx.unary(UnaryOp::BitNot, x)?;
+    let shifted = cx.binary(BinaryOp::Shr, inverse, n)?;
+    let signed = cx.unary(UnaryOp::BitNot, shifted)?;
+    let negative = cx.with_number(BinaryOp::Lt, x, 0.0)?;
+    cx.select(negative, signed, logical)
 }
 
 /// The result has the base's dtype; a float exponent of an integer base is computed in `f64`.
@@ -160,7 +170,8 @@ fn cast_like(cx: &mut Cx<'_>) -> R<ValueId> {
 
 fn is_inf(cx: &mut Cx<'_>) -> R<ValueId> {
     let x = cx.input(0)?;
-    let (negative, positive) = (cx.flag("detect_negative", true)?, cx.flag("detect_positive", true)?);
+    let (negative, positive) =
+        (cx.flag("detect_negative", true)?, cx.flag("detect_positive", true)?);
     match (negative, positive) {
         (true, true) => cx.unary(UnaryOp::IsInf, x),
         (true, false) => cx.with_number(BinaryOp::Eq, x, f64::NEG_INFINITY),

@@ -1,7 +1,7 @@
 //! Reshape, transpose, concat, split, expand, tile, pad and their like.
 
 use super::super::cx::{Cx, axes, axis};
-use super::super::emit::many;
+use super::super::emit::{many, simple};
 use super::super::error::{R, malformed, unsupported};
 use super::super::facts::{Elem, divide_products};
 use super::super::registry::{Importer::*, Table};
@@ -36,6 +36,8 @@ fn reshape(cx: &mut Cx<'_>) -> R<ValueId> {
     // Known dims are resolved here; a target that depends on data is bound where it stands.
     let mode = BindMode::Reshape { operand: operand.clone(), allow_zero };
     let target = cx.dims(1, mode)?;
+    simple(&operand)?;
+    simple(&target.iter().filter_map(|e| e.as_dim().cloned()).collect::<Vec<Dim>>())?;
     let shape = resolve_reshape(cx, &operand, &target, allow_zero)?;
     let x = cx.input(0)?;
     cx.reshape(x, shape)
@@ -52,7 +54,11 @@ fn resolve_reshape(cx: &Cx<'_>, from: &[Dim], target: &[Elem], allow_zero: bool)
         shape.push(match dim.as_const() {
             Some(0) if !allow_zero => match from.get(i) {
                 Some(d) => d.clone(),
-                None => return malformed!("dim {i} of the target is 0, but the operand has no dim {i}"),
+                None => {
+                    return malformed!(
+                        "dim {i} of the target is 0, but the operand has no dim {i}"
+                    );
+                }
             },
             Some(-1) if open.is_none() => {
                 open = Some(i);
@@ -64,7 +70,8 @@ fn resolve_reshape(cx: &Cx<'_>, from: &[Dim], target: &[Elem], allow_zero: bool)
         });
     }
     let Some(i) = open else { return Ok(shape) };
-    let rest: Vec<Dim> = shape.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, d)| d.clone()).collect();
+    let rest: Vec<Dim> =
+        shape.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, d)| d.clone()).collect();
     if let Some(dim) = divide_products(from, &rest) {
         shape[i] = dim;
         return Ok(shape);
@@ -335,7 +342,12 @@ fn space_to_depth(cx: &mut Cx<'_>) -> R<ValueId> {
     let (h, w) = (exact(cx, &s[2], b)?, exact(cx, &s[3], b)?);
     let (n, c) = (s[0].clone(), s[1].clone());
     let split = vec![n.clone(), c.clone(), h.clone(), b.into(), w.clone(), b.into()];
+    let perm = match cx.string("mode", "DCR")?.as_str() {
+        "DCR" => vec![0, 3, 5, 1, 2, 4],
+        "CRD" => vec![0, 1, 3, 5, 2, 4],
+        other => return malformed!("mode '{other}' must be DCR or CRD"),
+    };
     let y = cx.reshape(x, split)?;
-    let y = cx.transpose(y, vec![0, 3, 5, 1, 2, 4])?;
+    let y = cx.transpose(y, perm)?;
     cx.reshape(y, vec![n, c * (b * b), h, w])
 }

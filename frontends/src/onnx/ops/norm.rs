@@ -75,7 +75,8 @@ fn batch_norm(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let variance = cx.with_number(BinaryOp::Add, variance, epsilon.into())?;
     let inverse = cx.unary(UnaryOp::Rsqrt, variance)?;
     let inverse = cx.cast(inverse, dtype)?;
-    let (scale, bias, mean) = (cx.cast(scale, dtype)?, cx.cast(bias, dtype)?, cx.cast(mean, dtype)?);
+    let (scale, bias, mean) =
+        (cx.cast(scale, dtype)?, cx.cast(bias, dtype)?, cx.cast(mean, dtype)?);
     let a = cx.binary(BinaryOp::Mul, scale, inverse)?;
     let shift = cx.binary(BinaryOp::Mul, mean, a)?;
     let b = cx.binary(BinaryOp::Sub, bias, shift)?;

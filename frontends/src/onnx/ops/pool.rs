@@ -56,7 +56,8 @@ fn pool(cx: &mut Cx<'_>, kind: PoolKind, fill: f64) -> R<Vec<ValueId>> {
 }
 
 fn max_pool(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
-    let kind = PoolKind::Max { indices: cx.wants(1), column_major: cx.flag("storage_order", false)? };
+    let kind =
+        PoolKind::Max { indices: cx.wants(1), column_major: cx.flag("storage_order", false)? };
     let x = cx.input(0)?;
     let fill = lowest(cx, x);
     many(pool(cx, kind, fill)?)

@@ -32,11 +32,7 @@ fn rnn(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     recurrent(cx, &kind, Op::Rnn)
 }
 
-fn recurrent(
-    cx: &mut Cx<'_>,
-    kind: &Kind,
-    op: impl Fn(RecurrentAttrs) -> Op,
-) -> R<Vec<Slot>> {
+fn recurrent(cx: &mut Cx<'_>, kind: &Kind, op: impl Fn(RecurrentAttrs) -> Op) -> R<Vec<Slot>> {
     let batch_first = cx.flag("layout", false)?;
     let mut x = cx.input(0)?;
     if cx.rank(x) != 3 {

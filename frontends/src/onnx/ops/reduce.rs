@@ -25,7 +25,10 @@ pub const OPS: Table = &[
     ("ReduceProd", One(|cx| reduce_of(cx, None, ReduceOp::Prod, None))),
     ("ReduceSum", One(|cx| reduce_of(cx, None, ReduceOp::Sum, None))),
     ("ReduceSumSquare", One(reduce_sum_square)),
-    ("Softmax", One(|cx| along_softmax_axis(cx, |cx, x, axis| cx.emit(Op::Softmax { axis }, &[x])))),
+    (
+        "Softmax",
+        One(|cx| along_softmax_axis(cx, |cx, x, axis| cx.emit(Op::Softmax { axis }, &[x]))),
+    ),
     ("TopK", Many(top_k)),
 ];
 

@@ -196,7 +196,7 @@ fn sized(cx: &mut Cx<'_>, own: &[Dim], axes: &[usize]) -> R<Sized> {
     for (&a, size) in axes.iter().zip(&sizes) {
         match (size.as_const(), own[a].as_const()) {
             (Some(size), Some(own)) if own > 0 => ratios.push(size as f32 / own as f32),
-            _ => return unsupported!("keep_aspect_ratio_policy for a symbolic size"),
+            _ => return unsupported!("sizes must be known for keep_aspect_ratio_policy"),
         }
     }
     let scale = match policy.as_str() {

@@ -51,8 +51,8 @@ fn slice(cx: &mut Cx<'_>) -> R<ValueId> {
 fn operands(cx: &Cx<'_>) -> R<Operands> {
     let list = |i: usize, name: &str| -> R<Vec<Elem>> {
         if cx.has(i) {
-            return match cx.facts(i) {
-                Some(facts) => Ok(facts.elems.clone()),
+            return match cx.range_ends(i) {
+                Some(elems) => Ok(elems),
                 None => match cx.input_type(i)?.elements().as_const() {
                     Some(n) if (0..=64).contains(&n) => Ok(vec![Elem::unknown(); n as usize]),
                     _ => unsupported!("input {i} has a number of elements that is not known"),
@@ -181,4 +181,3 @@ fn element(cx: &mut Cx<'_>, input: usize, name: &str, i: usize) -> R<ValueId> {
     let one = cx.slice_axis(list, 0, (i as i64).into(), 1.into())?;
     cx.reshape(one, vec![])
 }
-

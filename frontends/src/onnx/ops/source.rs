@@ -93,7 +93,8 @@ pub fn named_dtype(code: i64) -> R<DType> {
 fn shape(cx: &mut Cx<'_>) -> R<ValueId> {
     let shape = cx.input_type(0)?.shape;
     let rank = shape.len() as i64;
-    let clamp = |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
+    let clamp =
+        |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
     let (start, end) = (clamp(cx.int("start", 0)?), clamp(cx.int("end", rank)?));
     cx.dim_vector(shape[start..end.max(start)].to_vec())
 }

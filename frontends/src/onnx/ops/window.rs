@@ -140,4 +140,3 @@ pub fn lowest(cx: &mut Cx<'_>, x: ValueId) -> f64 {
     let dtype = cx.dtype(x);
     if dtype.is_float() { f64::NEG_INFINITY } else { Scalar::from_f64(dtype, f64::MIN).to_f64() }
 }
-

@@ -1,5 +1,6 @@
 //! Element-wise rules.
 
+use super::super::complexity::is_simple;
 use super::super::cx::Cx;
 use super::super::facts::{Elem, Facts, at_least, maximum, minimum, truncating_div};
 use super::super::tensor;
@@ -122,6 +123,9 @@ fn sum(a: &Dim, b: &Dim, sign: i64, den: i64) -> Option<Elem> {
 fn product(a: &Dim, b: &Dim, den: i64) -> Option<Elem> {
     if let (Some(a), Some(b)) = (a.as_const(), b.as_const()) {
         return Some(Elem::ratio(a.checked_mul(b)?.into(), den));
+    }
+    if !is_simple(a) || !is_simple(b) {
+        return None;
     }
     Some(Elem::ratio(a.clone() * b.clone(), den))
 }

@@ -23,11 +23,16 @@ fn count(dims: &[i64]) -> Option<usize> {
     dims.iter().try_fold(1, product).filter(|n| *n <= MAX_ELEMENTS)
 }
 
-/// Row-major strides.
+/// The product of dims, checked.
+fn product(dims: &[i64]) -> Option<i64> {
+    dims.iter().try_fold(1i64, |n, d| n.checked_mul(*d))
+}
+
+/// Row-major strides; those of an empty tensor are never used.
 fn strides(dims: &[i64]) -> Vec<usize> {
-    let mut out = vec![1; dims.len()];
+    let mut out = vec![1usize; dims.len()];
     for i in (1..dims.len()).rev() {
-        out[i - 1] = out[i] * dims[i].max(0) as usize;
+        out[i - 1] = out[i].saturating_mul(dims[i].max(0) as usize);
     }
     out
 }
@@ -108,7 +113,7 @@ pub fn reshaped(cx: &Cx<'_>) -> Option<Vec<Facts>> {
         _ => {
             let a = cx.int("axis", 1).ok()?;
             let a = if a == rank as i64 { rank } else { axis(a, rank).ok()? };
-            vec![x.dims[..a].iter().product(), x.dims[a..].iter().product()]
+            vec![product(&x.dims[..a])?, product(&x.dims[a..])?]
         }
     };
     (count(&dims)? == x.elems.len())
@@ -122,8 +127,8 @@ fn reshape_dims(from: &[i64], target: &[i64], allow_zero: bool) -> Option<Vec<i6
     };
     let mut dims = target.iter().enumerate().map(copy).collect::<Option<Vec<i64>>>()?;
     if let Some(open) = dims.iter().position(|d| *d == -1) {
-        let rest: i64 = dims.iter().filter(|d| **d != -1).product();
-        let all: i64 = from.iter().product();
+        let others: Vec<i64> = dims.iter().copied().filter(|d| *d != -1).collect();
+        let (rest, all) = (product(&others)?, product(from)?);
         if rest <= 0 || all % rest != 0 {
             return None;
         }
@@ -155,16 +160,17 @@ pub fn concat(cx: &Cx<'_>) -> Option<Vec<Facts>> {
         if !fits {
             return None;
         }
-        dims[axis] += p.dims[axis];
+        dims[axis] = dims[axis].checked_add(p.dims[axis])?;
     }
     count(&dims)?;
     // Rows before the axis; each part gives a run of its own length.
-    let rows: i64 = dims[..axis].iter().product();
     let mut elems = Vec::new();
-    for row in 0..rows as usize {
-        for p in &parts {
-            let run: i64 = p.dims[axis..].iter().product();
-            elems.extend_from_slice(&p.elems[row * run as usize..(row + 1) * run as usize]);
+    if count(&dims)? > 0 {
+        for row in 0..product(&dims[..axis])? as usize {
+            for p in &parts {
+                let run = product(&p.dims[axis..])? as usize;
+                elems.extend_from_slice(p.elems.get(row * run..(row + 1) * run)?);
+            }
         }
     }
     Some(vec![Facts { dtype: first.dtype, dims, elems }])
@@ -174,7 +180,7 @@ pub fn gather(cx: &Cx<'_>) -> Option<Vec<Facts>> {
     let (x, index) = (cx.facts(0)?, cx.facts(1)?);
     let axis = axis(cx.int("axis", 0).ok()?, x.dims.len()).ok()?;
     let size = x.dims[axis];
-    let from_start = |i: i64| usize::try_from(if i < 0 { i + size } else { i }).ok();
+    let from_start = |i: i64| usize::try_from(if i < 0 { i.checked_add(size)? } else { i }).ok();
     let picked = index.as_ints()?.into_iter().map(from_start).collect::<Option<Vec<_>>>()?;
     if picked.iter().any(|&i| i as i64 >= size) {
         return None;
@@ -191,7 +197,11 @@ pub fn slice(cx: &Cx<'_>) -> Option<Vec<Facts>> {
         None if cx.has(i) => None,
         None => cx.ints(name).ok()?,
     };
-    let (starts, ends) = (list(1, "starts")?, list(2, "ends")?);
+    let ends = |i: usize, name: &str| match cx.has(i) {
+        true => cx.range_ends(i)?.iter().map(Elem::as_int).collect::<Option<Vec<i64>>>(),
+        false => cx.ints(name).ok()?,
+    };
+    let (starts, ends) = (ends(1, "starts")?, ends(2, "ends")?);
     let all: Vec<i64> = (0..starts.len() as i64).collect();
     let which = if cx.has(3) || cx.has_attribute("axes") { list(3, "axes")? } else { all };
     let steps = if cx.has(4) { list(4, "steps")? } else { vec![1; starts.len()] };
@@ -200,6 +210,8 @@ pub fn slice(cx: &Cx<'_>) -> Option<Vec<Facts>> {
     }
     for i in 0..starts.len() {
         let axis = axis(which[i], x.dims.len()).ok()?;
+        // A huge dim beside an empty one.
+        usize::try_from(x.dims[axis]).ok().filter(|d| *d <= MAX_ELEMENTS)?;
         let picked = slice_indices(x.dims[axis], starts[i], ends[i], steps[i])?;
         x = x.along(axis, &picked)?;
     }
@@ -232,11 +244,12 @@ pub fn split(cx: &Cx<'_>) -> Option<Vec<Facts>> {
         None if cx.has(1) => return None,
         None => cx.ints("split").ok()?,
     };
-    let size = x.dims[axis];
+    let size = usize::try_from(x.dims[axis]).ok().filter(|s| *s <= MAX_ELEMENTS)? as i64;
     let chunk = (size as usize).div_ceil(parts.max(1)) as i64;
     let even = (0..parts as i64).map(|i| (size - i * chunk).clamp(0, chunk)).collect();
     let sizes: Vec<i64> = given.unwrap_or(even);
-    if sizes.len() != parts || sizes.iter().any(|s| *s < 0) || sizes.iter().sum::<i64>() != size {
+    let fits = sizes.iter().all(|s| (0..=size).contains(s));
+    if sizes.len() != parts || !fits || sizes.iter().sum::<i64>() != size {
         return None;
     }
     let mut at = 0usize;

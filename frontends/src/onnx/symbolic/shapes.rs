@@ -1,5 +1,6 @@
 //! Rules that start from shapes, and reductions.
 
+use super::super::complexity::{is_simple, is_simple_shape};
 use super::super::cx::{Cx, axes};
 use super::super::facts::{Elem, Facts, MAX_ELEMENTS, maximum, minimum};
 use cascata_ir::types::{DType, Dim};
@@ -7,14 +8,16 @@ use cascata_ir::types::{DType, Dim};
 pub fn shape(cx: &Cx<'_>) -> Option<Vec<Facts>> {
     let shape = cx.input_type(0).ok()?.shape;
     let rank = shape.len() as i64;
-    let clamp = |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
+    let clamp =
+        |at: i64| (if at < 0 { at.saturating_add(rank) } else { at }).clamp(0, rank) as usize;
     let (start, end) = (clamp(cx.int("start", 0).ok()?), clamp(cx.int("end", rank).ok()?));
     let dims = shape.get(start..end.max(start))?.to_vec();
     Some(vec![Facts::vector(dims)])
 }
 
 pub fn size(cx: &Cx<'_>) -> Option<Vec<Facts>> {
-    let elements = cx.input_type(0).ok()?.elements();
+    let ty = cx.input_type(0).ok()?;
+    let elements = is_simple_shape(&ty.shape).then(|| ty.elements())?;
     Some(vec![Facts::scalar(DType::I64, Elem::int(elements))])
 }
 
@@ -93,13 +96,18 @@ pub fn reduce(cx: &Cx<'_>) -> Option<Vec<Facts>> {
     }
     let parts = x.as_dims()?;
     let symbols = cx.symbols();
-    let join = |a: Dim, b: &Dim| match cx.node.op_type() {
-        "ReduceMax" => maximum(&a, b, symbols),
-        "ReduceMin" => minimum(&a, b, symbols),
-        "ReduceProd" => a * b.clone(),
-        _ => a + b.clone(),
+    let join = |a: Dim, b: &Dim| {
+        let total = match cx.node.op_type() {
+            "ReduceMax" => maximum(&a, b, symbols),
+            "ReduceMin" => minimum(&a, b, symbols),
+            "ReduceProd" => a * b.clone(),
+            _ => a + b.clone(),
+        };
+        // Numbers saturate here but wrap in tensors.
+        let overflow = total.as_const().is_some_and(|n| n.unsigned_abs() > 1 << 62);
+        (is_simple(&total) && !overflow).then_some(total)
     };
-    let total = parts[1..].iter().fold(parts[0].clone(), join);
+    let total = parts[1..].iter().try_fold(parts[0].clone(), join)?;
     let dims = if cx.flag("keepdims", true).ok()? { vec![1; rank] } else { vec![] };
     Some(vec![Facts { dtype: x.dtype, dims, elems: vec![Elem::int(total)] }])
 }

@@ -1,0 +1,5 @@
+//! Compiled kernels against the Kernel IR interpreter, at every level that this CPU runs.
+
+mod corpus;
+mod elementwise;
+mod support;

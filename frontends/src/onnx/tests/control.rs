@@ -1,0 +1,222 @@
+//! If, Loop, Scan and functions.
+
+use super::*;
+use crate::onnx::proto::FunctionProto;
+
+fn number(x: f32) -> Tensor {
+    Tensor::scalar(x)
+}
+
+/// Branches of different ranks, chosen by a dim.
+fn rank_by_dim() -> Build {
+    Build::default()
+        .input("x", FLOAT, &["n", "3"])
+        .i64s("zero", &[], &[0])
+        .i64s("one", &[], &[1])
+        .node("Shape", "x", "s")
+        .node("Gather", "s,zero", "n")
+        .node("Equal", "n,one", "single")
+        .node_with(
+            "If",
+            "single",
+            "y",
+            vec![
+                body(
+                    "then_branch",
+                    Build::default()
+                        .i64s("axis", &[1], &[0])
+                        .node("Squeeze", "x,axis", "a")
+                        .output("a"),
+                ),
+                body("else_branch", Build::default().node("Identity", "x", "b").output("b")),
+            ],
+        )
+        .output("y")
+}
+
+#[test]
+fn a_decided_condition_leaves_one_branch() {
+    for (option, ty) in [("n=1", "f32[3]"), ("n=2", "f32[2,3]"), ("n=2..9", "f32[n,3]")] {
+        let options = ImportOptions::default().dim(option).unwrap();
+        let imported = rank_by_dim().import_with(13, &options).unwrap();
+        assert_eq!(output_types(&imported), [ty]);
+    }
+}
+
+#[test]
+fn an_undecided_condition_says_what_to_bind() {
+    let error = rank_by_dim().refused(13);
+    assert!(error.contains("depends on n: bind it with --dim"), "{error}");
+    assert!(error.contains("f32[3]") && error.contains("f32[n,3]"), "{error}");
+}
+
+#[test]
+fn branches_capture_values_and_run() {
+    let model = Build::default()
+        .input("c", BOOL, &[])
+        .input("x", FLOAT, &[])
+        .f32s("w", &[], &[10.])
+        .node_with(
+            "If",
+            "c",
+            "y",
+            vec![
+                body("then_branch", Build::default().node("Add", "x,w", "a").output("a")),
+                body("else_branch", Build::default().node("Mul", "x,w", "b").output("b")),
+            ],
+        )
+        .node("Neg", "w", "z")
+        .output("y")
+        .output("z");
+    let run = |c: bool| model.clone().run(13, &[Tensor::scalar(c), number(3.)]);
+    assert_eq!(run(true), [number(13.), number(-10.)]);
+    assert_eq!(run(false), [number(30.), number(-10.)]);
+}
+
+/// `state += i` five times, with the states scanned; trip count and condition optional.
+#[test]
+fn loops_carry_and_scan() {
+    let step = Build::default()
+        .input("i", INT64, &[])
+        .input("cond_in", BOOL, &[])
+        .input("state", INT64, &[])
+        .node("Identity", "cond_in", "cond")
+        .node("Add", "state,i", "next")
+        .output("cond")
+        .output("next")
+        .output("next");
+    let outputs = Build::default()
+        .i64s("trip", &[], &[5])
+        .i64s("start", &[], &[100])
+        .node_with("Loop", "trip,,start", "last,all", vec![body("body", step)])
+        .output("last")
+        .output("all")
+        .run(13, &[]);
+    assert_eq!(outputs[0], Tensor::scalar(110i64));
+    assert_eq!(outputs[1], Tensor::vector(vec![100i64, 101, 103, 106, 110]));
+}
+
+#[test]
+fn a_growing_carried_value_is_refused() {
+    let step = Build::default()
+        .input("i", INT64, &[])
+        .input("c", BOOL, &[])
+        .input("s", FLOAT, &["?"])
+        .node("Identity", "c", "c2")
+        .node_with("Concat", "s,s", "s2", vec![int("axis", 0)])
+        .output("c2")
+        .output("s2");
+    let error = Build::default()
+        .i64s("trip", &[], &[5])
+        .f32s("start", &[1], &[1.])
+        .node_with("Loop", "trip,,start", "last", vec![body("body", step)])
+        .output("last")
+        .refused(13);
+    assert!(error.contains("changes its shape"), "{error}");
+}
+
+#[test]
+fn scan_sums_rows() {
+    let step = Build::default()
+        .input("total", FLOAT, &["2"])
+        .input("row", FLOAT, &["2"])
+        .node("Add", "total,row", "next")
+        .node("Identity", "next", "out")
+        .output("next")
+        .output("out");
+    let outputs = Build::default()
+        .input("x", FLOAT, &["n", "2"])
+        .f32s("zero", &[2], &[0., 0.])
+        .node_with(
+            "Scan",
+            "zero,x",
+            "last,all",
+            vec![body("body", step), int("num_scan_inputs", 1)],
+        )
+        .output("last")
+        .output("all")
+        .run(11, &[Tensor::new(&[3, 2], vec![1f32, 2., 3., 4., 5., 6.]).unwrap()]);
+    assert_eq!(outputs[0], Tensor::vector(vec![9f32, 12.]));
+    assert_eq!(outputs[1].to_f64().unwrap(), [1., 2., 4., 6., 9., 12.]);
+}
+
+fn function(name: &str, inputs: &[&str], outputs: &[&str], body: Build) -> FunctionProto {
+    let names = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
+    FunctionProto {
+        name: Some(name.into()),
+        domain: Some("local".into()),
+        input: names(inputs),
+        output: names(outputs),
+        node: body.0.node,
+        opset_import: vec![
+            OperatorSetIdProto { domain: None, version: Some(13) },
+            OperatorSetIdProto { domain: Some("local".into()), version: Some(1) },
+        ],
+        ..Default::default()
+    }
+}
+
+fn with_functions(build: Build, functions: Vec<FunctionProto>) -> ModelProto {
+    let mut model = build.model(13);
+    model.opset_import.push(OperatorSetIdProto { domain: Some("local".into()), version: Some(1) });
+    for node in model.graph.iter_mut().flat_map(|g| &mut g.node) {
+        node.domain = Some("local".into());
+    }
+    model.functions = functions;
+    model
+}
+
+#[test]
+fn functions_are_inlined_with_attributes_and_absent_inputs() {
+    let reference = AttributeProto {
+        ref_attr_name: Some("slope".into()),
+        ..attribute("alpha", AttributeType::Float)
+    };
+    let leaky = Build::default()
+        .node_with("LeakyRelu", "v", "l", vec![reference])
+        .node("Clip", "l,low", "out");
+    let call = vec![AttributeProto { f: Some(0.5), ..attribute("slope", AttributeType::Float) }];
+    let model = with_functions(
+        Build::default().input("x", FLOAT, &["2"]).node_with("Leaky", "x", "y", call).output("y"),
+        vec![function("Leaky", &["v", "low"], &["out"], leaky)],
+    );
+    let imported = load(&model, &ImportOptions::default()).unwrap();
+    let y = interp::run(&imported.graph, &[Tensor::vector(vec![4f32, -4.])]).unwrap();
+    assert_eq!(y[0], Tensor::vector(vec![4f32, -2.]));
+}
+
+#[test]
+fn recursive_functions_are_refused() {
+    let mut own = Build::default().node("Again", "v", "out");
+    own.0.node[0].domain = Some("local".into());
+    let model = with_functions(
+        Build::default().input("x", FLOAT, &["2"]).node("Again", "x", "y").output("y"),
+        vec![function("Again", &["v"], &["out"], own)],
+    );
+    let error = load(&model, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("recursion"), "{error}");
+}
+
+/// Each function calls the next one ten times.
+#[test]
+fn exploding_functions_are_refused() {
+    let mut functions = Vec::new();
+    for level in 0..12 {
+        let mut calls = Build::default();
+        for i in 0..10 {
+            let (from, to) =
+                (if i == 0 { "v".into() } else { format!("t{i}") }, format!("t{}", i + 1));
+            let to = if i == 9 { "out".into() } else { to };
+            calls = calls.node(&format!("F{}", level + 1), &from, &to);
+        }
+        calls.0.node.iter_mut().for_each(|n| n.domain = Some("local".into()));
+        functions.push(function(&format!("F{level}"), &["v"], &["out"], calls));
+    }
+    functions.push(function("F12", &["v"], &["out"], Build::default().node("Relu", "v", "out")));
+    let model = with_functions(
+        Build::default().input("x", FLOAT, &["2"]).node("F0", "x", "y").output("y"),
+        functions,
+    );
+    let error = load(&model, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("more than"), "{error}");
+}

@@ -1,0 +1,21 @@
+//! How far two tensors are apart.
+
+use cascata_ir::interp::Tensor;
+
+/// The largest difference between two tensors, relative to the largest magnitude of the
+/// expected one (absolute where that is 0); infinite when shapes or types differ or one has
+/// a NaN where the other has none.
+pub fn relative_difference(actual: &Tensor, expected: &Tensor) -> f64 {
+    if actual.dims() != expected.dims() || actual.dtype() != expected.dtype() {
+        return f64::INFINITY;
+    }
+    let (Some(a), Some(e)) = (actual.to_f64(), expected.to_f64()) else { return f64::INFINITY };
+    let largest = e.iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs()));
+    let scale = if largest > 0.0 { largest } else { 1.0 };
+    let apart = |(a, e): (&f64, &f64)| match (a == e, a.is_nan(), e.is_nan()) {
+        (true, ..) | (_, true, true) => 0.0,
+        (_, false, false) if a.is_finite() && e.is_finite() => (a - e).abs() / scale,
+        _ => f64::INFINITY,
+    };
+    a.iter().zip(&e).map(apart).fold(0.0, f64::max)
+}
