@@ -44,6 +44,7 @@ pub(super) fn lower(graph: &Graph) -> Result<(Lowering<'_>, Vec<Step>), Vec<Lowe
             }),
         }
     }
+    lowering.drop_unused_weights();
     if errors.is_empty() { Ok((lowering, steps)) } else { Err(errors) }
 }
 
