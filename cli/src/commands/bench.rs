@@ -45,7 +45,7 @@ pub struct Bench {
     #[arg(long)]
     pin: bool,
     /// An input of a model that becomes a constant
-    #[arg(long, value_name = "INPUT=NUMBER", value_parser = parse::<ValueOption>)]
+    #[arg(long, value_name = "INPUT=NUMBER,…", value_parser = parse::<ValueOption>)]
     set: Vec<ValueOption>,
     /// Prints one JSON object, or a list of them when there are several numbers of threads
     #[arg(long)]

@@ -35,7 +35,7 @@ pub struct Compile {
     #[arg(long, value_name = "NAME=MIN..MAX", value_parser = parse::<DimOption>)]
     dim: Vec<DimOption>,
     /// An input that becomes a constant and leaves the signature
-    #[arg(long, value_name = "INPUT=NUMBER", value_parser = parse::<ValueOption>)]
+    #[arg(long, value_name = "INPUT=NUMBER,…", value_parser = parse::<ValueOption>)]
     set: Vec<ValueOption>,
     /// How much is optimised: 0 only what code generation needs, 1 canonical form, 2 everything
     #[arg(short = 'O', default_value = "2", value_parser = level, value_name = "0|1|2")]

@@ -40,7 +40,7 @@ pub struct DiffRun {
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
     /// An input of the models that becomes a constant
-    #[arg(long, value_name = "INPUT=NUMBER", value_parser = parse::<ValueOption>)]
+    #[arg(long, value_name = "INPUT=NUMBER,…", value_parser = parse::<ValueOption>)]
     set: Vec<ValueOption>,
     /// Prints the result as JSON; a difference that is not finite is null
     #[arg(long)]

@@ -31,7 +31,7 @@ pub struct Run {
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
     /// An input of a model that becomes a constant
-    #[arg(long, value_name = "INPUT=NUMBER", value_parser = parse::<ValueOption>)]
+    #[arg(long, value_name = "INPUT=NUMBER,…", value_parser = parse::<ValueOption>)]
     set: Vec<ValueOption>,
     /// Makes a value of the model an output too (repeatable); it may change how ops are fused
     #[arg(long, value_name = "VALUE")]

@@ -165,7 +165,7 @@ mod tests {
     fn column_major_becomes_row_major() {
         // [[1, 2, 3], [4, 5, 6]] by columns.
         assert_eq!(row_major(&[1, 4, 2, 5, 3, 6], &[2, 3], 1).unwrap(), [1, 2, 3, 4, 5, 6]);
-        assert_eq!(row_major(&[], &[2, 0], 4).unwrap(), []);
+        assert!(row_major(&[], &[2, 0], 4).unwrap().is_empty());
         assert!(row_major(&[1], &[2, 3], 1).is_none());
     }
 

@@ -1,0 +1,124 @@
+//! Small ONNX models, written field by field, and the command.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A folder with models that goes away with it.
+pub struct Scene {
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    /// An empty folder.
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a model of element-wise nodes over `f32[N,3]`: `(op, inputs, output)`.
+    pub fn model(&self, name: &str, inputs: &[&str], nodes: &[(&str, &[&str], &str)], outputs: &[&str]) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, model(inputs, nodes, outputs)).unwrap();
+        path
+    }
+
+    /// `y = tanh(relu(x) + x)`, with `N`.
+    pub fn small(&self) -> PathBuf {
+        let nodes: [(&str, &[&str], &str); 3] = [("Relu", &["x"], "h"), ("Add", &["h", "x"], "s"), ("Tanh", &["s"], "y")];
+        self.model("small.onnx", &["x"], &nodes, &["y"])
+    }
+
+    /// Runs the command in the folder.
+    pub fn cascata(&self, args: &[&str]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cascata"));
+        Run { output: command.args(args).current_dir(self.folder.path()).output().unwrap() }
+    }
+
+    /// Runs the command, which must end with 0, and gives what it printed.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let run = self.cascata(args);
+        assert_eq!(run.code(), 0, "{args:?}: {}", run.stderr());
+        run.stdout()
+    }
+
+    /// As [`Scene::ok`], parsed.
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        serde_json::from_str(&self.ok(args)).unwrap()
+    }
+
+    /// Runs the command, which must end with `code`, and gives its message.
+    pub fn fails(&self, code: i32, args: &[&str]) -> String {
+        let run = self.cascata(args);
+        assert_eq!(run.code(), code, "{args:?}: {}\n{}", run.stderr(), run.stdout());
+        run.stderr()
+    }
+}
+
+/// What a command did.
+pub struct Run {
+    output: Output,
+}
+
+impl Run {
+    pub fn code(&self) -> i32 {
+        self.output.status.code().unwrap()
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8(self.output.stdout.clone()).unwrap()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8(self.output.stderr.clone()).unwrap()
+    }
+}
+
+/// The shipped model.
+pub fn magika() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/magika/model.onnx")
+}
+
+fn model(inputs: &[&str], nodes: &[(&str, &[&str], &str)], outputs: &[&str]) -> Vec<u8> {
+    let mut graph = Vec::new();
+    for (op, inputs, output) in nodes {
+        let mut node: Vec<u8> = inputs.iter().flat_map(|i| bytes(1, i.as_bytes())).collect();
+        node.extend([bytes(2, output.as_bytes()), bytes(3, format!("node_{output}").as_bytes())].concat());
+        node.extend(bytes(4, op.as_bytes()));
+        graph.extend(bytes(1, &node));
+    }
+    graph.extend(bytes(2, b"small"));
+    inputs.iter().for_each(|name| graph.extend(bytes(11, &value_info(name))));
+    outputs.iter().for_each(|name| graph.extend(bytes(12, &value_info(name))));
+    [number(1, 8), bytes(7, &graph), bytes(8, &number(2, 15))].concat()
+}
+
+/// A value of type `f32[N,3]`.
+fn value_info(name: &str) -> Vec<u8> {
+    let dims = [bytes(1, &bytes(2, b"N")), bytes(1, &number(1, 3))].concat();
+    let tensor = [number(1, 1), bytes(2, &dims)].concat();
+    [bytes(1, name.as_bytes()), bytes(2, &bytes(1, &tensor))].concat()
+}
+
+/// A length-delimited protobuf field.
+fn bytes(field: u8, data: &[u8]) -> Vec<u8> {
+    [vec![field << 3 | 2], varint(data.len() as u64), data.to_vec()].concat()
+}
+
+/// A varint protobuf field.
+fn number(field: u8, value: u64) -> Vec<u8> {
+    [vec![field << 3], varint(value)].concat()
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
