@@ -25,11 +25,7 @@ pub fn relative_difference(actual: &Tensor, expected: &Tensor) -> f64 {
 ///
 /// # Errors
 /// Outputs that are missing, too many, of another shape or of another dtype; they are named.
-pub fn worst(
-    names: &[String],
-    actual: &[Tensor],
-    expected: &[(String, Tensor)],
-) -> Result<f64> {
+pub fn worst(names: &[String], actual: &[Tensor], expected: &[(String, Tensor)]) -> Result<f64> {
     ensure!(names.len() == expected.len(), "outputs {names:?}, expected {}", expected.len());
     let mut worst = 0.0f64;
     for (name, want) in expected {

@@ -65,7 +65,8 @@ impl Encoder {
 
     fn heads(&mut self, x: ValueId, perm: [usize; 4]) -> Result<ValueId> {
         let y = self.linear(x, HIDDEN, HIDDEN)?;
-        let dims = vec![self.batch.clone(), self.length.clone(), HEADS.into(), (HIDDEN / HEADS).into()];
+        let dims =
+            vec![self.batch.clone(), self.length.clone(), HEADS.into(), (HIDDEN / HEADS).into()];
         let split = self.add(Op::Reshape { shape: dims.into_iter().collect() }, vec![y])?;
         self.add(Op::Transpose { perm: perm.to_vec() }, vec![split])
     }

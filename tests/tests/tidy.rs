@@ -47,8 +47,19 @@ const TOP: &[&str] = &["cascata", "cascata-cli", "cascata-tests"];
 
 /// What must not be linked into a service; prefixes of crate names.
 const COMPILERS: &[&str] = &[
-    "cascata-ir", "cascata-passes", "cascata-codegen", "cascata-frontends", "egg", "petgraph",
-    "cranelift", "melior", "mlir", "inkwell", "llvm", "anyhow", "clap",
+    "cascata-ir",
+    "cascata-passes",
+    "cascata-codegen",
+    "cascata-frontends",
+    "egg",
+    "petgraph",
+    "cranelift",
+    "melior",
+    "mlir",
+    "inkwell",
+    "llvm",
+    "anyhow",
+    "clap",
 ];
 
 /// Crates with unsafe code somewhere; all others forbid it.
@@ -109,7 +120,9 @@ fn linked(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
     for node in list(&metadata["resolve"]["nodes"]) {
         let normal = |d: &&Value| list(&d["dep_kinds"]).any(|k| k["kind"].is_null());
         let dependencies = list(&node["deps"]).filter(normal).map(|d| names[text(&d["pkg"])]);
-        out.entry(names[text(&node["id"])].into()).or_default().extend(dependencies.map(String::from));
+        out.entry(names[text(&node["id"])].into())
+            .or_default()
+            .extend(dependencies.map(String::from));
     }
     out
 }
@@ -180,7 +193,9 @@ fn functions(source: &str) -> Vec<(String, usize)> {
 
 fn function_name(line: &str) -> Option<&str> {
     let mut rest = line.trim_start();
-    for word in ["pub(crate) ", "pub(super) ", "pub ", "const ", "async ", "unsafe ", "extern \"C\" "] {
+    for word in
+        ["pub(crate) ", "pub(super) ", "pub ", "const ", "async ", "unsafe ", "extern \"C\" "]
+    {
         rest = rest.strip_prefix(word).unwrap_or(rest);
     }
     let rest = rest.strip_prefix("fn ")?;
@@ -190,7 +205,8 @@ fn function_name(line: &str) -> Option<&str> {
 #[test]
 fn functions_are_short() {
     let (mut problems, mut lengths) = (Vec::new(), Vec::new());
-    for (file, source) in sources().iter().filter(|(n, _)| !LONG_FILES.iter().any(|(l, _)| l == n)) {
+    for (file, source) in sources().iter().filter(|(n, _)| !LONG_FILES.iter().any(|(l, _)| l == n))
+    {
         for (name, length) in functions(source) {
             lengths.push(length);
             let listed = LONG_FUNCTIONS.iter().any(|(f, n, _)| f == file && *n == name);
@@ -260,7 +276,12 @@ fn unsafe_code_is_forbidden_where_none_is_needed() {
 
 #[test]
 fn no_path_or_host_of_one_machine_is_tracked() {
-    let folders = [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/Us", "ers/")];
+    let folders = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("/Us", "ers/"),
+    ];
     let mut problems = Vec::new();
     for (file, path) in files("") {
         let Ok(text) = String::from_utf8(std::fs::read(path).expect("a file")) else { continue };
@@ -268,7 +289,8 @@ fn no_path_or_host_of_one_machine_is_tracked() {
             let path = folders.iter().any(|f| content.contains(f));
             let index = content.contains(concat!("index", "-url"));
             let source = file.ends_with("Cargo.lock") && content.starts_with("source = ");
-            let foreign = source && !content.contains(r#""registry+https://github.com/rust-lang/crates.io-index""#);
+            let foreign = source
+                && !content.contains(r#""registry+https://github.com/rust-lang/crates.io-index""#);
             if path || index || foreign {
                 problems.push(format!("{file}:{}: {}", line + 1, content.trim()));
             }
@@ -280,6 +302,8 @@ fn no_path_or_host_of_one_machine_is_tracked() {
 #[test]
 fn no_large_file_is_tracked() {
     let size = |p: &PathBuf| p.metadata().expect("a file").len();
-    let large = files("").into_iter().filter(|(n, p)| size(p) > LARGEST_FILE_BYTES && n != "examples/magika/model.onnx");
+    let large = files("")
+        .into_iter()
+        .filter(|(n, p)| size(p) > LARGEST_FILE_BYTES && n != "examples/magika/model.onnx");
     report(large.map(|(n, p)| format!("{n}: {} bytes", size(&p))).collect());
 }
