@@ -3,13 +3,16 @@
 use super::access::{and, binary, compare};
 use super::body::{Body, dot};
 use super::nest::Axis;
-use super::{Group, LowerError, Lowering, Operand};
+use super::{BareStep, Group, LowerError, Lowering, Operand};
 use cascata_ir::graph::Node;
 use cascata_ir::kernel::{Expr, LoopKind, Stmt};
 use cascata_ir::op::{BinaryOp, Op};
 use cascata_types::{DType, Dim, Scalar};
 
 mod contraction;
+mod dynamic;
+mod operand;
+mod recurrent;
 mod scan;
 mod scatter;
 
@@ -23,6 +26,19 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
         Op::ArgReduce { .. } => scan::arg_reduce(lowering, group, &node),
         Op::CumSum { .. } => scan::cum_sum(lowering, group, &node),
         Op::ScatterElements { .. } | Op::ScatterNd { .. } => scatter::lower(lowering, group, &node),
+        Op::Lstm(attrs) => recurrent::lower(lowering, group, &node, attrs, recurrent::Kind::Lstm),
+        Op::Gru(attrs) => recurrent::lower(lowering, group, &node, attrs, recurrent::Kind::Gru),
+        Op::Rnn(attrs) => recurrent::lower(lowering, group, &node, attrs, recurrent::Kind::Rnn),
         _ => Err(lowering.error(root, "no kernel is written for it yet")),
+    }
+}
+
+/// Lowers a node outside of groups.
+pub(super) fn bare(lowering: &mut Lowering, group: &Group) -> Result<Vec<BareStep>, LowerError> {
+    let node: Node = lowering.graph.nodes[group.node].clone();
+    match &node.op {
+        Op::BindDims { symbols, mode } => dynamic::bind_dims(lowering, group, &node, symbols, mode),
+        Op::NonZero { count } => dynamic::non_zero(lowering, group, &node, *count),
+        _ => Err(lowering.error(group.node, "no kernel is written for it yet")),
     }
 }
