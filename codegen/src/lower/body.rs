@@ -64,6 +64,12 @@ impl<'l, 'g> Body<'l, 'g> {
         self.lowering.error(self.node, reason)
     }
 
+    /// The group itself.
+    pub fn group(&self) -> Group<'g> {
+        let outputs = &self.graph.nodes[self.node].outputs;
+        Group { node: self.node, region: self.region, outputs }
+    }
+
     /// The group's own nodes; a bare node of the root region has none beside it.
     pub fn members(&self) -> &'g [NodeId] {
         if self.region == Graph::ROOT { &[] } else { &self.graph.regions[self.region].nodes }

@@ -4,7 +4,10 @@
 //! sessions of one and two threads. Shapes are asymmetric and include 1.
 #![forbid(unsafe_code)]
 
+mod dynamic;
 mod recurrent;
+mod resize;
+mod search;
 
 use cascata_codegen::cpu::CpuLevel;
 use cascata_ir::graph::{Graph, ValueId};
@@ -13,7 +16,7 @@ use cascata_ir::op::Op;
 use cascata_passes::pipeline::OptLevel;
 use cascata_runtime::Runtime;
 use cascata_tests::pipeline;
-use cascata_types::{Dim, Shape, SymbolTable, TensorType};
+use cascata_types::{Dim, Shape, SymbolId, SymbolTable, TensorType};
 
 /// An operand of the op under test.
 enum Arg {
@@ -73,13 +76,14 @@ fn add(graph: &mut Graph, i: usize, arg: Arg) -> (ValueId, Option<(String, Tenso
     }
 }
 
-/// A graph of `build(graph, operands) → results`, compiled, against the interpreter.
-#[track_caller]
-fn check_graph(
+/// Named inputs.
+type Inputs = Vec<(String, Tensor)>;
+
+/// The graph of `build(graph, operands) → results`, with the inputs to pass.
+fn graph_of(
     args: Vec<Arg>,
-    tolerance: f64,
     build: impl FnOnce(&mut Graph, Vec<ValueId>) -> Vec<ValueId>,
-) {
+) -> (Graph, Inputs) {
     let mut graph = Graph::new("one");
     let (mut operands, mut inputs) = (Vec::new(), Vec::new());
     for (i, arg) in args.into_iter().enumerate() {
@@ -90,10 +94,26 @@ fn check_graph(
     for (i, v) in build(&mut graph, operands).into_iter().enumerate() {
         graph.add_output(format!("y{i}"), v);
     }
+    (graph, inputs)
+}
+
+/// Compiles at O0.
+fn artifact(graph: Graph) -> Vec<u8> {
+    let fused = pipeline::fused_graph(graph, OptLevel::O0).unwrap();
+    pipeline::artifact(&fused, &[CpuLevel::V3]).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Compiles and compares with the interpreter.
+#[track_caller]
+fn check_graph(
+    args: Vec<Arg>,
+    tolerance: f64,
+    build: impl FnOnce(&mut Graph, Vec<ValueId>) -> Vec<ValueId>,
+) {
+    let (graph, inputs) = graph_of(args, build);
     let tensors: Vec<Tensor> = inputs.iter().map(|(_, x)| x.clone()).collect();
     let expected = run(&graph, &tensors).unwrap_or_else(|e| panic!("interpreter: {e}"));
-    let fused = pipeline::fused_graph(graph, OptLevel::O0).unwrap();
-    let bytes = pipeline::artifact(&fused, &[CpuLevel::V3]).unwrap_or_else(|e| panic!("{e}"));
+    let bytes = artifact(graph);
     for threads in [1, 2] {
         let runtime = Runtime::builder().threads(threads).build().unwrap();
         let session = pipeline::session(&bytes, &runtime).unwrap_or_else(|e| panic!("{e}"));
@@ -103,6 +123,19 @@ fn check_graph(
             close(i, found, expected, tolerance);
         }
     }
+}
+
+/// The error text of a run that interpreter and compiled code both refuse.
+fn refused(
+    args: Vec<Arg>,
+    build: impl FnOnce(&mut Graph, Vec<ValueId>) -> Vec<ValueId>,
+) -> String {
+    let (graph, inputs) = graph_of(args, build);
+    let tensors: Vec<Tensor> = inputs.iter().map(|(_, x)| x.clone()).collect();
+    run(&graph, &tensors).unwrap_err();
+    let runtime = Runtime::builder().threads(1).build().unwrap();
+    let session = pipeline::session(&artifact(graph), &runtime).unwrap();
+    format!("{:#}", pipeline::run(&session, &inputs).unwrap_err())
 }
 
 /// One op with all of its results.
@@ -125,6 +158,6 @@ fn close(result: usize, found: &Tensor, expected: &Tensor, tolerance: f64) {
 }
 
 /// A symbol that an op binds.
-fn bound(symbols: &mut SymbolTable, name: &str, max: i64) -> cascata_types::SymbolId {
+fn bound(symbols: &mut SymbolTable, name: &str, max: i64) -> SymbolId {
     symbols.fresh(name, 0, max)
 }

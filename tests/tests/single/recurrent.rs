@@ -135,3 +135,16 @@ fn rnn_with_every_activation() {
         check(Op::Rnn(a), with_constants(operands(SIZES[i % 4], 1, 1, false)), TOLERANCE);
     }
 }
+
+#[test]
+fn sequence_lengths_are_checked() {
+    for len in [-1, 6] {
+        let mut x = operands(SIZES[0], 1, 1, false);
+        let mut lens = lens(SIZES[0]);
+        lens[17] = len;
+        x[4] = t(&[19], lens);
+        let op = Op::Rnn(attrs(Direction::Forward, &[Tanh]));
+        let e = refused(as_inputs(x), |g, v| g.add(Graph::ROOT, op, v, "op").unwrap());
+        assert!(e.contains("a sequence length is out of range"), "{e}");
+    }
+}

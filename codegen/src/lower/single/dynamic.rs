@@ -3,6 +3,7 @@
 
 use super::operand::dense;
 use super::*;
+use cascata_ir::kernel::LocalId;
 use cascata_ir::op::{BindMode, UnaryOp};
 use cascata_types::SymbolId;
 
@@ -82,21 +83,13 @@ fn resolve(
         body.check(Expr::Local(local).ge(Expr::i64(-1)), "a reshape dim is below -1".into());
         stmts.append(&mut body.take_prelude());
         let count = Stmt::assign(open, Expr::Local(open) + Expr::i64(1));
-        let joined = Stmt::assign(known, Expr::Local(known) * Expr::Local(local));
         let is_open = Expr::Local(local).equals(Expr::i64(-1));
-        stmts.push(Stmt::branch(is_open, vec![count], vec![joined]));
+        let join = multiply(&mut body, known, local);
+        stmts.push(Stmt::branch(is_open, vec![count], join));
         given.push(local);
     }
-    let (all, one) = (Expr::index(all), Expr::i64(1));
-    body.check(Expr::Local(open).le(one.clone()), "a reshape has two dims of -1".into());
-    // Without an open dim the quotient is 1; with one it is what -1 stands for.
-    let inferred = Expr::Local(known).equals(Expr::i64(0));
-    let closed = Expr::Local(open).equals(Expr::i64(0));
-    let whole = all.clone().binary(BinaryOp::Rem, Expr::Local(known)).equals(Expr::i64(0));
-    let dividable = and(inferred.unary(UnaryOp::Not), whole);
-    let fits = closed.select(Expr::Local(known).equals(all.clone()), dividable);
-    body.check(fits, "a reshape changes the number of elements".into());
-    stmts.append(&mut body.take_prelude());
+    let all = Expr::index(all);
+    stmts.extend(fits(&mut body, &all, known, open));
     let buffer = body.output(to);
     for (i, local) in given.into_iter().enumerate() {
         let is_open = Expr::Local(local).equals(Expr::i64(-1));
@@ -107,6 +100,32 @@ fn resolve(
     head.extend(stmts);
     body.finish("resolve_reshape", grid, head);
     Ok(())
+}
+
+/// Checks that a target with `open` inferred dims holds `all` elements.
+fn fits(body: &mut Body, all: &Expr, known: LocalId, open: LocalId) -> Vec<Stmt> {
+    let one = Expr::i64(1);
+    body.check(Expr::Local(open).le(one), "a reshape has two dims of -1".into());
+    let nothing = Expr::Local(known).equals(Expr::i64(0));
+    let closed = Expr::Local(open).equals(Expr::i64(0));
+    let whole = all.clone().binary(BinaryOp::Rem, Expr::Local(known)).equals(Expr::i64(0));
+    let dividable = and(nothing.unary(UnaryOp::Not), whole);
+    let fits = closed.select(Expr::Local(known).equals(all.clone()), dividable);
+    body.check(fits, "a reshape changes the number of elements".into());
+    body.take_prelude()
+}
+
+/// `product = product·dim` of numbers ≥ 0; fails where that does not fit.
+fn multiply(body: &mut Body, product: LocalId, dim: LocalId) -> Vec<Stmt> {
+    let joined = body.local("joined", DType::I64);
+    // Wrapped, the quotient is smaller.
+    let exact = (Expr::Local(joined) / Expr::Local(dim)).equals(product.into());
+    let zero = Expr::Local(dim).equals(Expr::i64(0));
+    body.check(zero.or(exact), "a reshape target is too large".into());
+    let mut stmts = vec![Stmt::declare(joined, Expr::Local(product) * Expr::Local(dim))];
+    stmts.append(&mut body.take_prelude());
+    stmts.push(Stmt::assign(product, joined.into()));
+    stmts
 }
 
 /// `x → i64[rank, n]`: one serial pass counts, a second one after the binding fills.
@@ -147,7 +166,7 @@ fn scan(
     group: &Group,
     node: &Node,
     name: &str,
-    act: impl Fn(&mut Body, cascata_ir::kernel::LocalId, &[Dim]) -> (Vec<Stmt>, Vec<Stmt>),
+    act: impl Fn(&mut Body, LocalId, &[Dim]) -> (Vec<Stmt>, Vec<Stmt>),
 ) -> Result<(), LowerError> {
     let x = node.inputs[0];
     let mut body = Body::new(lowering, group);

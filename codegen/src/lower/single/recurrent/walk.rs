@@ -32,6 +32,36 @@ pub(super) struct Walk<'a> {
     pub c: Option<BufferId>,
 }
 
+/// The operands that only the walk reads.
+struct Operands {
+    r: Panels,
+    lens: Operand,
+    h0: Option<Operand>,
+    c0: Option<Operand>,
+    peepholes: Option<Operand>,
+}
+
+impl Operands {
+    /// `parts` matrices of R per direction.
+    fn new(
+        lowering: &mut Lowering,
+        group: &Group,
+        node: &Node,
+        (kind, sizes): (Kind, &Sizes),
+        parts: i64,
+    ) -> Result<Self, LowerError> {
+        let n = sizes.hidden.clone() * (sizes.gates / parts);
+        let shape = (sizes.directions * parts, &n, &sizes.hidden);
+        let mut state = |i: usize| match kind {
+            Kind::Gru | Kind::Rnn if i > 5 => Ok(None),
+            _ => dense_or_zero(lowering, group, node.inputs[i]),
+        };
+        let (h0, c0, peepholes) = (state(5)?, state(6)?, state(7)?);
+        let r = Panels::of_transposed(lowering, group, node.inputs[2], shape)?;
+        Ok(Self { r, lens: dense(lowering, group, node.inputs[4])?, h0, c0, peepholes })
+    }
+}
+
 pub(super) fn walk(
     lowering: &mut Lowering,
     group: &Group,
@@ -43,58 +73,45 @@ pub(super) fn walk(
 ) -> Result<(), LowerError> {
     let two_products = kind == Kind::Gru && !attrs.linear_before_reset;
     let parts = if two_products { 3 } else { 1 };
-    let n = sizes.columns().exact_div(&parts.into()).unwrap_or_else(|| sizes.hidden.clone());
-    let shape = (sizes.directions * parts, &n, &sizes.hidden);
-    let r = Panels::of_transposed(lowering, group, node.inputs[2], shape)?;
-    let lens = dense(lowering, group, node.inputs[4])?;
-    let h0 = dense_or_zero(lowering, group, node.inputs[5])?;
-    let (c0, peepholes) = match kind {
-        Kind::Lstm => (
-            dense_or_zero(lowering, group, node.inputs[6])?,
-            dense_or_zero(lowering, group, node.inputs[7])?,
-        ),
-        _ => (None, None),
-    };
+    let operands = Operands::new(lowering, group, node, (kind, sizes), parts)?;
     let name = crate::lower::map::name(lowering, group);
     let mut body = Body::new(lowering, group);
     let entries = sizes.batch.as_const().map_or(BLOCK_ENTRIES, |b| b.clamp(1, BLOCK_ENTRIES));
-    let mut outer = Vec::new();
-    for (hint, extent) in
-        [("d", sizes.directions.into()), ("bb", sizes.batch.ceil_div(&entries.into()))]
-    {
-        outer.push(Axis { var: body.index(hint, &extent), extent });
-    }
+    let blocks = sizes.batch.ceil_div(&entries.into());
+    let outer: Vec<Axis> = [("d", sizes.directions.into()), ("bb", blocks)]
+        .map(|(hint, extent)| Axis { var: body.index(hint, &extent), extent })
+        .into();
     let first = Dim::sym(outer[1].var) * entries;
     let count = (sizes.batch.clone() - first.clone()).minimum(&entries.into());
+    let kept = sizes.hidden.clone() * entries;
     let walk = Walk {
         kind,
         attrs,
         sizes,
         direction: Dim::sym(outer[0].var),
         block: (first, count),
-        r_buffer: body.input(r.operand),
-        r,
+        r_buffer: body.input(operands.r.operand),
+        r: operands.r,
         bias: bias.map(|v| body.input(v)),
-        lens: body.input(lens),
+        lens: body.input(operands.lens),
         projection: body.input(projection),
         products: body.scratch("products", DType::F32, sizes.columns() * entries),
-        kept: two_products.then(|| body.scratch("kept", DType::F32, sizes.hidden.clone() * entries)),
-        peepholes: peepholes.map(|v| body.input(v)),
+        kept: two_products.then(|| body.scratch("kept", DType::F32, kept)),
+        peepholes: operands.peepholes.map(|v| body.input(v)),
         y: body.output(Operand::Value(group.outputs[0])),
         h: body.output(Operand::Value(group.outputs[1])),
         c: (kind == Kind::Lstm).then(|| body.output(Operand::Value(group.outputs[2]))),
     };
-    let mut stmts = walk.start(&mut body, walk.h, h0);
+    let mut stmts = walk.start(&mut body, walk.h, operands.h0);
     if let Some(c) = walk.c {
-        stmts.extend(walk.start(&mut body, c, c0));
+        stmts.extend(walk.start(&mut body, c, operands.c0));
     }
     stmts.push(walk.check_lens(&mut body));
     stmts.push(walk.time(&mut body));
-    let per_step = sizes.columns() * sizes.hidden.clone() * 2;
-    body.flops =
-        per_step.clone() * sizes.steps.clone() * sizes.batch.clone() * sizes.directions;
-    let work = estimate(&(per_step * sizes.steps.clone()), &body.symbols);
-    let (grid, mut head) = body.grid(&outer, work.saturating_mul(entries) / 8);
+    let work = sizes.columns() * sizes.hidden.clone() * 2 * sizes.steps.clone();
+    body.flops = work.clone() * sizes.batch.clone() * sizes.directions;
+    let per_tile = estimate(&work, &body.symbols).saturating_mul(entries);
+    let (grid, mut head) = body.grid(&outer, per_tile / 8);
     head.extend(stmts);
     body.finish(&name, grid, head);
     Ok(())
