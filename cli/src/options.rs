@@ -49,7 +49,10 @@ impl CompileOptions {
         let targets: Vec<&str> = self.targets.iter().map(|t| t.name()).collect();
         text.push(format!("--target {}", targets.join(",")));
         text.extend(self.import.dims.iter().map(|d| format!("--dim {}={}..{}", d.target, d.min, d.max)));
-        text.extend(self.import.values.iter().map(|v| format!("--set {}={}", v.input, v.value)));
+        text.extend(self.import.values.iter().map(|v| {
+            let numbers: Vec<String> = v.values.iter().map(f64::to_string).collect();
+            format!("--set {}={}", v.input, numbers.join(","))
+        }));
         text.extend(self.passes.egraph.without.iter().map(|r| format!("--without {r}")));
         text.extend(self.fetch.iter().map(|f| format!("--fetch {f}")));
         text

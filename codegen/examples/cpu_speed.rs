@@ -272,7 +272,6 @@ fn measure(case: &Case, kernel: &Kernel, target: &CpuTarget) {
     for note in &compiled.notes {
         println!("  note: {note}");
     }
-    if let Ok(d)=std::env::var("DUMP") { std::fs::write(format!("{d}/{}.bin", kernel.name), &compiled.code).unwrap(); }
     let loaded = Loaded::new(&compiled);
     let size = |d: &cascata_ir::types::Dim| {
         d.eval(&|s| case.params.get(s.0 as usize).copied()).expect("a size")

@@ -85,68 +85,52 @@ fn simplified(dim: &Dim, symbols: &SymbolTable, memo: &mut HashMap<Dim, Dim>) ->
     if let Some(known) = memo.get(dim) {
         return known.clone();
     }
+    // Dims that can never agree stay, so that binding the symbols reports them.
+    let simpler = rebuilt(dim, symbols, memo).unwrap_or_else(|| dim.clone());
+    memo.insert(dim.clone(), simpler.clone());
+    simpler
+}
+
+fn rebuilt(dim: &Dim, symbols: &SymbolTable, memo: &mut HashMap<Dim, Dim>) -> Option<Dim> {
     let mut sum = Dim::from(0);
     for (monomial, coefficient) in dim.terms() {
         let mut product = Dim::from(*coefficient);
         for (atom, power) in &monomial.0 {
-            let base = simplified_atom(atom, symbols, memo);
+            let base = rebuilt_atom(atom, symbols, memo)?;
             for _ in 0..*power {
                 product = product * base.clone();
             }
         }
         sum = sum + product;
     }
-    memo.insert(dim.clone(), sum.clone());
-    sum
+    Some(sum)
 }
 
-fn simplified_atom(atom: &Atom, symbols: &SymbolTable, memo: &mut HashMap<Dim, Dim>) -> Dim {
-    let mut both = |a: &Dim, b: &Dim| (simplified(a, symbols, memo), simplified(b, symbols, memo));
-    match atom {
-        Atom::Sym(id) => Dim::sym(*id),
-        Atom::FloorDiv(a, b) => {
-            let (a, b) = both(a, b);
-            a.floor_div(&b)
-        }
-        Atom::Mod(a, b) => {
-            let (a, b) = both(a, b);
-            a.modulo(&b)
-        }
-        Atom::Max(a, b) => {
-            let (a, b) = both(a, b);
-            match (a.clone() - b.clone()).bounds(symbols) {
-                (low, _) if low >= 0 => a,
-                (_, high) if high <= 0 => b,
-                _ => a.maximum(&b),
-            }
-        }
-        Atom::Min(a, b) => {
-            let (a, b) = both(a, b);
-            match (a.clone() - b.clone()).bounds(symbols) {
-                (low, _) if low >= 0 => b,
-                (_, high) if high <= 0 => a,
-                _ => a.minimum(&b),
-            }
-        }
-        Atom::Bcast(a, b) => {
-            let (a, b) = both(a, b);
-            // Dims that can never agree keep their atom, so that binding reports them.
-            a.broadcast(&b).unwrap_or_else(|| whole(atom))
-        }
-    }
-}
-
-/// The dim that is this atom as it is; substituting nothing rebuilds it.
-fn whole(atom: &Atom) -> Dim {
-    match atom {
-        Atom::Bcast(a, b) => {
-            let marker = SymbolId(u32::MAX);
-            let sum = Dim::sym(marker).broadcast(a).unwrap_or_default();
-            let b = (**b).clone();
-            sum.substitute(&move |s| (s == marker).then(|| b.clone()))
-        }
-        _ => Dim::default(),
-    }
+fn rebuilt_atom(
+    atom: &Atom,
+    symbols: &SymbolTable,
+    memo: &mut HashMap<Dim, Dim>,
+) -> Option<Dim> {
+    let (a, b) = match atom {
+        Atom::Sym(id) => return Some(Dim::sym(*id)),
+        Atom::FloorDiv(a, b)
+        | Atom::Mod(a, b)
+        | Atom::Max(a, b)
+        | Atom::Min(a, b)
+        | Atom::Bcast(a, b) => (simplified(a, symbols, memo), simplified(b, symbols, memo)),
+    };
+    let (low, high) = (a.clone() - b.clone()).bounds(symbols);
+    Some(match atom {
+        Atom::FloorDiv(..) => a.floor_div(&b),
+        Atom::Mod(..) => a.modulo(&b),
+        Atom::Max(..) if low >= 0 => a,
+        Atom::Max(..) if high <= 0 => b,
+        Atom::Max(..) => a.maximum(&b),
+        Atom::Min(..) if low >= 0 => b,
+        Atom::Min(..) if high <= 0 => a,
+        Atom::Min(..) => a.minimum(&b),
+        Atom::Sym(_) | Atom::Bcast(..) => a.broadcast(&b)?,
+    })
 }
 
 /// Applies `f` to every dim of types, attributes and checks.

@@ -4,6 +4,7 @@
 //! in SIMD mode does not fail on what it finds. What has none runs one iteration at a time.
 
 use super::contract::contraction;
+use super::expr::whole_power;
 use super::typing;
 use super::value::repr;
 use super::emit::Mode;
@@ -211,7 +212,8 @@ impl Check<'_> {
                 }
                 self.value(a)?;
                 self.value(b)?;
-                self.binary(*op, self.dtype(a)?)
+                let op = if whole_power(*op, b).is_some() { BinaryOp::Mul } else { *op };
+                self.binary(op, self.dtype(a)?)
             }
             Expr::Select(c, a, b) => {
                 self.value(c)?;

@@ -85,35 +85,43 @@ impl WeightTable {
         let size = source.ty.dtype.size_bytes().unwrap_or(0);
         match &weight.data {
             WeightData::Plain => Cow::Borrowed(&source.data),
-            WeightData::Panels { encoding, count, matrix_stride, row_stride, col_stride, to_f32 } => {
-                let from = source.ty.dtype;
-                let element = |bytes: &[u8]| match to_f32 {
-                    true => to_f32_bytes(bytes, from),
-                    false => bytes.to_vec(),
-                };
-                let stored = if *to_f32 { 4 } else { size };
-                let mut data = vec![0u8; self.bytes(id) as usize];
-                for i in 0..*count {
-                    let matrix = &mut data[(i * encoding.elements()) as usize * stored..];
-                    for row in 0..encoding.k {
-                        for col in 0..encoding.n {
-                            let from = i * matrix_stride + row * row_stride + col * col_stride;
-                            let to = encoding.offset(row, col) as usize * stored;
-                            let bytes = &source.data[from as usize * size..][..size];
-                            matrix[to..to + stored].copy_from_slice(&element(bytes));
-                        }
-                    }
-                }
-                Cow::Owned(data)
+            WeightData::Panels { to_f32: true, .. } => {
+                Cow::Owned(pack(&weight.data, &as_f32(&source.data, source.ty.dtype), 4))
             }
+            panels => Cow::Owned(pack(panels, &source.data, size)),
         }
     }
 }
 
-/// One element converted to f32.
-fn to_f32_bytes(bytes: &[u8], dtype: DType) -> Vec<u8> {
-    let mut bits = [0u8; 8];
-    bits[..bytes.len()].copy_from_slice(bytes);
-    let value = Scalar { dtype, bits: u64::from_le_bytes(bits) };
-    (value.to_f64() as f32).to_le_bytes().to_vec()
+/// Elements of `size` bytes moved to their places in the panels.
+fn pack(form: &WeightData, source: &[u8], size: usize) -> Vec<u8> {
+    let WeightData::Panels { encoding, count, matrix_stride, row_stride, col_stride, .. } = form
+    else {
+        return source.to_vec();
+    };
+    let mut data = vec![0u8; (encoding.elements() * count) as usize * size];
+    for i in 0..*count {
+        let matrix = &mut data[(i * encoding.elements()) as usize * size..];
+        for row in 0..encoding.k {
+            for col in 0..encoding.n {
+                let from = (i * matrix_stride + row * row_stride + col * col_stride) as usize * size;
+                let to = encoding.offset(row, col) as usize * size;
+                matrix[to..to + size].copy_from_slice(&source[from..from + size]);
+            }
+        }
+    }
+    data
+}
+
+/// Every element converted to f32.
+fn as_f32(source: &[u8], dtype: DType) -> Vec<u8> {
+    let size = dtype.size_bytes().unwrap_or(1);
+    let mut out = Vec::with_capacity(source.len() / size * 4);
+    for element in source.chunks_exact(size) {
+        let mut bits = [0u8; 8];
+        bits[..size].copy_from_slice(element);
+        let value = Scalar { dtype, bits: u64::from_le_bytes(bits) }.to_f64() as f32;
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+    out
 }

@@ -5,7 +5,8 @@
 //! order of reductions.
 
 use crate::support::random::Random;
-use crate::support::{EXACT, check};
+use crate::support::{EXACT, TARGETS, check};
+use cascata_codegen::cpu::compile;
 use cascata_ir::kernel::interp::HostBuffer;
 use cascata_ir::kernel::{BufferId, Expr, Kernel, KernelBuilder, LocalId, LoopKind, Stmt};
 use cascata_ir::op::{BinaryOp, UnaryOp};
@@ -55,7 +56,10 @@ impl Maker {
             3 => m - j - 1,
             4 => tile * m + j.floor_div(&2.into()),
             5 => (j * 3 + tile).modulo(&m),
-            6 => tile.clone() * m.clone() + j.minimum(&(m - tile.modulo(&3.into()) - 1)).maximum(&0.into()),
+            6 => {
+                let last = m.clone() - tile.modulo(&3.into()) - 1;
+                tile * m + j.minimum(&last).maximum(&0.into())
+            }
             _ => tile * m + j,
         }
     }
@@ -213,7 +217,8 @@ impl Maker {
         self.vars.push(k);
         let (op, value) = (self.reduction(dtype), self.value(dtype));
         self.vars.pop();
-        let extent = if self.random.below(2) == 0 { Dim::from(3).minimum(&Dim::sym(self.m)) } else { self.m.into() };
+        let m = Dim::sym(self.m);
+        let extent = if self.random.below(2) == 0 { m.minimum(&3.into()) } else { m };
         let kind = if self.random.below(3) == 0 { LoopKind::Vector } else { LoopKind::Serial };
         body.push(Stmt::loop_of(kind, k, extent, vec![Stmt::reduce(local, op, value)]));
         (local, dtype)
@@ -279,11 +284,15 @@ fn fill(random: &mut Random, dtype: DType, len: usize) -> HostBuffer {
 fn random_kernels() {
     let count = std::env::var("FUZZ").ok().and_then(|x| x.parse().ok()).unwrap_or(600);
     let first = std::env::var("SEED").ok().and_then(|x| x.parse().ok()).unwrap_or(0);
+    let mut all_simd = 0;
     for seed in first..first + count {
         let kernel = random_kernel(seed);
+        let compiled = compile(&kernel, &TARGETS[0]).expect("machine code");
+        all_simd += u64::from(compiled.notes.is_empty());
         let mut random = Random(seed ^ 0xfeed);
         for params in [[2, 1], [1, 4], [3, 7], [5, 17], [8, 24], [0, 5]] {
             check(&kernel, &params, &mut |_, dtype, len| fill(&mut random, dtype, len), EXACT);
         }
     }
+    assert!(all_simd * 3 >= count, "only {all_simd} of {count} without scalar vector loops");
 }

@@ -4,4 +4,5 @@ mod corpus;
 mod elementwise;
 mod fuzz;
 mod math;
+mod refusals;
 mod support;

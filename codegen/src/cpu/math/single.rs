@@ -98,7 +98,7 @@ fn gelu_erf(o: &mut Ops<'_>, x: Value) -> Value {
 /// `x·sigmoid(2·√(2/π)·(x + 0.044715·x³))`: absolute error at most 1e-6·max(1, |x|).
 fn gelu_tanh(o: &mut Ops<'_>, x: Value) -> Value {
     let square = o.mul(x, x);
-    let (cubic, linear) = (o.float(0.071_354_814_f32.into()), o.float(1.595_769_1_f32.into()));
+    let (cubic, linear) = (o.float(0.071_354_814_f32.into()), o.float(1.595_769_f32.into()));
     let slope = o.fma(square, cubic, linear);
     let inner = o.mul(x, slope);
     let gate = sigmoid(o, inner);
