@@ -120,6 +120,11 @@ fn coordinate(attrs: &ResizeAttrs, n: &Dim, out: &Dim, scale: Option<f64>, i: &D
     use BinaryOp::{Add, Div, Mul, Sub};
     let half = || Expr::f32(0.5);
     let x = as_f32(i.clone());
+    // The length after scaling: fractional when scales are given.
+    let width = || match scale {
+        Some(s) => binary(Mul, as_f32(n.clone()), Expr::f32(s as f32)),
+        None => as_f32(out.clone()),
+    };
     let scale = match scale {
         Some(s) => Expr::f32(s as f32),
         None => binary(Div, as_f32(out.clone()), as_f32(n.clone())),
@@ -131,7 +136,7 @@ fn coordinate(attrs: &ResizeAttrs, n: &Dim, out: &Dim, scale: Option<f64>, i: &D
         ResizeCoordinates::Asymmetric | ResizeCoordinates::TfCropAndResize => binary(Div, x, scale),
         ResizeCoordinates::HalfPixel => centred(x),
         ResizeCoordinates::PytorchHalfPixel => {
-            let single = super::access::compare(BinaryOp::Le, out.clone(), 1.into());
+            let single = binary(BinaryOp::Le, width(), Expr::f32(1.0));
             single.select(Expr::f32(0.0), centred(x))
         }
         ResizeCoordinates::HalfPixelSymmetric => {
@@ -143,10 +148,9 @@ fn coordinate(attrs: &ResizeAttrs, n: &Dim, out: &Dim, scale: Option<f64>, i: &D
             binary(Add, offset, centred(x))
         }
         ResizeCoordinates::AlignCorners => {
-            let last = as_f32(out.clone() - 1);
-            let single = super::access::compare(BinaryOp::Le, out.clone(), 1.into());
-            let divisor = single.clone().select(Expr::f32(1.0), last);
-            let moved = binary(Div, binary(Mul, x, as_f32(n.clone() - 1)), divisor);
+            let single = binary(BinaryOp::Eq, width(), Expr::f32(1.0));
+            let last = binary(Sub, width(), Expr::f32(1.0));
+            let moved = binary(Div, binary(Mul, x, as_f32(n.clone() - 1)), last);
             single.select(Expr::f32(0.0), moved)
         }
     }

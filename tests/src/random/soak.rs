@@ -1,6 +1,6 @@
 //! Many seeds on a few threads, counted.
 
-use super::diff::{Differ, Outcome};
+use super::diff::{Differ, Mismatch, Outcome};
 use super::generate::{Case, generate};
 use super::shrink::{shrink, write};
 use anyhow::Result;
@@ -48,14 +48,21 @@ pub fn soak(
                 return Ok(());
             }
             let case = generate(seed);
+            // What a crash of the whole process leaves behind.
+            let running = Mismatch { what: "was running".into(), config: Differ::configs(seed)[0] };
+            let running = write(&case, &running)?;
             let outcome = differ.check(&case, &case.graph, &Differ::configs(seed))?;
             let failure = match &outcome {
                 Outcome::Differs(mismatch) => {
+                    // A crash here is the original's: shrinking runs parts of it.
                     let (small, mismatch) = shrink(&differ, &case, mismatch);
                     let path = write(&small, &mismatch)?;
                     Some(format!("{}\n  {}", mismatch.what, path.display()))
                 }
-                _ => None,
+                _ => {
+                    std::fs::remove_file(running)?;
+                    None
+                }
             };
             let mut counts = counts.lock().expect("no worker panics while it counts");
             counts.add(&case, outcome);
