@@ -30,6 +30,7 @@ mod math;
 mod memory;
 mod ops;
 mod plan;
+mod pool;
 mod rounding;
 mod scope;
 mod stmt;
@@ -137,6 +138,9 @@ impl Compiler {
         let fb = FunctionBuilder::new(&mut self.context.func, &mut self.frontend);
         let config = target.isa().frontend_config();
         let emitted = emit::kernel(fb, kernel, target.features(), layout, config)?;
+        if target.features().avx {
+            pool::constants_to_stack(&mut self.context.func);
+        }
         self.context
             .compile(&**target.isa(), &mut ControlPlane::default())
             .map_err(|e| failed(format!("{:?}", e.inner)))?;

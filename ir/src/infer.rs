@@ -371,11 +371,30 @@ impl<'a> Ctx<'a> {
         // Where neither side can be 1 the dims must be equal.
         if x != y && never_one(x) && never_one(y) {
             self.equal(x, y, "broadcast dims")?;
+        } else {
+            self.one_or_equal(x, y);
         }
         x.broadcast(y).ok_or_else(|| {
             let rule = format!("dims {} and {} do not broadcast", self.show(x), self.show(y));
             self.error(rule, "make them equal or one of them 1")
         })
+    }
+
+    /// Where a number above 1 stands for the result's dim, the other side must turn out to
+    /// be that number or 1: a kernel would read past its end otherwise. (Two symbols need
+    /// no check here: evaluating their `bcast` is one.)
+    fn one_or_equal(&mut self, x: &Dim, y: &Dim) {
+        let (number, other) = match (x.as_const(), y.as_const()) {
+            (Some(n), None) => (n, y),
+            (None, Some(n)) => (n, x),
+            _ => return,
+        };
+        if number == 1 {
+            return;
+        }
+        let off = (other.clone() - 1) * (other.clone() - number);
+        let what = format!("{}: {} must be 1 or {number}", self.op.name(), self.show(other));
+        self.checks.push(DimCheck { lhs: off, rhs: Dim::from(0), what });
     }
 
     /// Requires that `from` broadcasts to exactly `to`.

@@ -8,7 +8,12 @@
 //! [`LoopKind::Vector`] promises that iterations are independent except for
 //! [`Stmt::Reduce`], whose order of summation is then free. The interpreter ignores
 //! the promise; a back end may use it. Reading a scratch element before writing it,
-//! indices out of a buffer's bounds, and races are errors that the interpreter reports.
+//! indices out of a buffer's bounds, and races are errors that the interpreter reports;
+//! so are values of symbols outside of their declared ranges.
+//!
+//! Inside a [`LoopKind::Threads`] loop each thread has scratch of its own, undefined when
+//! the loop starts and lost when it ends; shared and global elements that one thread
+//! writes and another uses need a barrier between. The threads join at the loop's end.
 
 use crate::op::{BinaryOp, UnaryOp};
 use cascata_types::{DType, Dim, PrimaryMap, Scalar, SymbolId, SymbolTable, entity};

@@ -26,7 +26,7 @@ fn main() -> Result<()> {
     let source = import(Path::new(path), &ImportOptions::default())?.graph;
     println!("import {:.3} s, {}", start.elapsed().as_secs_f64(), ops(&source));
     let mut graph = source.clone();
-    let options = Options { verify: true, ..Options::default() };
+    let options = Options { verify: !flag("--no-verify"), ..Options::default() };
     let report = optimise(&mut graph, &options, &mut |_, _| {})?;
     for p in &report.phases {
         println!("{:16} {:7.3} s  nodes {:5}  changes {}", p.name, p.seconds, p.nodes, p.changes);

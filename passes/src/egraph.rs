@@ -19,6 +19,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
+mod constants;
 pub mod cost;
 pub mod extract;
 pub mod facts;
@@ -208,7 +209,9 @@ impl Stage<'_> {
             };
             let node = &graph.nodes[n];
             let is_const = matches!(node.op, Op::Const(_));
-            if is_const || slice::rewritable(graph, n) && node.inputs.iter().all(known) {
+            // A dim that an op binds is not known before that op.
+            let free = is_const || slice::rewritable(graph, n) && !slice::binds_late(graph, n);
+            if free && node.inputs.iter().all(known) {
                 constant.insert(n);
                 out.push(Piece::Boundary(n));
             } else {

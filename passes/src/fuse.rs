@@ -14,7 +14,7 @@
 
 use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::{Effect, GroupKind, Op};
-use cascata_types::{Dim, SecondaryMap};
+use cascata_types::{DType, Dim, SecondaryMap};
 use std::collections::{BTreeMap, HashMap};
 
 /// Whether each result element is an expression of operand elements.
@@ -46,6 +46,12 @@ fn is_view(op: &Op) -> bool {
         op,
         Op::Reshape { .. } | Op::Transpose { .. } | Op::Broadcast { .. } | Op::Slice { .. }
     )
+}
+
+fn is_cast_constant(graph: &Graph, id: NodeId) -> bool {
+    let node = &graph.nodes[id];
+    matches!(node.op, Op::Cast { to: DType::F32 })
+        && graph.as_const(memory_owner(graph, node.inputs[0])).is_some()
 }
 
 fn anchor_kind(op: &Op, rank: usize) -> GroupKind {
@@ -207,7 +213,8 @@ impl Plan {
     fn may_feed_anchor(&self, graph: &Graph, id: NodeId, anchor: &Op, slot: usize) -> bool {
         let op = &graph.nodes[id].op;
         match anchor {
-            Op::MatMul => is_view(op),
+            // A constant is converted when it is packed.
+            Op::MatMul => is_view(op) || slot == 1 && is_cast_constant(graph, id),
             Op::Attention(_) => is_view(op),
             Op::Softmax { .. } | Op::LayerNorm { .. } | Op::RmsNorm { .. } | Op::Reduce { .. } => {
                 slot == 0 && !matches!(op, Op::Reshape { .. })

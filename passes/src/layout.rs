@@ -16,7 +16,7 @@
 use bytes::Bytes;
 use cascata_ir::graph::{Graph, NodeId, ValueId};
 use cascata_ir::infer::InferError;
-use cascata_ir::op::{ChannelLayout, Op, ResizeAttrs, SliceRange};
+use cascata_ir::op::{BinaryOp, ChannelLayout, ConvTransposeAttrs, Op, ResizeAttrs, SliceRange};
 use cascata_types::{Dim, TensorType};
 use std::collections::{HashMap, HashSet};
 
@@ -210,9 +210,51 @@ impl Layout<'_> {
                 *v = self.transpose(*v, &weights, &node.source)?;
             }
         }
-        let y = self.graph.add1(Graph::ROOT, op, inputs, &node.source)?;
+        let y = match &op {
+            Op::ConvTranspose(a) if is_tiling(a, self.graph.tensor(inputs[1])) => {
+                self.tiled(&inputs, &node.source)?
+            }
+            _ => self.graph.add1(Graph::ROOT, op, inputs, &node.source)?,
+        };
         self.define(node.outputs[0], y);
         Ok(())
+    }
+
+    /// A transposed convolution whose windows tile the result: one product per operand
+    /// pixel gives its window, which is then put in place.
+    /// `x[N,s…,C], w[k…,C,O] (, bias[O]) → y[N,s·k…,O]`.
+    fn tiled(&mut self, inputs: &[ValueId], source: &str) -> Result<ValueId, InferError> {
+        let (x, w) = (self.graph.tensor(inputs[0]).clone(), self.graph.tensor(inputs[1]).clone());
+        let spatial = x.rank() - 2;
+        let (kernel, channels) = w.shape.split_at(spatial);
+        let (c, o) = (channels[0].clone(), channels[1].clone());
+        let window = kernel.iter().fold(o.clone(), |n, k| n * k.clone());
+        let channel_first: Vec<usize> = std::iter::once(spatial).chain(0..spatial).chain([spatial + 1]).collect();
+        let w = self.transpose(inputs[1], &channel_first, source)?;
+        let w = self.reshape(w, vec![c, window.clone()], source)?;
+        let y = self.graph.add1(Graph::ROOT, Op::MatMul, vec![inputs[0], w], source)?;
+        let mut split = x.shape[..=spatial].to_vec();
+        split.extend_from_slice(kernel);
+        split.push(o.clone());
+        let y = self.reshape(y, split, source)?;
+        let pairs = (0..spatial).flat_map(|d| [1 + d, 1 + spatial + d]);
+        let perm: Vec<usize> = std::iter::once(0).chain(pairs).chain([1 + 2 * spatial]).collect();
+        let y = self.transpose(y, &perm, source)?;
+        let mut whole = vec![x.shape[0].clone()];
+        whole.extend((0..spatial).map(|d| x.shape[1 + d].clone() * kernel[d].clone()));
+        whole.push(o);
+        let y = self.reshape(y, whole, source)?;
+        match inputs.get(2) {
+            Some(bias) => {
+                let add = Op::Binary(BinaryOp::Add);
+                self.graph.add1(Graph::ROOT, add, vec![y, *bias], source)
+            }
+            None => Ok(y),
+        }
+    }
+
+    fn reshape(&mut self, v: ValueId, shape: Vec<Dim>, source: &str) -> Result<ValueId, InferError> {
+        self.graph.add1(Graph::ROOT, Op::Reshape { shape }, vec![v], source)
     }
 
     fn elementwise(&mut self, id: NodeId) -> Result<(), InferError> {
@@ -360,6 +402,17 @@ impl Layout<'_> {
         let op = Op::Transpose { perm: perm.to_vec() };
         self.graph.add1(Graph::ROOT, op, vec![v], source)
     }
+}
+
+/// Whether the windows of a transposed convolution (channels last) neither overlap nor
+/// leave gaps.
+fn is_tiling(a: &ConvTransposeAttrs, w: &TensorType) -> bool {
+    let spatial = a.strides.len();
+    a.groups == 1
+        && a.strides.iter().zip(&w.shape[..spatial]).all(|(s, k)| k.is(*s))
+        && a.pads.iter().all(|p| *p == (0, 0))
+        && a.dilations.iter().all(|d| *d == 1)
+        && a.output_padding.iter().all(|p| *p == 0)
 }
 
 fn moved_ranges(mut ranges: Vec<SliceRange>, rank: usize) -> Vec<SliceRange> {

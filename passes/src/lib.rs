@@ -4,10 +4,12 @@
 #![forbid(unsafe_code)]
 
 pub mod canonicalise;
+pub mod dims;
 pub mod egraph;
 pub mod error;
 pub mod fold;
 pub mod fuse;
+pub mod horizontal;
 pub mod layout;
 pub mod pipeline;
 pub mod report;

@@ -8,7 +8,7 @@ use crate::fold::fold;
 use crate::fuse::fuse;
 use crate::layout::channels_last;
 use crate::report::{Phase, Report};
-use crate::{rules, walk};
+use crate::{dims, horizontal, rules, walk};
 use cascata_ir::graph::Graph;
 use cascata_ir::verify::VerifyError;
 use std::time::Instant;
@@ -57,6 +57,7 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
         Pass { name: "egraph-second", run: |g, o, r| rewrite(g, o, r, 1) },
     ];
     let mut passes = vec![];
+    passes.push(Pass { name: "dims", run: |g, _, _| Ok(dims::simplify(g)) });
     // Code generation needs constants where exporters compute them.
     passes.extend(clean);
     if options.level >= OptLevel::O2 {
@@ -64,6 +65,10 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
             passes.push(pass);
             passes.extend(clean);
         }
+    }
+    if options.level >= OptLevel::O2 {
+        passes.push(Pass { name: "horizontal", run: |g, _, _| Ok(horizontal::merge(g)) });
+        passes.push(Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) });
     }
     // From here on the graph is shaped for code generation.
     passes.extend([

@@ -4,13 +4,18 @@ use cascata_ir::graph::{Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::Op;
 use std::collections::HashMap;
 
-/// Regions that can run, owners before what they own; without the bodies of fused groups.
+/// Regions that passes rewrite, owners before what they own: all but the bodies of fused
+/// groups and what these own.
 pub fn regions(graph: &Graph) -> Vec<RegionId> {
+    reachable(graph, |op| !matches!(op, Op::Group { .. }))
+}
+
+fn reachable(graph: &Graph, enter: impl Fn(&Op) -> bool) -> Vec<RegionId> {
     let mut out = vec![Graph::ROOT];
     let mut next = 0;
     while next < out.len() {
         for &n in &graph.regions[out[next]].nodes {
-            if !matches!(graph.nodes[n].op, Op::Group { .. }) {
+            if enter(&graph.nodes[n].op) {
                 out.extend(graph.nodes[n].op.regions());
             }
         }
@@ -22,10 +27,10 @@ pub fn regions(graph: &Graph) -> Vec<RegionId> {
 /// Readers of each value: nodes, or `None` for a region that hands it out.
 pub type Users = HashMap<ValueId, Vec<Option<NodeId>>>;
 
-/// Readers of every value, in execution order.
+/// Readers of every value, in the bodies of fused groups as well.
 pub fn users(graph: &Graph) -> Users {
     let mut out: Users = HashMap::with_capacity(graph.values.len());
-    for region in regions(graph) {
+    for region in reachable(graph, |_| true) {
         for &n in &graph.regions[region].nodes {
             for &v in &graph.nodes[n].inputs {
                 out.entry(v).or_default().push(Some(n));

@@ -107,14 +107,19 @@ pub(super) fn worthwhile<'k>(
 }
 
 /// The largest unchanged expressions that a vector loop uses as vectors.
-pub(super) fn splats<'k>(body: &'k [Stmt], changes: &Changes, kernel: &Kernel) -> Vec<&'k Expr> {
+pub(super) fn splats<'k>(
+    body: &'k [Stmt],
+    changes: &Changes,
+    kernel: &Kernel,
+    constants: bool,
+) -> Vec<&'k Expr> {
     let mut found = Vec::new();
     for (value, lanes) in unconditional(body, kernel) {
         if lanes {
             collect(value, changes, kernel, &mut found);
         }
     }
-    found.retain(|e| !matches!(e, Expr::Const(_)));
+    found.retain(|e| constants || !matches!(e, Expr::Const(_)));
     found
 }
 

@@ -78,7 +78,7 @@ impl<'k> Emit<'k, '_> {
         let n = self.dim(extent)?;
         let changes = Changes::of_loop(var, body);
         let scalars = invariant::worthwhile(body, &changes, self.kernel);
-        let splats = invariant::splats(body, &changes, self.kernel);
+        let splats = invariant::splats(body, &changes, self.kernel, plan.keep_constants);
         let any = self.fb.ins().icmp_imm_s(IntCC::SignedGreaterThan, n, 0);
         let constant = extent.as_const();
         self.guarded(any, &mut |e| {

@@ -222,7 +222,14 @@ impl Emit<'_, '_> {
                 self.pack_signed_words(bits)
             }
             I8 | U8 | Bool => self.pack_bytes(x),
-            I64 | U64 | F64 | Str => {
+            I64 => {
+                let mut c = self.here();
+                let (low, high) = (c.ins().swiden_low(x.v), c.ins().swiden_high(x.v));
+                let second = c.ins().iadd_imm_s(at.base, 16);
+                c.ins().store(flags(), high, second, at.offset);
+                low
+            }
+            U64 | F64 | Str => {
                 return Err(self.unsupported(format!("a vector of {}", x.dtype)));
             }
         };

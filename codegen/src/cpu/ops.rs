@@ -146,8 +146,22 @@ impl Ops<'_> {
         self.sub(c, product)
     }
 
+    /// `c[0] + c[1]·x + …`, the even and the odd powers each by Horner's scheme.
+    // PERF: half the latency of one chain, and no more operations but one.
+    pub fn polynomial(&mut self, x: Value, c: &[f64]) -> Value {
+        let even: Vec<f64> = c.iter().copied().step_by(2).collect();
+        let odd: Vec<f64> = c.iter().copied().skip(1).step_by(2).collect();
+        if odd.is_empty() {
+            return self.float(even[0]);
+        }
+        let square = self.mul(x, x);
+        let even = self.horner(square, &even);
+        let odd = self.horner(square, &odd);
+        self.fma(odd, x, even)
+    }
+
     /// `c[0] + c[1]·x + …` by Horner's scheme.
-    pub fn horner(&mut self, x: Value, c: &[f64]) -> Value {
+    fn horner(&mut self, x: Value, c: &[f64]) -> Value {
         let (last, rest) = c.split_last().expect("a polynomial has coefficients");
         let mut sum = self.float(*last);
         for c in rest.iter().rev() {

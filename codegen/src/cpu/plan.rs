@@ -4,6 +4,7 @@
 //! in SIMD mode does not fail on what it finds. What has none runs one iteration at a time.
 
 use super::contract::contraction;
+use super::expr::whole_power;
 use super::typing;
 use super::value::repr;
 use super::emit::Mode;
@@ -18,6 +19,8 @@ pub(super) struct Plan {
     pub reductions: Vec<(LocalId, BinaryOp)>,
     /// Vectors per iteration of the main loop.
     pub parts: usize,
+    /// Whether there are registers for the constants of the body.
+    pub keep_constants: bool,
 }
 
 /// Whether a symbol occurs in an index expression.
@@ -68,7 +71,8 @@ pub(super) fn plan(
         17..=48 => 2,
         _ => 1,
     };
-    Ok(Plan { reductions: check.reductions.into_iter().collect(), parts })
+    let reductions: Vec<_> = check.reductions.into_iter().collect();
+    Ok(Plan { reductions, parts, keep_constants: check.weight <= 48 })
 }
 
 struct Check<'k> {
@@ -208,7 +212,8 @@ impl Check<'_> {
                 }
                 self.value(a)?;
                 self.value(b)?;
-                self.binary(*op, self.dtype(a)?)
+                let op = if whole_power(*op, b).is_some() { BinaryOp::Mul } else { *op };
+                self.binary(op, self.dtype(a)?)
             }
             Expr::Select(c, a, b) => {
                 self.value(c)?;

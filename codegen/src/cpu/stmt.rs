@@ -72,7 +72,7 @@ impl<'k> Emit<'k, '_> {
             }
             Stmt::If { cond, then, otherwise } => self.branch(cond, then, otherwise),
             Stmt::Check { cond, message } => {
-                let ok = self.uniform(cond)?;
+                let ok = self.condition(cond)?;
                 let status = i32::try_from(*message).ok().and_then(|m| m.checked_add(1));
                 let status = status.ok_or_else(|| self.invalid("too many messages".into()))?;
                 self.check(ok.v, status);
@@ -108,6 +108,15 @@ impl<'k> Emit<'k, '_> {
         let value = self.expr(e);
         (self.simd, self.mode) = (simd, mode);
         value
+    }
+
+    /// A bool that is the same in every lane.
+    fn condition(&mut self, e: &'k Expr) -> Result<Val> {
+        let cond = self.uniform(e)?;
+        match cond.dtype {
+            DType::Bool => Ok(cond),
+            other => Err(self.invalid(format!("a condition of {other}"))),
+        }
     }
 
     /// Makes a local's variables.
@@ -195,7 +204,7 @@ impl<'k> Emit<'k, '_> {
     }
 
     fn branch(&mut self, cond: &'k Expr, then: &'k [Stmt], otherwise: &'k [Stmt]) -> Result<()> {
-        let cond = self.uniform(cond)?;
+        let cond = self.condition(cond)?;
         let (yes, no, done) =
             (self.fb.create_block(), self.fb.create_block(), self.fb.create_block());
         let entry = self.fb.ins().brif(cond.v, yes, &[], no, &[]);

@@ -74,6 +74,11 @@ pub struct CpuTarget {
 impl CpuTarget {
     /// The target of a level, with the settings that measure best.
     ///
+    /// `// PERF:` (`cpu_speed`, Zen 4) without the mid-end, which moves constants out of
+    /// loops and then spills them: gelu_erf 8.6 µs against 11.4, silu 5.9 against 6.8,
+    /// the rest alike. The single-pass register allocator compiles in 60 % of the time to
+    /// code 2 to 10 times slower (layernorm row 2,150 ns against 200).
+    ///
     /// # Errors
     /// Cranelift does not know a setting.
     pub fn new(level: CpuLevel) -> Result<Self, CodegenError> {

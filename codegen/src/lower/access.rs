@@ -81,6 +81,18 @@ impl Body<'_, '_> {
         Place { buffer, at: dot(idx, &strides(&self.shape(v))) }
     }
 
+    /// Element number `flat` of a value that lies in memory.
+    fn flat_element(&mut self, v: ValueId, flat: &Dim) -> Option<Expr> {
+        let outside = self.resolve(v);
+        let here = self.computed_here(outside).is_some() || self.is_known(v);
+        let number = self.graph.as_const(memory_owner(self.graph, outside)).and_then(single_element);
+        if here || number.is_some() {
+            return None;
+        }
+        let operand = self.operand_of(v);
+        Some(Expr::Load(Place { buffer: self.input(operand), at: flat.clone() }))
+    }
+
     fn computed(&mut self, v: ValueId, op: &Op, idx: &[Dim]) -> Result<Expr, LowerError> {
         let Def::Node(node, result) = self.graph.values[v].def else {
             return Err(self.error("a parameter has no op"));
@@ -112,6 +124,9 @@ impl Body<'_, '_> {
             Op::Broadcast { .. } => self.broadcast_at(inputs[0], v, idx),
             Op::Reshape { .. } => {
                 let flat = dot(idx, &strides(&self.shape(v)));
+                if let Some(element) = self.flat_element(inputs[0], &flat) {
+                    return Ok(element);
+                }
                 let shape = self.shape(inputs[0]);
                 let split = split_index(&shape, &self.shape(v), idx)
                     .unwrap_or_else(|| delinearise(&flat, &shape));

@@ -53,8 +53,8 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
         value_depth: v[3].clone(),
     };
     let q_view = unit_columns(lowering, group, node.inputs[0], &q[..2])?;
-    let k_view = view(lowering, group, node.inputs[1], &k[..2])?;
-    let v_view = view(lowering, group, node.inputs[2], &k[..2])?;
+    let k_view = stored(lowering, group, node.inputs[1], &k[..2])?;
+    let v_view = stored(lowering, group, node.inputs[2], &k[..2])?;
     let transposed = View { rows: k_view.cols.clone(), cols: k_view.rows.clone(), ..k_view };
     let kt = pack_batches(lowering, group, &transposed, &k[..2], &sizes.depth, &sizes.keys)?;
     let vp = pack_batches(lowering, group, &v_view, &k[..2], &sizes.keys, &sizes.value_depth)?;
@@ -69,7 +69,18 @@ fn unit_columns(
     batch: &[Dim],
 ) -> Result<View, LowerError> {
     let seen = view(lowering, group, v, batch)?;
-    if seen.cols.is(1) { Ok(seen) } else { super::matmul::materialise(lowering, group, v, batch) }
+    if seen.cols.is(1) && !seen.converted { Ok(seen) } else { super::matmul::materialise(lowering, group, v, batch) }
+}
+
+/// Matrices as they lie in memory, f32.
+fn stored(
+    lowering: &mut Lowering,
+    group: &Group,
+    v: ValueId,
+    batch: &[Dim],
+) -> Result<View, LowerError> {
+    let seen = view(lowering, group, v, batch)?;
+    if seen.converted { super::matmul::materialise(lowering, group, v, batch) } else { Ok(seen) }
 }
 
 fn round_up(d: &Dim) -> Dim {

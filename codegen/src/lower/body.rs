@@ -183,6 +183,11 @@ impl<'l, 'g> Body<'l, 'g> {
         self.known.insert(v, Known { axes: axes.to_vec(), expr });
     }
 
+    /// Whether the kernel has already computed `v`.
+    pub fn is_known(&self, v: ValueId) -> bool {
+        self.known.contains_key(&v)
+    }
+
     /// The expression of a known value at an index.
     pub fn known_at(&self, v: ValueId, idx: &[Dim]) -> Option<Expr> {
         let known = self.known.get(&v)?;

@@ -7,13 +7,13 @@
 //! their own micro-kernel. Bound by flops except for depthwise (bytes). Error: one f32
 //! FMA chain over all taps and channels.
 
-use super::body::{Body, dot};
-use super::epilogue::{Block, Target, bind_axes};
+use super::body::Body;
+use super::epilogue::{Block, Target};
 use super::matmul::{BLOCK_ROWS, View, block_cols};
 use super::nest::{Axis, estimate};
 use super::{Group, LowerError, Lowering, Operand, Weight, WeightData};
 use cascata_ir::graph::{Node, ValueId};
-use cascata_ir::kernel::{BufferId, DwConv, Expr, Gemm, LoopKind, Place, Rows, Stmt};
+use cascata_ir::kernel::{BufferId, DwConv, Expr, Gemm, LocalId, Place, Rows, Stmt};
 use cascata_ir::op::{BinaryOp, ChannelLayout, Op};
 use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, Shape};
 
@@ -151,6 +151,7 @@ fn pack_weights(
             matrix_stride: o as u64,
             row_stride: (o * geometry.groups) as u64,
             col_stride: 1,
+            to_f32: false,
         };
         let weight = lowering.weights.add(lowering.graph, Weight { source, data });
         return Ok(Weights {
@@ -167,7 +168,7 @@ fn pack_weights(
         ));
     }
     let k = cg.clone() * geometry.taps();
-    let view = View { operand, base: 0.into(), batch: vec![], rows: og.clone(), cols: 1.into() };
+    let view = View { operand, base: 0.into(), batch: vec![], rows: og.clone(), cols: 1.into(), converted: false };
     let operand = super::matmul::pack_batches(lowering, group, &view, &[], &k, &og)?;
     Ok(Weights {
         operand,
@@ -200,7 +201,7 @@ fn gemm_conv(
         .zip(counts)
         .map(|(hint, extent)| Axis { var: body.index(hint, &extent), extent })
         .collect();
-    let [g, cb, rb] = [0, 1, 2].map(|i| Dim::sym(outer[i].var));
+    let [g, cb, rb] = [0, 1, 2].map(|i| outer[i].at());
     let (col, row0) = (cb * cols, rb * BLOCK_ROWS);
     let block = Block {
         rows: (pixels - row0.clone()).minimum(&BLOCK_ROWS.into()),
@@ -327,46 +328,103 @@ fn depthwise_conv(
 
 /// Fills `offsets[tap·rows + i]` for the pixels of a block: the element where the tap's
 /// input pixel starts, or −1 outside of the operand.
+///
+/// The pixel's position is divided out once per block and then counted on; what depends
+/// on one kernel axis is computed once per step of that axis.
 fn offset_table(
     body: &mut Body,
     geometry: &Geometry,
     offsets: BufferId,
     block: &Block,
 ) -> Vec<Stmt> {
-    let spatial = geometry.kernel.len();
-    let pixel_axes = body.axes(&geometry.y[..spatial + 1]);
-    let i = Axis { var: body.index("row", &BLOCK_ROWS.into()), extent: block.rows.clone() };
-    let mut row_body = bind_axes(&pixel_axes, &(block.row0.clone() + Dim::sym(i.var)));
-    let taps: Vec<Axis> = geometry
-        .kernel
+    let pixel_shape = geometry.y[..geometry.y.len() - 1].to_vec();
+    let pixels = body.axes(&pixel_shape);
+    let first = super::access::delinearise(&block.row0, &pixel_shape);
+    let counters: Vec<LocalId> =
+        pixel_shape.iter().map(|_| body.local("at", DType::I64)).collect();
+    let mut stmts: Vec<Stmt> = counters
         .iter()
-        .map(|k| Axis { var: body.index("tap", k), extent: k.clone() })
+        .zip(first)
+        .map(|(local, at)| Stmt::declare(*local, Expr::Index(at)))
         .collect();
-    let tap_shape: Vec<Dim> = geometry.kernel.clone();
-    let tap_vars: Vec<Dim> = taps.iter().map(|a| Dim::sym(a.var)).collect();
-    let tap = dot(&tap_vars, &super::body::strides(&tap_shape));
+    let i = body.index("row", &BLOCK_ROWS.into());
+    let bind = |(axis, local): (&Axis, &LocalId)| Stmt::bind(axis.var, Expr::Local(*local));
+    let mut row: Vec<Stmt> = pixels.iter().zip(&counters).map(bind).collect();
     let x_strides = super::body::strides(&geometry.x);
-    let mut at = Dim::sym(pixel_axes[0].var) * x_strides[0].clone();
-    let mut valid = Expr::Const(Scalar::bool(true));
-    for d in 0..spatial {
-        let o = Dim::sym(pixel_axes[d + 1].var);
-        let (position, inside) = geometry.tap_position(d, &o, &tap_vars[d]);
-        valid = super::access::and(valid, inside);
-        at = at + position * x_strides[d + 1].clone();
+    let at = Dim::sym(pixels[0].var) * x_strides[0].clone();
+    let start = Partial { axis: 0, at: Expr::Index(at), valid: None, tap: Dim::from(0) };
+    let table = Table { geometry, offsets, rows: &block.rows, row: Dim::sym(i), pixels: &pixels };
+    row.extend(table.taps(body, &x_strides, start));
+    row.extend(count_on(&pixel_shape, &counters));
+    stmts.push(Stmt::serial(i, block.rows.clone(), row));
+    stmts
+}
+
+/// Moves the counters to the next pixel in row-major order.
+fn count_on(shape: &[Dim], counters: &[LocalId]) -> Vec<Stmt> {
+    let (Some((n, outer_shape)), Some((counter, outer))) =
+        (shape.split_last(), counters.split_last())
+    else {
+        return vec![];
+    };
+    let next = Expr::Local(*counter) + Expr::i64(1);
+    let mut carry = vec![Stmt::assign(*counter, Expr::i64(0))];
+    carry.extend(count_on(outer_shape, outer));
+    let past = Expr::Local(*counter).ge(Expr::Index(n.clone()));
+    vec![Stmt::assign(*counter, next), Stmt::when(past, carry)]
+}
+
+/// The table being filled for one pixel.
+struct Table<'a> {
+    geometry: &'a Geometry,
+    offsets: BufferId,
+    rows: &'a Dim,
+    row: Dim,
+    pixels: &'a [Axis],
+}
+
+/// What the outer kernel axes contribute.
+struct Partial {
+    axis: usize,
+    at: Expr,
+    valid: Option<Expr>,
+    tap: Dim,
+}
+
+impl Table<'_> {
+    fn taps(&self, body: &mut Body, strides: &[Dim], outer: Partial) -> Vec<Stmt> {
+        let d = outer.axis;
+        if d == self.geometry.kernel.len() {
+            let offset = super::access::cast(DType::I32, DType::I64, outer.at);
+            let outside = Expr::Const(Scalar::from_i64(DType::I32, -1));
+            let value = match outer.valid {
+                Some(valid) => valid.select(offset, outside),
+                None => offset,
+            };
+            let at = outer.tap * self.rows.clone() + self.row.clone();
+            return vec![Stmt::store(self.offsets, at, value)];
+        }
+        let extent = self.geometry.kernel[d].clone();
+        let k = Axis { var: body.index("tap", &extent), extent };
+        let o = Dim::sym(self.pixels[d + 1].var);
+        let (position, inside) = self.geometry.tap_position(d, &o, &k.at());
+        let step = Expr::Index(position * strides[d + 1].clone());
+        let (at, valid) = (body.local("offset", DType::I64), body.local("valid", DType::Bool));
+        let inside = match outer.valid {
+            Some(valid) => super::access::and(valid, inside),
+            None => inside,
+        };
+        let mut stmts =
+            vec![Stmt::declare(at, outer.at + step), Stmt::declare(valid, inside)];
+        let next = Partial {
+            axis: d + 1,
+            at: Expr::Local(at),
+            valid: Some(Expr::Local(valid)),
+            tap: outer.tap * k.extent.clone() + k.at(),
+        };
+        stmts.extend(self.taps(body, strides, next));
+        if k.extent.is(1) { stmts } else { vec![Stmt::serial(k.var, k.extent, stmts)] }
     }
-    let offset = super::access::cast(DType::I32, DType::I64, Expr::Index(at));
-    let outside = Expr::Const(Scalar::from_i64(DType::I32, -1));
-    let mut stmts = vec![Stmt::Store {
-        buffer: offsets,
-        at: tap * block.rows.clone() + Dim::sym(i.var),
-        value: Expr::Select(valid.into(), offset.into(), outside.into()),
-    }];
-    for axis in taps.into_iter().rev() {
-        let kind = LoopKind::Serial;
-        stmts = vec![Stmt::For { var: axis.var, extent: axis.extent, kind, body: stmts }];
-    }
-    row_body.extend(stmts);
-    vec![Stmt::For { var: i.var, extent: i.extent, kind: LoopKind::Serial, body: row_body }]
 }
 
 impl Geometry {

@@ -9,7 +9,7 @@ use super::body::{dot, strides};
 use super::nest::{Axis, merge_axes, nest};
 use super::{LowerError, Operand};
 use cascata_ir::kernel::{BufferId, Expr, LoopKind, Place, Stmt};
-use cascata_types::{Dim, Scalar, SymbolId};
+use cascata_types::{DType, Dim, Scalar, SymbolId};
 
 /// The part of an epilogue that a GEMM micro-kernel applies.
 pub(super) struct Fused {
@@ -177,11 +177,47 @@ impl Body<'_, '_> {
             let at = block.row0.clone() * row_stride.clone() + block.col0.clone();
             return Ok(Target { buffer: out, at, row_stride, finish: vec![] });
         }
+        if strides_out == strides(&shape)
+            && let Some(op) = self.row_primitive(last, fused.value)
+        {
+            return Ok(self.target_in_place(op, out, &shape, block));
+        }
         let (max_rows, max_cols) = max;
         let dtype = self.graph.tensor(fused.value).dtype;
         let buffer = self.scratch("block", dtype, max_rows * max_cols.clone());
         let finish = self.finish_block(fused.value, last, &strides_out, out, buffer, &max_cols, block)?;
         Ok(Target { buffer, at: Dim::from(0), row_stride: max_cols, finish })
+    }
+
+    /// The row primitive by which `value` is computed from `operand`, if that is all.
+    fn row_primitive(&self, value: ValueId, operand: ValueId) -> Option<UnaryOp> {
+        use UnaryOp::{Erf, Exp, GeluErf, GeluTanh, Log, Sigmoid, Silu, Tanh};
+        let node = &self.graph.nodes[self.member_of(value)?];
+        match node.op {
+            Op::Unary(op @ (Exp | Erf | Tanh | Sigmoid | Silu | GeluErf | GeluTanh | Log))
+                if node.inputs[0] == operand && self.graph.tensor(value).dtype == DType::F32 =>
+            {
+                Some(op)
+            }
+            _ => None,
+        }
+    }
+
+    /// Computes the block in the result itself and maps its rows there.
+    // PERF: row primitives are 512 bits wide where the CPU is; generated code is 128:
+    // silu 3.4 against about 0.6 Gelem/s (`cargo run --release -p cascata-kernels --example ceilings`).
+    fn target_in_place(&mut self, op: UnaryOp, out: BufferId, shape: &[Dim], block: &Block) -> Target {
+        let pitch = shape.last().cloned().unwrap_or_else(|| Dim::from(1));
+        let at = block.row0.clone() * pitch.clone() + block.col0.clone();
+        let i = self.index("row", &block.rows);
+        let row = Place { buffer: out, at: at.clone() + Dim::sym(i) * pitch.clone() };
+        let map = |place: Place, n: Dim| Stmt::MapRow { op, dst: place.clone(), src: place, n };
+        let finish = if block.cols == pitch {
+            vec![map(Place { buffer: out, at: at.clone() }, block.rows.clone() * pitch.clone())]
+        } else {
+            vec![Stmt::serial(i, block.rows.clone(), vec![map(row, block.cols.clone())])]
+        };
+        Target { buffer: out, at, row_stride: pitch, finish }
     }
 
     /// Loops over a computed block in scratch: the rest of the epilogue, stored to the result.

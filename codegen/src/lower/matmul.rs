@@ -33,6 +33,8 @@ pub(super) struct View {
     pub batch: Vec<Dim>,
     pub rows: Dim,
     pub cols: Dim,
+    /// Elements are converted to f32 when they are read; only constants are seen so.
+    pub converted: bool,
 }
 
 /// The right operand, packed: matrix β starts at `Σ β·batch`.
@@ -58,7 +60,7 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let full = lowering.graph.tensor(c).shape.clone();
     let batch = &full[..full.len() - 2];
     let a = view(lowering, group, a, batch)?;
-    let a = if a.cols.is(1) { a } else { materialise(lowering, group, root.inputs[0], batch)? };
+    let a = if a.cols.is(1) && !a.converted { a } else { materialise(lowering, group, root.inputs[0], batch)? };
     let b = pack(lowering, group, b, batch)?;
     multiply(lowering, group, c, a, b)
 }
@@ -91,7 +93,14 @@ fn try_view(
     let at: Vec<Dim> = batch_vars.iter().map(|v| Dim::sym(*v)).collect();
     let mut idx = broadcast_index(lead, batch, &at);
     idx.extend([Dim::sym(row), Dim::sym(col)]);
-    let Expr::Load(place) = body.value_at(v, &idx)? else { return Ok(None) };
+    let (place, converted) = match body.value_at(v, &idx)? {
+        Expr::Load(place) => (place, false),
+        Expr::Cast(DType::F32, x) => match *x {
+            Expr::Load(place) => (place, true),
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
     if !body.prelude.is_empty() {
         return Ok(None);
     }
@@ -106,7 +115,10 @@ fn try_view(
     let Some(mut strides) = strides else { return Ok(None) };
     let cols = strides.pop().expect("a stride per axis");
     let rows = strides.pop().expect("a stride per axis");
-    Ok(Some(View { operand, base, batch: strides, rows, cols }))
+    if converted && !matches!(operand, Operand::Weight(_)) {
+        return Ok(None);
+    }
+    Ok(Some(View { operand, base, batch: strides, rows, cols, converted }))
 }
 
 /// Copies an operand to a dense temporary.
@@ -137,6 +149,7 @@ pub(super) fn materialise(
         batch: (0..batch.len()).map(along).collect(),
         rows: strides[lead].clone(),
         cols: Dim::from(1),
+        converted: false,
     })
 }
 
@@ -154,11 +167,12 @@ fn pack(
     let shape = lowering.graph.tensor(b).shape.clone();
     let (k, n) = (&shape[shape.len() - 2], &shape[shape.len() - 1]);
     let view = view(lowering, group, b, batch)?;
-    if let Operand::Weight(id) = view.operand {
-        if let Some(packed) = pack_constant(lowering, id, &view, k, n) {
-            return Ok(packed);
-        }
+    if let Operand::Weight(id) = view.operand
+        && let Some(packed) = pack_constant(lowering, id, &view, k, n)
+    {
+        return Ok(packed);
     }
+    let view = if view.converted { materialise(lowering, group, b, batch)? } else { view };
     pack_at_run_time(lowering, group, &view, batch, Repeats::Share, k, n)
 }
 
@@ -187,6 +201,7 @@ fn pack_constant(
         matrix_stride: k * n,
         row_stride: rows as u64,
         col_stride: cols as u64,
+        to_f32: view.converted,
     };
     let weight = lowering.weights.add(lowering.graph, Weight { source, data });
     let packed = encoding.elements() as i64;
@@ -310,7 +325,7 @@ fn multiply(
     for (hint, count) in [("cb", n.ceil_div(&cols.into())), ("rb", m.ceil_div(&rows.into()))] {
         outer.push(Axis { var: body.index(hint, &count), extent: count });
     }
-    let vars: Vec<Dim> = outer.iter().map(|a| Dim::sym(a.var)).collect();
+    let vars: Vec<Dim> = outer.iter().map(Axis::at).collect();
     let (lead, block_at) = vars.split_at(batch.len());
     let col0 = block_at[0].clone() * cols;
     let row0 = block_at[1].clone() * rows;

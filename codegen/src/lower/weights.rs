@@ -2,7 +2,7 @@
 
 use super::WeightId;
 use cascata_ir::graph::{Const, ConstId, Graph};
-use cascata_types::{DType, Dim, PanelEncoding, PrimaryMap};
+use cascata_types::{DType, Dim, PanelEncoding, PrimaryMap, Scalar};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -33,6 +33,8 @@ pub enum WeightData {
         row_stride: u64,
         /// Source elements between columns.
         col_stride: u64,
+        /// Elements are stored as f32 whatever the source's type is.
+        to_f32: bool,
     },
 }
 
@@ -55,7 +57,11 @@ impl WeightTable {
             WeightData::Plain => plain,
             WeightData::Panels { encoding, count, .. } => encoding.elements() * count,
         };
-        let entry = (weight.clone(), source.name.clone(), source.ty.dtype, elements);
+        let dtype = match &weight.data {
+            WeightData::Panels { to_f32: true, .. } => DType::F32,
+            _ => source.ty.dtype,
+        };
+        let entry = (weight.clone(), source.name.clone(), dtype, elements);
         let id = self.items.push(entry);
         self.ids.insert(weight, id);
         id
@@ -79,23 +85,43 @@ impl WeightTable {
         let size = source.ty.dtype.size_bytes().unwrap_or(0);
         match &weight.data {
             WeightData::Plain => Cow::Borrowed(&source.data),
-            WeightData::Panels { encoding, count, matrix_stride, row_stride, col_stride } => {
-                let at = |i: u64, row: u64, col: u64| {
-                    let from = (i * matrix_stride + row * row_stride + col * col_stride) as usize;
-                    &source.data[from * size..][..size]
-                };
-                let mut data = vec![0u8; self.bytes(id) as usize];
-                for i in 0..*count {
-                    let matrix = &mut data[(i * encoding.elements()) as usize * size..];
-                    for row in 0..encoding.k {
-                        for col in 0..encoding.n {
-                            let to = encoding.offset(row, col) as usize * size;
-                            matrix[to..to + size].copy_from_slice(at(i, row, col));
-                        }
-                    }
-                }
-                Cow::Owned(data)
+            WeightData::Panels { to_f32: true, .. } => {
+                Cow::Owned(pack(&weight.data, &as_f32(&source.data, source.ty.dtype), 4))
+            }
+            panels => Cow::Owned(pack(panels, &source.data, size)),
+        }
+    }
+}
+
+/// Elements of `size` bytes moved to their places in the panels.
+fn pack(form: &WeightData, source: &[u8], size: usize) -> Vec<u8> {
+    let WeightData::Panels { encoding, count, matrix_stride, row_stride, col_stride, .. } = form
+    else {
+        return source.to_vec();
+    };
+    let mut data = vec![0u8; (encoding.elements() * count) as usize * size];
+    for i in 0..*count {
+        let matrix = &mut data[(i * encoding.elements()) as usize * size..];
+        for row in 0..encoding.k {
+            for col in 0..encoding.n {
+                let from = (i * matrix_stride + row * row_stride + col * col_stride) as usize * size;
+                let to = encoding.offset(row, col) as usize * size;
+                matrix[to..to + size].copy_from_slice(&source[from..from + size]);
             }
         }
     }
+    data
+}
+
+/// Every element converted to f32.
+fn as_f32(source: &[u8], dtype: DType) -> Vec<u8> {
+    let size = dtype.size_bytes().unwrap_or(1);
+    let mut out = Vec::with_capacity(source.len() / size * 4);
+    for element in source.chunks_exact(size) {
+        let mut bits = [0u8; 8];
+        bits[..size].copy_from_slice(element);
+        let value = Scalar { dtype, bits: u64::from_le_bytes(bits) }.to_f64() as f32;
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+    out
 }

@@ -2,4 +2,7 @@
 
 mod corpus;
 mod elementwise;
+mod fuzz;
+mod math;
+mod refusals;
 mod support;

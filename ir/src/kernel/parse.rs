@@ -1,7 +1,7 @@
 //! Reads the text form that [`super::print`] writes.
 //!
 //! Never panics: sizes, nesting and number ranges are limited, and names must be
-//! declared. What the text says is not checked further; see [`super::verify`].
+//! declared. What the text says is not checked further; see [`super::verify()`].
 
 use super::lex::{Lexer, ParseError, Token};
 use super::{Buffer, BufferId, Kernel, Local, LocalId, Space};

@@ -376,7 +376,9 @@ fn clamp_field(clamp: &(Scalar, Scalar)) -> Option<(&'static str, String)> {
 
 /// `1.5f32`, `-3i64`, `true`, `inf_f32`, `nan_f16`; the bits where no number gives them.
 pub(super) fn scalar(x: Scalar) -> String {
-    let (d, value) = (x.dtype, x.to_f64());
+    let d = x.dtype;
+    // A NaN is printed by name only if it is the usual one.
+    let value = if x.to_f64().is_nan() { f64::NAN } else { x.to_f64() };
     if d == DType::Bool && x.bits <= 1 {
         return (x.bits == 1).to_string();
     }

@@ -5,8 +5,7 @@
 //! races, reads before writes) the interpreter checks.
 //!
 //! Beyond the module text of [`crate::kernel`]: a `Threads` loop stands outside of vector
-//! and other `Threads` loops; scratch is private to each of its threads and undefined at
-//! its start and after its end; its threads join at its end.
+//! and other `Threads` loops, and a variable from outside of it does not change in it.
 
 use super::{Buffer, BufferId, Expr, Kernel, LocalId, LoopKind, Place, Space, Stmt};
 use cascata_types::{DType, Dim, Entity as _, SymbolId};

@@ -25,6 +25,9 @@ const UNFUSED: f64 = 0.25;
 const LAUNCH: f64 = 400.0;
 /// An op inside of a fused kernel, in nanoseconds.
 const FUSED: f64 = 20.0;
+/// How often the bytes of a weight move that is computed each time: written, packed and
+/// read again, where a constant (or a converted constant) is packed while compiling.
+const UNPACKED: f64 = 16.0;
 /// Breaks ties among free things in favour of fewer.
 pub const TIE: f64 = 1e-3;
 /// A symbol without a profile value.
@@ -58,6 +61,20 @@ impl CostModel {
             points => points.iter().map(|p| bind(Some(p))).collect(),
         };
         Self { points, budget }
+    }
+
+    /// Nanoseconds of a node on constants that is too large to fold, over all profile
+    /// points. A conversion stays with the reader, which can take the narrow constant.
+    pub fn unfolded_time(&self, op: &Op, operands: &[&TensorType], results: &[&TensorType]) -> f64 {
+        let run = self.run_time(op, operands, results);
+        if matches!(op, Op::Cast { .. } | Op::DimValues { .. }) {
+            return run;
+        }
+        let at = |point: &Vec<i64>| -> f64 {
+            let at = At { point };
+            LAUNCH + UNPACKED * results.iter().map(|t| at.bytes(t)).sum::<f64>() / BYTES
+        };
+        run + self.points.iter().map(at).sum::<f64>()
     }
 
     /// Nanoseconds of a node that runs, over all profile points.

@@ -151,7 +151,11 @@ impl Extraction<'_> {
 
     fn run_time(&self, model: &CostModel, id: Id, node: &ENode) -> f64 {
         let (operands, results) = self.types(id, node);
-        model.run_time(self.egraph.analysis.ops.get(node.payload), &operands, &results)
+        let op = self.egraph.analysis.ops.get(node.payload);
+        match self.egraph[id].data.constant {
+            true => model.unfolded_time(op, &operands, &results),
+            false => model.run_time(op, &operands, &results),
+        }
     }
 
     fn types(&self, id: Id, node: &ENode) -> (Vec<&TensorType>, Vec<&TensorType>) {

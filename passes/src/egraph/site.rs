@@ -155,6 +155,9 @@ impl<'a> Site<'a> {
                 return self.add(Op::Fill { value, shape: ty.shape }, &[]);
             }
         }
+        if self.constant(a) && self.constant(b) {
+            return self.binary_constants(op, a, b);
+        }
         self.add(Op::Binary(op), &[a, b])
     }
 
@@ -163,19 +166,26 @@ impl<'a> Site<'a> {
         self.add(Op::Fill { value: Scalar::from_f64(dtype, x), shape: vec![] }, &[])
     }
 
-    /// `x` with another shape; `x` itself when it has that shape. A uniform constant
-    /// becomes a `Fill` of the new shape.
+    /// `x` with another shape; `x` itself when it has that shape.
     pub fn reshape(&mut self, x: Id, shape: Shape) -> Option<Id> {
         if self.ty(x).shape == shape {
             return Some(x);
         }
-        self.add(Op::Reshape { shape }, &[x])
+        match self.constant(x) {
+            true => self.reshape_constant(x, shape),
+            false => self.add(Op::Reshape { shape }, &[x]),
+        }
     }
 
-    /// `x` with its axes permuted; `x` itself for the identity.
+    /// `x` with its axes permuted; `x` itself for the identity. For a constant whose
+    /// real axes stay in order this is a reshape.
     pub fn transpose(&mut self, x: Id, perm: &[usize]) -> Option<Id> {
         if perm.iter().copied().eq(0..perm.len()) {
             return Some(x);
+        }
+        let shape = self.shape(x);
+        if self.constant(x) && perm.iter().filter(|&&p| !shape[p].is(1)).is_sorted() {
+            return self.reshape(x, perm.iter().map(|&p| shape[p].clone()).collect());
         }
         self.add(Op::Transpose { perm: perm.to_vec() }, &[x])
     }

@@ -112,6 +112,14 @@ pub(super) const RULES: &[Rule] = &[
         ..ROW
     },
     Rule {
+        name: "transpose-unit-axes",
+        lhs: &["(transpose:p (reshape:s ?x))"],
+        rhs: Rhs::Build(transpose_unit_axes),
+        source: "inserting and dropping dims of 1 commutes with permuting the others",
+        examples: &["(transpose{0,2,1,3} (reshape{A,B,C,1} x:f32[A,B,C]))", "(transpose{1,0} (reshape{A,B} x:f32[A,1,B]))"],
+        ..ROW
+    },
+    Rule {
         name: "unit-axes-binary-constant",
         lhs: &["(binary:b (reshape:s ?x) ?c:const)", "(binary:b ?c:const (reshape:s ?y))"],
         rhs: Rhs::Build(unit_axes_binary_constant),
@@ -245,6 +253,30 @@ fn reshape_binary_scalar(s: &mut Site) -> Option<Id> {
     };
     let inner = s.add(s.attr("b"), &operands)?;
     s.add(s.attr("s"), &[inner])
+}
+
+fn transpose_unit_axes(s: &mut Site) -> Option<Id> {
+    let (p, x, root) = (perm(&s.attr("p"))?, s.var("x"), s.root());
+    let Op::Reshape { shape: outer } = s.attr("s") else { return None };
+    let inner = s.shape(x);
+    if !same_but_ones(&inner, &outer) {
+        return None;
+    }
+    // The real axes of both shapes correspond in order; axes of 1 may go anywhere.
+    let real = |shape: &[Dim]| (0..shape.len()).filter(|&i| !shape[i].is(1)).collect::<Vec<_>>();
+    let (from, to) = (real(&inner), real(&outer));
+    let mine = |axis: &usize| to.iter().position(|t| t == axis).map(|i| from[i]);
+    let order: Vec<usize> = p.iter().filter_map(mine).collect();
+    // Where the real axes stay in order all of it is a reshape.
+    let units = (0..inner.len()).filter(|i| !from.contains(i));
+    let perm: Vec<usize> = if order.is_sorted() {
+        (0..inner.len()).collect()
+    } else {
+        order.iter().copied().chain(units).collect()
+    };
+    let moved = s.transpose(x, &perm)?;
+    let shape = s.shape(root);
+    s.reshape(moved, shape)
 }
 
 fn unit_axes_binary_constant(s: &mut Site) -> Option<Id> {

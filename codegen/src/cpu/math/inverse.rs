@@ -4,10 +4,10 @@ use super::log::{log, log1p};
 use crate::cpu::ops::{Mask, Ops};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value};
-use std::f64::consts::{FRAC_PI_2, LN_2, PI};
+use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, LN_2, PI};
 
 /// π/2 beyond its f64.
-const FRAC_PI_2_LOW: f64 = 6.12323399573676603587e-17;
+const FRAC_PI_2_LOW: f64 = 6.123233995736766e-17;
 
 /// atan(x): error at most 2 ulp, NaN kept.
 pub(super) fn atan(o: &mut Ops<'_>, x: Value) -> Value {
@@ -21,9 +21,9 @@ pub(super) fn atan(o: &mut Ops<'_>, x: Value) -> Value {
     let zero = o.float(0.0);
     let (mut t, mut high, mut low) = (a, zero, zero);
     for (from, at, angle_high, angle_low) in [
-        (7.0 / 16.0, at_half, 4.63647609000806093515e-01, 2.26987774529616870924e-17),
-        (11.0 / 16.0, at_one, 7.85398163397448278999e-01, 3.06161699786838301793e-17),
-        (19.0 / 16.0, at_three_halves, 9.82793723247329054082e-01, 1.39033110312309984516e-17),
+        (7.0 / 16.0, at_half, 0.4636476090008061, 2.2698777452961687e-17),
+        (11.0 / 16.0, at_one, FRAC_PI_4, 3.061616997868383e-17),
+        (19.0 / 16.0, at_three_halves, 0.982793723247329, 1.3903311031230998e-17),
         (39.0 / 16.0, at_infinity, FRAC_PI_2, FRAC_PI_2_LOW),
     ] {
         let (from, angle_high, angle_low) = (o.float(from), o.float(angle_high), o.float(angle_low));
@@ -50,13 +50,13 @@ fn reduction(o: &mut Ops<'_>, a: Value, c: f64) -> Value {
 /// `t − atan t` for `|t| < 7/16`.
 fn atan_tail(o: &mut Ops<'_>, t: Value) -> Value {
     const P: [f64; 11] = [
-        3.33333333333329318027e-01, -1.99999999998764832476e-01, 1.42857142725034663711e-01,
-        -1.11111104054623557880e-01, 9.09088713343650656196e-02, -7.69187620504482999495e-02,
-        6.66107313738753120669e-02, -5.83357013379057348645e-02, 4.97687799461593236017e-02,
-        -3.65315727442169155270e-02, 1.62858201153657823623e-02,
+        0.3333333333333293, -0.19999999999876483, 0.14285714272503466,
+        -0.11111110405462356, 0.09090887133436507, -0.0769187620504483,
+        0.06661073137387531, -0.058335701337905735, 0.049768779946159324,
+        -0.036531572744216916, 0.016285820115365782,
     ];
     let z = o.mul(t, t);
-    let p = o.horner(z, &P);
+    let p = o.polynomial(z, &P);
     let p = o.mul(z, p);
     o.mul(t, p)
 }
@@ -93,16 +93,16 @@ pub(in crate::cpu) fn atan2(o: &mut Ops<'_>, y: Value, x: Value) -> Value {
 /// `(asin(x) − x)/x` with `z = x²`, for `|x| <= 1/2`.
 fn asin_ratio(o: &mut Ops<'_>, z: Value) -> Value {
     const P: [f64; 6] = [
-        1.66666666666666657415e-01, -3.25565818622400915405e-01, 2.01212532134862925881e-01,
-        -4.00555345006794114027e-02, 7.91534994289814532176e-04, 3.47933107596021167570e-05,
+        0.16666666666666666, -0.3255658186224009, 0.20121253213486293,
+        -0.04005553450067941, 0.0007915349942898145, 3.479331075960212e-05,
     ];
     const Q: [f64; 5] = [
-        1.0, -2.40339491173441421878e+00, 2.02094576023350569471e+00,
-        -6.88283971605453293030e-01, 7.70381505559019352791e-02,
+        1.0, -2.403394911734414, 2.0209457602335057,
+        -0.6882839716054533, 0.07703815055590194,
     ];
-    let p = o.horner(z, &P);
+    let p = o.polynomial(z, &P);
     let p = o.mul(z, p);
-    let q = o.horner(z, &Q);
+    let q = o.polynomial(z, &Q);
     o.div(p, q)
 }
 

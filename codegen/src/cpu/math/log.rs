@@ -44,14 +44,14 @@ fn split(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
 /// `ln(1 + f) + e·ln 2` in f32.
 fn single(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
     const P: [f64; 9] = [
-        0.333_333_135_f32 as f64, -0.250_001_67_f32 as f64, 0.200_022_24_f32 as f64,
+        0.333_333_14_f32 as f64, -0.250_001_67_f32 as f64, 0.200_022_24_f32 as f64,
         -0.166_593_67_f32 as f64, 0.142_097_58_f32 as f64, -0.125_501_17_f32 as f64,
         0.121_050_37_f32 as f64, -0.107_560_64_f32 as f64, 0.049_751_13_f32 as f64,
     ];
     let (high, low) = (o.float(355.0 / 512.0), o.float(-2.121_944_4e-4_f32 as f64));
     let square = o.mul(f, f);
     let cube = o.mul(square, f);
-    let p = o.horner(f, &P);
+    let p = o.polynomial(f, &P);
     let tail = o.mul(cube, p);
     let tail = o.fma(e, low, tail);
     let half = o.float(0.5);
@@ -63,17 +63,17 @@ fn single(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
 /// `ln(1 + f) + e·ln 2` in f64 (fdlibm's `e_log`).
 fn double(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
     const P: [f64; 7] = [
-        6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01,
-        2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01,
-        1.479819860511658591e-01,
+        0.6666666666666735, 0.3999999999940942, 0.2857142874366239,
+        0.22222198432149784, 0.1818357216161805, 0.15313837699209373,
+        0.14798198605116586,
     ];
-    let (high, low) = (o.float(6.93147180369123816490e-01), o.float(1.90821492927058770002e-10));
+    let (high, low) = (o.float(0.6931471803691238), o.float(1.9082149292705877e-10));
     let half = o.mul_c(f, 0.5);
     let half_square = o.mul(half, f);
     let denominator = o.add_c(f, 2.0);
     let s = o.div(f, denominator);
     let z = o.mul(s, s);
-    let p = o.horner(z, &P);
+    let p = o.polynomial(z, &P);
     let r = o.mul(z, p);
     let r = o.add(half_square, r);
     let tail = o.mul(e, low);

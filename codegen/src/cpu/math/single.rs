@@ -1,6 +1,6 @@
 //! f32 functions with formulas of their own.
 
-use super::exp::{exp, reduced, scaled};
+use super::exp::{Reduced, exp, expm1_bounded, near_one_scaled, reduced};
 use super::log::{log, log1p_unit};
 use crate::cpu::ops::Ops;
 use cascata_ir::op::UnaryOp;
@@ -38,13 +38,12 @@ fn erf(o: &mut Ops<'_>, x: Value) -> Value {
     let a = o.abs(x);
     let a = o.at_most(a, 4.0);
     let square = o.mul(a, a);
-    let near = o.horner(square, &NEAR);
+    let near = o.polynomial(square, &NEAR);
     let near = o.fma(near, a, a);
-    let far = o.horner(a, &FAR);
+    let far = o.polynomial(a, &FAR);
     let far = o.mul(a, far);
-    let (n, p) = reduced(o, far);
-    let far = o.add_c(p, 1.0);
-    let far = scaled(o, far, n);
+    let Reduced { bits, p, .. } = reduced(o, far);
+    let far = near_one_scaled(o, p, bits);
     let one = o.float(1.0);
     let far = o.sub(one, far);
     let is_near = o.lt_c(a, 0.95_f32.into());
@@ -57,7 +56,7 @@ fn tanh(o: &mut Ops<'_>, x: Value) -> Value {
     let a = o.abs(x);
     let z = o.mul_c(a, -2.0);
     let z = o.at_least(z, -20.0);
-    let e = super::exp::expm1_bounded(o, z);
+    let e = expm1_bounded(o, z);
     let denominator = o.add_c(e, 2.0);
     let quotient = o.div(e, denominator);
     o.with_sign(quotient, x)
@@ -99,7 +98,7 @@ fn gelu_erf(o: &mut Ops<'_>, x: Value) -> Value {
 /// `x·sigmoid(2·√(2/π)·(x + 0.044715·x³))`: absolute error at most 1e-6·max(1, |x|).
 fn gelu_tanh(o: &mut Ops<'_>, x: Value) -> Value {
     let square = o.mul(x, x);
-    let (cubic, linear) = (o.float(0.071_354_814_f32.into()), o.float(1.595_769_1_f32.into()));
+    let (cubic, linear) = (o.float(0.071_354_814_f32.into()), o.float(1.595_769_f32.into()));
     let slope = o.fma(square, cubic, linear);
     let inner = o.mul(x, slope);
     let gate = sigmoid(o, inner);

@@ -3,6 +3,7 @@
 use crate::cpu::ops::{Mask, Ops};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
+use std::f64::consts::FRAC_2_PI;
 
 /// 1.5·2^52: adding it leaves the nearest integer in the low bits.
 const SHIFT: f64 = 6_755_399_441_055_744.0;
@@ -11,12 +12,12 @@ const SHIFT: f64 = 6_755_399_441_055_744.0;
 /// `r` is that of one rounding for `|x| <= 2^20·π/2`; beyond, the reduction loses bits,
 /// and above 2^51 results are meaningless numbers in `[−1, 1]`.
 fn reduced(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
-    let (two_over_pi, shift) = (o.float(6.36619772367581382433e-01), o.float(SHIFT));
+    let (two_over_pi, shift) = (o.float(FRAC_2_PI), o.float(SHIFT));
     let shifted = o.fma(x, two_over_pi, shift);
     let n = o.add_c(shifted, -SHIFT);
     let mut r = x;
     for part in
-        [1.57079632673412561417e+00, 6.07710050630396597660e-11, 2.02226624879595063154e-21]
+        [1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21]
     {
         let part = o.float(part);
         r = o.fnma(n, part, r);
@@ -34,18 +35,18 @@ fn bit(o: &mut Ops<'_>, n: Value, bit: i64) -> Mask {
 /// `(sin r, cos r)` for `|r| <= π/4`: error below 1 ulp each.
 fn kernels(o: &mut Ops<'_>, r: Value) -> (Value, Value) {
     const S: [f64; 6] = [
-        -1.66666666666666324348e-01, 8.33333333332248946124e-03, -1.98412698298579493134e-04,
-        2.75573137070700676789e-06, -2.50507602534068634195e-08, 1.58969099521155010221e-10,
+        -0.16666666666666632, 0.00833333333332249, -0.0001984126982985795,
+        2.7557313707070068e-06, -2.5050760253406863e-08, 1.58969099521155e-10,
     ];
     const C: [f64; 6] = [
-        4.16666666666666019037e-02, -1.38888888888741095749e-03, 2.48015872894767294178e-05,
-        -2.75573143513906633035e-07, 2.08757232129817482790e-09, -1.13596475577881948265e-11,
+        0.0416666666666666, -0.001388888888887411, 2.480158728947673e-05,
+        -2.7557314351390663e-07, 2.087572321298175e-09, -1.1359647557788195e-11,
     ];
     let z = o.mul(r, r);
-    let s = o.horner(z, &S);
+    let s = o.polynomial(z, &S);
     let cube = o.mul(z, r);
     let sin = o.fma(cube, s, r);
-    let c = o.horner(z, &C);
+    let c = o.polynomial(z, &C);
     let half = o.mul_c(z, 0.5);
     let one = o.float(1.0);
     let whole = o.sub(one, half);

@@ -114,6 +114,7 @@ fn floor_div(a: i64, b: i64) -> Step<i64> {
     if b == 0 {
         return Err(EvalError::DivisionByZero.into());
     }
-    let (q, r) = (a.wrapping_div(b), a.wrapping_rem(b));
+    let q = a.checked_div(b).ok_or(EvalError::Overflow)?;
+    let r = a.wrapping_rem(b);
     Ok(if r != 0 && (r < 0) != (b < 0) { q - 1 } else { q })
 }

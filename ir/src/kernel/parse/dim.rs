@@ -6,10 +6,6 @@ use cascata_types::{Dim, SymbolId};
 /// Most terms of one polynomial; products of sums grow fast.
 const MAX_TERMS: usize = 256;
 
-/// Largest number in an operand of a function: the normal form of quotients adds and
-/// subtracts such numbers in 64 bits.
-const MAX_OPERAND: i64 = 1 << 62;
-
 impl Parser<'_> {
     /// `[-] product (± product)*`.
     pub(super) fn sum(&mut self) -> Result<Dim, ParseError> {
@@ -80,9 +76,9 @@ impl Parser<'_> {
         if !self.eat("(")? {
             return self.known(name, at).map(Dim::sym);
         }
-        let a = self.operand()?;
+        let a = self.sum()?;
         self.expect(",")?;
-        let b = self.operand()?;
+        let b = self.sum()?;
         self.expect(")")?;
         match name {
             "floordiv" | "mod" if b.is(0) => Err(self.lexer.error(at, "division by zero")),
@@ -101,14 +97,5 @@ impl Parser<'_> {
     fn known(&self, name: &str, at: usize) -> Result<SymbolId, ParseError> {
         let undeclared = || self.lexer.error(at, &format!("symbol '{name}' is not declared"));
         self.names.symbol_ids.get(name).copied().ok_or_else(undeclared)
-    }
-
-    fn operand(&mut self) -> Result<Dim, ParseError> {
-        let at = self.at;
-        let dim = self.sum()?;
-        match dim.terms().iter().all(|(_, c)| (-MAX_OPERAND..=MAX_OPERAND).contains(c)) {
-            true => Ok(dim),
-            false => Err(self.lexer.error(at, "this number is too large inside a function")),
-        }
     }
 }

@@ -1,0 +1,190 @@
+//! `cascata compile`.
+
+use super::{print, print_json};
+use crate::support::exit;
+use crate::support::progress::{Dumps, Line};
+use crate::support::table::{Table, bytes, count, seconds};
+use anyhow::{Context, Result};
+use cascata::onnx::{DimOption, ImportOptions, ValueOption};
+use cascata::passes::pipeline::OptLevel;
+use cascata::{CompileOptions, CompileReport, CpuLevel, compile, parse_targets};
+use clap::Args;
+use regex::Regex;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Compiles a model file into an artifact
+///
+/// The artifact is one file that holds machine code, weights and signature; it runs with the
+/// runtime alone (`cascata run`, the Rust crate cascata-runtime, or the C header cascata.h).
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub struct Compile {
+    /// The model, an ONNX file of opset 7 or newer; external weights are looked for beside it
+    model: PathBuf,
+    /// The artifact; the default is the model's name with the extension .casc
+    #[arg(short, long, value_name = "F.casc")]
+    output: Option<PathBuf>,
+    /// CPU levels to make code for: x86-64-v1, x86-64-v3, x86-64-v4, native; the best one
+    /// that a machine has is taken when the artifact is loaded
+    #[arg(long, default_value = "x86-64-v3", value_parser = targets, value_name = "LEVEL,…")]
+    target: Targets,
+    /// Range or value of a dim: a symbol, or INPUT:AXIS
+    #[arg(long, value_name = "NAME=MIN..MAX", value_parser = parse::<DimOption>)]
+    dim: Vec<DimOption>,
+    /// An input that becomes a constant and leaves the signature
+    #[arg(long, value_name = "INPUT=NUMBER", value_parser = parse::<ValueOption>)]
+    set: Vec<ValueOption>,
+    /// How much is optimised: 0 only what code generation needs, 1 canonical form, 2 everything
+    #[arg(short = 'O', default_value = "2", value_parser = level, value_name = "0|1|2")]
+    level: OptLevel,
+    /// Leaves a rewrite rule out (repeatable), to measure what it is worth
+    #[arg(long, value_name = "RULE")]
+    without: Vec<String>,
+    /// Makes a value of the source model an output too
+    #[arg(long, value_name = "VALUE")]
+    fetch: Vec<String>,
+    /// Verifies the graph after every pass
+    #[arg(long)]
+    verify: bool,
+    /// Writes the graph after the stages that this regular expression matches; `input` is
+    /// the imported model, the others are the passes in the table
+    #[arg(long, value_name = "REGEX", requires = "dump_dir")]
+    dump_after: Option<Regex>,
+    /// Where --dump-after writes, as NN-STAGE.txt
+    #[arg(long, value_name = "DIR", requires = "dump_after")]
+    dump_dir: Option<PathBuf>,
+    /// Leaves the printed graphs and kernels out of the artifact; `inspect` shows less then
+    #[arg(long)]
+    strip: bool,
+    /// Prints the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A list of levels as one argument.
+#[derive(Clone)]
+struct Targets(Vec<CpuLevel>);
+
+fn targets(text: &str) -> Result<Targets, String> {
+    parse_targets(text).map(Targets).map_err(|e| e.to_string())
+}
+
+fn level(text: &str) -> Result<OptLevel, String> {
+    match text {
+        "0" => Ok(OptLevel::O0),
+        "1" => Ok(OptLevel::O1),
+        "2" => Ok(OptLevel::O2),
+        _ => Err("it must be 0, 1 or 2".into()),
+    }
+}
+
+/// Parses by [`std::str::FromStr`] with the error as text.
+pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse::<T>().map_err(|e| e.to_string())
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  cascata compile model.onnx
+  cascata compile model.onnx -o model.casc --dim batch=1..64 --dim seq=1..512
+  cascata compile model.onnx --target x86-64-v3,x86-64-v4     one file for both kinds of CPU
+  cascata compile vad.onnx --set sr=16000                     an input that never changes
+  cascata compile model.onnx -O0 --verify --dump-after 'fold|fuse' --dump-dir dumps
+
+Exit codes: 2 an option does not fit the model, 3 the file is no model, 4 ops that cannot be
+compiled (all are listed), 6 a defect of the compiler.";
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Output<'a> {
+    artifact: PathBuf,
+    artifact_bytes: u64,
+    write_seconds: f64,
+    #[serde(flatten)]
+    report: &'a CompileReport,
+}
+
+impl Compile {
+    /// Runs the command.
+    pub fn run(self) -> Result<()> {
+        let output = self.output.clone().unwrap_or_else(|| self.model.with_extension("casc"));
+        let dumps = self.dump_after.clone().zip(self.dump_dir.clone());
+        let mut line = Line::new(dumps.map(|(after, folder)| Dumps::new(after, folder)));
+        let compiled = compile(&self.model, &self.options(), &mut line)
+            .with_context(|| self.model.display().to_string());
+        line.finish()?;
+        let compiled = compiled?;
+        let start = Instant::now();
+        compiled.write(&output)?;
+        let write_seconds = start.elapsed().as_secs_f64();
+        let size = std::fs::metadata(&output).map_err(|e| exit::FileError::new("read", &output, e))?;
+        let result =
+            Output { artifact: output, artifact_bytes: size.len(), write_seconds, report: compiled.report() };
+        if self.json { print_json(&result) } else { Ok(print(text(&result))?) }
+    }
+
+    fn options(&self) -> CompileOptions {
+        let mut options = CompileOptions {
+            import: ImportOptions { dims: self.dim.clone(), values: self.set.clone(), ..ImportOptions::default() },
+            targets: self.target.0.clone(),
+            fetch: self.fetch.clone(),
+            keep_text: !self.strip,
+            ..CompileOptions::default()
+        };
+        options.passes.level = self.level;
+        options.passes.verify = self.verify;
+        options.passes.egraph.without = self.without.clone();
+        options
+    }
+}
+
+/// The summary.
+fn text(o: &Output<'_>) -> String {
+    let r = o.report;
+    let mut out = String::new();
+    let verified = r.phases.iter().any(|p| p.verify_seconds > 0.0);
+    let mut header = vec!["phase", ">time", ">nodes", ">changes"];
+    header.extend(verified.then_some(">verify"));
+    let mut phases = Table::new(&header);
+    for p in &r.phases {
+        let changes = if p.changes == 0 { String::new() } else { p.changes.to_string() };
+        let nodes = if p.name == "build" { String::new() } else { p.nodes.to_string() };
+        let mut row = vec![p.name.to_string(), seconds(p.seconds), nodes, changes];
+        row.extend(verified.then(|| seconds(p.verify_seconds)));
+        phases.row(row);
+    }
+    phases.row(["write".to_string(), seconds(o.write_seconds)]);
+    let _ = write!(out, "{phases}");
+    rules(r, &mut out);
+    let code: Vec<String> = r.code.iter().map(|c| format!("{} {}", c.target, bytes(c.bytes))).collect();
+    let _ = writeln!(out, "\n{}, {} a run; code {}", count(r.kernels, "kernel"), count(r.launches, "step"), code.join(", "));
+    let _ = writeln!(out, "weights {}", bytes(r.weight_bytes));
+    let _ = writeln!(out, "wrote {} ({})", o.artifact.display(), bytes(o.artifact_bytes));
+    out
+}
+
+/// Rules that fired, why saturation stopped, what it gained.
+fn rules(r: &CompileReport, out: &mut String) {
+    let rewriting = &r.rewriting;
+    if rewriting.slices == 0 {
+        return;
+    }
+    let mut table = Table::new(&["rule", ">matched", ">fired", ">used", ">time"]);
+    for (name, c) in rewriting.rules.iter().filter(|(_, c)| c.fired > 0) {
+        let numbers = [c.matched, c.fired, c.used].map(|n| n.to_string());
+        table.row([name.to_string()].into_iter().chain(numbers).chain([seconds(c.seconds)]));
+    }
+    let _ = write!(out, "\n{table}");
+    let stops: Vec<String> =
+        rewriting.stops.iter().map(|(stop, n)| format!("{n} {}", format!("{stop:?}").to_lowercase())).collect();
+    let (before, after) = (rewriting.cost_before / 1e9, rewriting.cost_after / 1e9);
+    let _ = writeln!(
+        out,
+        "\n{} ({} distinct, {} kept as they were), {} e-nodes; stopped: {}",
+        count(rewriting.slices, "slice"), rewriting.distinct, rewriting.kept, rewriting.enodes, stops.join(", "),
+    );
+    let _ = writeln!(out, "estimated cost {} -> {}", seconds(before), seconds(after));
+}

@@ -1,0 +1,49 @@
+//! One run of an entry on paper: what each launch does for given sizes.
+
+use cascata::artifact::manifest::{Entry, Launch, Manifest, Step};
+use cascata::ir::types::{Dim, Entity};
+use serde::Serialize;
+
+/// One launch under sample sizes.
+#[derive(Debug, Serialize)]
+pub struct SampleLaunch {
+    /// Step of the entry.
+    pub step: usize,
+    /// The kernel that runs.
+    pub kernel: String,
+    /// Values that it computes.
+    pub values: Vec<String>,
+    /// Source nodes that it comes from.
+    pub source: Vec<String>,
+    /// Arithmetic operations; `None` if they depend on the data.
+    pub flops: Option<i64>,
+    /// Bytes read or written at least once.
+    pub bytes: Option<i64>,
+    /// Tiles of its grid.
+    pub tiles: Option<i64>,
+}
+
+/// Every launch of an entry; `sizes` by symbol, data-dependent ones are unknown.
+pub fn launches(manifest: &Manifest, entry: &Entry, sizes: &[i64]) -> Vec<SampleLaunch> {
+    let bind = |d: &Dim| {
+        d.eval(&|s| sizes.get(s.index()).copied().filter(|_| !entry.symbols.get(s).is_some_and(|x| x.data_dependent)))
+            .ok()
+    };
+    let launch = |(step, launch): (usize, &Launch)| {
+        let holds = |dims: &[Dim]| dims.iter().all(|d| bind(d).is_some_and(|x| x >= 0));
+        let variant = launch.variants.iter().find(|v| holds(&v.guard)).or(launch.variants.last());
+        let kernel = variant.and_then(|v| manifest.kernels.get(v.kernel as usize));
+        SampleLaunch {
+            step,
+            kernel: kernel.map(|k| k.name.clone()).unwrap_or_default(),
+            values: launch.values.clone(),
+            source: launch.source.clone(),
+            flops: bind(&launch.flops),
+            bytes: bind(&launch.bytes),
+            tiles: variant.and_then(|v| bind(&v.tiles)),
+        }
+    };
+    let steps = entry.steps.iter().enumerate();
+    let only = steps.filter_map(|(i, s)| if let Step::Launch(l) = s { Some((i, l)) } else { None });
+    only.map(launch).collect()
+}

@@ -1,0 +1,215 @@
+//! The whole way from a model file to an artifact, on one page.
+
+use crate::onnx::{Import, ImportError, import};
+use crate::options::{CompileOptions, Progress};
+use crate::report::{CompilePhase, CompileReport, code_sizes, launches, pass_phases};
+use crate::{Artifact, LoadError, Runtime, Session, fetch};
+use cascata_artifact::manifest::{Manifest, Provenance};
+use cascata_artifact::WriteError;
+use cascata_codegen::build::{BuildError, BuildOptions, Built, build};
+use cascata_codegen::cpu::{CodegenError, CpuTarget};
+use cascata_ir::graph::Graph;
+use cascata_ir::print::{PrintOptions, print};
+use cascata_passes::error::PassError;
+use cascata_passes::pipeline::{optimise, pipeline};
+use cascata_passes::report::Report;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Compiles a model file.
+///
+/// # Errors
+/// The file is not a model, something in it cannot be compiled (everything is named, not
+/// only the first), or a defect of the compiler.
+pub fn compile(
+    path: impl AsRef<Path>,
+    options: &CompileOptions,
+    progress: &mut dyn Progress,
+) -> Result<Compiled, CompileError> {
+    let path = path.as_ref();
+
+    // 1. The model becomes a graph of core ops; its weights stay in the mapped file.
+    progress.phase("import");
+    let start = Instant::now();
+    let Import { mut graph, opset, producer, metadata, .. } = import(path, &options.import)?;
+    let imported = CompilePhase {
+        name: "import",
+        seconds: start.elapsed().as_secs_f64(),
+        verify_seconds: 0.0,
+        nodes: graph.root().nodes.len(),
+        changes: 0,
+    };
+    fetch::fetch_values(&mut graph, &options.fetch)?;
+
+    // 2. The passes rewrite it and group it into kernels.
+    let (passes, graphs) = optimised(&mut graph, options, progress)?;
+    if options.fetch_groups {
+        fetch::groups(&mut graph);
+    }
+
+    // 3. Every group is lowered to Kernel IR, then to machine code for each target.
+    progress.phase("build");
+    let start = Instant::now();
+    let targets = options.targets.iter().map(|t| CpuTarget::new(*t)).collect::<Result<_, _>>();
+    let build_options = BuildOptions {
+        targets: targets.map_err(CompileError::Target)?,
+        keep_kernel_ir: options.keep_text,
+        provenance: provenance(path, options, &passes, graphs)?,
+    };
+    let mut built = OwnedBuild::try_new(graph, |graph| build(graph, &build_options))?;
+    built.with_dependent_mut(|_, built| built.manifest.metadata.extend(metadata));
+    let seconds = start.elapsed().as_secs_f64();
+
+    // 4. `Compiled::write` packs the weights, from the mapped source into the artifact.
+    let manifest = &built.borrow_dependent().manifest;
+    let launches = launches(manifest);
+    let build = CompilePhase { name: "build", seconds, verify_seconds: 0.0, nodes: launches, changes: 0 };
+    let report = CompileReport {
+        producer,
+        opset,
+        phases: std::iter::once(imported).chain(pass_phases(&passes)).chain([build]).collect(),
+        rewriting: passes.rewriting,
+        kernels: manifest.kernels.len(),
+        launches,
+        code: code_sizes(manifest),
+        weight_bytes: manifest.weights.iter().map(|w| w.bytes).sum(),
+    };
+    Ok(Compiled { built, report })
+}
+
+/// Runs the passes; also gives the printed graphs to keep.
+fn optimised(
+    graph: &mut Graph,
+    options: &CompileOptions,
+    progress: &mut dyn Progress,
+) -> Result<(Report, BTreeMap<String, String>), PassError> {
+    let names: Vec<&str> = pipeline(&options.passes).iter().map(|p| p.name).collect();
+    let mut coming = names.iter();
+    let mut graphs = BTreeMap::new();
+    let mut seen = |stage: &str, graph: &Graph| {
+        progress.stage(stage, graph);
+        if options.keep_text && matches!(stage, "input" | "fuse") {
+            graphs.insert(stage.to_string(), print(graph, PrintOptions::default()));
+        }
+        if let Some(next) = coming.next() {
+            progress.phase(next);
+        }
+    };
+    let report = optimise(graph, &options.passes, &mut seen)?;
+    Ok((report, graphs))
+}
+
+/// Where the artifact comes from. No time and no path: two compiles give the same bytes.
+fn provenance(
+    path: &Path,
+    options: &CompileOptions,
+    passes: &Report,
+    graphs: BTreeMap<String, String>,
+) -> Result<Provenance, CompileError> {
+    let io = |source| CompileError::Hash { path: path.to_path_buf(), source };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path).map_err(io)?).map_err(io)?;
+    let used = passes.rewriting.rules.iter().filter(|(_, count)| count.used > 0);
+    let names = |rules: &[&str]| rules.iter().map(ToString::to_string).collect();
+    Ok(Provenance {
+        source: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        source_hash: hasher.finalize().to_hex().to_string(),
+        compiler: format!("cascata {}", env!("CARGO_PKG_VERSION")),
+        options: options.text(),
+        rules: used.map(|(rule, count)| (rule.to_string(), count.used as u64)).collect(),
+        explanations: passes.provenance.iter().map(|(v, rules)| (v.clone(), names(rules))).collect(),
+        graphs,
+        kernel_ir: BTreeMap::new(),
+    })
+}
+
+self_cell::self_cell!(
+    /// A build with the graph whose constants it still reads.
+    struct OwnedBuild {
+        owner: Graph,
+        #[covariant]
+        dependent: Built,
+    }
+);
+
+/// A compiled model, not yet written. Weights are still in the source's files.
+pub struct Compiled {
+    built: OwnedBuild,
+    report: CompileReport,
+}
+
+impl Compiled {
+    /// What the compile did.
+    pub fn report(&self) -> &CompileReport {
+        &self.report
+    }
+
+    /// The manifest that is written.
+    pub fn manifest(&self) -> &Manifest {
+        &self.built.borrow_dependent().manifest
+    }
+
+    /// The optimised graph.
+    pub fn graph(&self) -> &Graph {
+        self.built.borrow_owner()
+    }
+
+    /// Writes the artifact; it appears under its name only when it is complete.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), CompileError> {
+        Ok(self.built.borrow_dependent().write(path)?)
+    }
+
+    /// The artifact's bytes.
+    ///
+    /// # Errors
+    /// A defect of the compiler.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CompileError> {
+        Ok(self.built.borrow_dependent().to_bytes()?)
+    }
+
+    /// A session that runs the model in this process; no file is written.
+    ///
+    /// # Errors
+    /// This CPU runs none of the targets.
+    pub fn session(&self, runtime: &Runtime) -> Result<Session, CompileError> {
+        Ok(Artifact::from_bytes(&self.to_bytes()?)?.session(runtime)?)
+    }
+}
+
+/// Why a model cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The file cannot be read, is not a model, or has parts that cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The source cannot be hashed.
+    #[error("cannot read {}: {source}", path.display())]
+    Hash {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// [`CompileOptions::fetch`] names something that the model's body does not compute.
+    #[error("no node of the model's body computes a value '{0}'; `inspect --graph --stage input` lists them")]
+    NoSuchValue(String),
+    /// A pass failed: a defect of the compiler.
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    /// A target cannot be set up: a defect of the compiler.
+    #[error(transparent)]
+    Target(CodegenError),
+    /// Ops without a kernel, or kernels without code: all of them.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The artifact cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The artifact cannot be run here.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}

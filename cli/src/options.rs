@@ -1,0 +1,75 @@
+//! What a compile is asked to do, and how it tells what it is doing.
+
+use crate::onnx::ImportOptions;
+use cascata_codegen::cpu::CpuLevel;
+use cascata_ir::graph::Graph;
+use cascata_passes::pipeline::{OptLevel, Options as PassOptions};
+
+/// What a compile is asked to do.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// Ranges and values of dims, inputs that become constants.
+    pub import: ImportOptions,
+    /// How much is optimised, and whether the graph is verified after every pass.
+    pub passes: PassOptions,
+    /// Levels that get machine code; the runtime picks the best that its CPU has.
+    pub targets: Vec<CpuLevel>,
+    /// Values of the source model, by name, that become outputs too.
+    pub fetch: Vec<String>,
+    /// Every named result of a fused group becomes an output too. The kernels stay as they
+    /// are, so this shows where two compiles of one model part.
+    pub fetch_groups: bool,
+    /// Keep the printed graphs (`input`, `fuse`) and kernels in the artifact, for `inspect`.
+    pub keep_text: bool,
+}
+
+impl Default for CompileOptions {
+    /// Everything is optimised, for CPUs with AVX2 (`x86-64-v3`).
+    fn default() -> Self {
+        Self {
+            import: ImportOptions::default(),
+            passes: PassOptions::default(),
+            targets: vec![CpuLevel::V3],
+            fetch: Vec::new(),
+            fetch_groups: false,
+            keep_text: true,
+        }
+    }
+}
+
+impl CompileOptions {
+    /// The options that change the artifact, as text, for its provenance.
+    pub(crate) fn text(&self) -> Vec<String> {
+        let level = match self.passes.level {
+            OptLevel::O0 => "-O0",
+            OptLevel::O1 => "-O1",
+            OptLevel::O2 => "-O2",
+        };
+        let mut text = vec![level.to_string()];
+        let targets: Vec<&str> = self.targets.iter().map(|t| t.name()).collect();
+        text.push(format!("--target {}", targets.join(",")));
+        text.extend(self.import.dims.iter().map(|d| format!("--dim {}={}..{}", d.target, d.min, d.max)));
+        text.extend(self.import.values.iter().map(|v| {
+            let numbers: Vec<String> = v.values.iter().map(f64::to_string).collect();
+            format!("--set {}={}", v.input, numbers.join(","))
+        }));
+        text.extend(self.passes.egraph.without.iter().map(|r| format!("--without {r}")));
+        text.extend(self.fetch.iter().map(|f| format!("--fetch {f}")));
+        text
+    }
+}
+
+/// Follows a compile; `()` does not.
+pub trait Progress {
+    /// A phase begins: `import`, the name of a pass, `build`.
+    fn phase(&mut self, name: &str) {
+        let _ = name;
+    }
+
+    /// The graph after a stage: `input`, then the passes by name.
+    fn stage(&mut self, name: &str, graph: &Graph) {
+        let _ = (name, graph);
+    }
+}
+
+impl Progress for () {}

@@ -1,0 +1,75 @@
+//! What a compile did, as data.
+
+use cascata_artifact::manifest::{Manifest, Step};
+use cascata_passes::report::{Report, Rewriting};
+use serde::Serialize;
+
+/// What a compile did.
+#[derive(Clone, Debug, Serialize)]
+pub struct CompileReport {
+    /// What wrote the model, e.g. `pytorch 2.3.1`.
+    pub producer: String,
+    /// The model's opset.
+    pub opset: i64,
+    /// Phases in order: `import`, the passes, `build`.
+    pub phases: Vec<CompilePhase>,
+    /// The e-graph stages: rules, stop reasons, cost before and after.
+    pub rewriting: Rewriting,
+    /// Kernels; equal ones are counted once.
+    pub kernels: usize,
+    /// Launches of one run.
+    pub launches: usize,
+    /// Machine code by target.
+    pub code: Vec<CodeSize>,
+    /// Bytes of weights, packing included.
+    pub weight_bytes: u64,
+}
+
+/// One phase of a compile.
+#[derive(Clone, Debug, Serialize)]
+pub struct CompilePhase {
+    /// Its name.
+    pub name: &'static str,
+    /// Its duration, without verification.
+    pub seconds: f64,
+    /// Time to verify the graph afterwards; 0 when not asked for.
+    pub verify_seconds: f64,
+    /// Nodes of the graph afterwards; launches after `build`.
+    pub nodes: usize,
+    /// What it changed, in its own unit.
+    pub changes: usize,
+}
+
+/// Size of one target's machine code.
+#[derive(Clone, Debug, Serialize)]
+pub struct CodeSize {
+    /// Level name.
+    pub target: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Launch steps of all entries.
+pub(crate) fn launches(manifest: &Manifest) -> usize {
+    let steps = manifest.entries.iter().flat_map(|e| &e.steps);
+    steps.filter(|s| matches!(s, Step::Launch(_))).count()
+}
+
+pub(crate) fn code_sizes(manifest: &Manifest) -> Vec<CodeSize> {
+    let size = |c: &cascata_artifact::manifest::CodeVariant| CodeSize {
+        target: c.level.clone(),
+        bytes: c.functions.iter().map(|(_, length)| length).sum(),
+    };
+    manifest.code.iter().map(size).collect()
+}
+
+/// The phases of the pass pipeline.
+pub(crate) fn pass_phases(report: &Report) -> impl Iterator<Item = CompilePhase> {
+    report.phases.iter().map(|p| CompilePhase {
+        name: p.name,
+        seconds: p.seconds,
+        verify_seconds: p.verify_seconds,
+        nodes: p.nodes,
+        changes: p.changes,
+    })
+}

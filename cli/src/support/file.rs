@@ -1,0 +1,49 @@
+//! An artifact's manifest, with its whole provenance, without reading its weights or
+//! needing a CPU that runs its code.
+
+use super::exit::FileError;
+use cascata::artifact::manifest::Provenance;
+use cascata::artifact::{Header, Manifest, Section, SectionKind, parse_manifest};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// A checked manifest.
+pub struct ArtifactFile {
+    /// The header.
+    pub header: Header,
+    /// The manifest with explanations, graphs and kernels.
+    pub manifest: Manifest,
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// Reads the header, the manifest and the provenance of an artifact.
+pub fn read(path: &Path) -> Result<ArtifactFile, FileError> {
+    let fail = |e: &dyn std::fmt::Display| FileError::new("read", path, e);
+    let file = File::open(path).map_err(|e| fail(&e))?;
+    let bytes = file.metadata().map_err(|e| fail(&e))?.len();
+    let take = |offset: u64, length: u64| {
+        let mut buffer = vec![0; length.min(bytes) as usize];
+        file.read_exact_at(&mut buffer, offset).map_err(|e| fail(&e))?;
+        Ok::<_, FileError>(buffer)
+    };
+    let prefix = take(0, Header::PREFIX_BYTES as u64)?;
+    let length = Header::length(&prefix).map_err(|e| fail(&e))? as u64;
+    let header = Header::parse(&take(0, length)?, bytes).map_err(|e| fail(&e))?;
+    let section = |s: &Section| {
+        let bytes = take(s.offset, s.length)?;
+        s.check(&bytes).map_err(|e| fail(&e))?;
+        Ok::<_, FileError>(bytes)
+    };
+    let part = header.section(SectionKind::Manifest).map_err(|e| fail(&e))?;
+    let mut manifest = parse_manifest(&header, &section(part)?).map_err(|e| fail(&e))?;
+    if let Some(part) = header.of_kind(SectionKind::Provenance).next() {
+        let bulk: Provenance = serde_json::from_slice(&section(part)?).map_err(|e| fail(&e))?;
+        let provenance = &mut manifest.provenance;
+        provenance.explanations = bulk.explanations;
+        provenance.graphs = bulk.graphs;
+        provenance.kernel_ir = bulk.kernel_ir;
+    }
+    Ok(ArtifactFile { header, manifest, bytes })
+}
