@@ -86,12 +86,15 @@ fn round(graph: &mut Graph) -> usize {
     changes
 }
 
+/// Results by op and operands.
+type Computed = HashMap<(Op, Vec<ValueId>), Vec<ValueId>>;
+
 /// One round over the graph, region by region.
 struct Rewriter<'a> {
     graph: &'a mut Graph,
     replaced: HashMap<ValueId, ValueId>,
     /// Values by op and operands, innermost region last.
-    scopes: Vec<HashMap<(Op, Vec<ValueId>), Vec<ValueId>>>,
+    scopes: Vec<Computed>,
     region: RegionId,
     changes: usize,
 }
