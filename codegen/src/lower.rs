@@ -25,7 +25,7 @@ mod weights;
 use cascata_ir::graph::{Graph, NodeId, ValueId};
 use cascata_ir::kernel::Kernel;
 use cascata_ir::op::{GroupKind, Op};
-use cascata_types::{DType, Dim, PrimaryMap, entity};
+use cascata_types::{DType, Dim, PrimaryMap, SymbolId, entity};
 
 pub(crate) use visit::for_each_dim;
 pub use weights::{Weight, WeightData, WeightTable};
@@ -72,6 +72,15 @@ pub struct Launch {
     pub bytes: Dim,
     /// Fewest tiles worth handing to another thread.
     pub min_tiles: i64,
+}
+
+/// What a node outside of groups does, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BareStep {
+    /// Launches, by their place in [`Lowering::launches`].
+    Launches(std::ops::Range<usize>),
+    /// The host reads an `i64` operand and binds its elements.
+    Bind(Operand, Vec<SymbolId>),
 }
 
 /// Why a group has no kernel.
@@ -127,9 +136,37 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// Members of a group.
+    /// Forgets constants that no launch touches: those that were looked at, then packed.
+    pub fn drop_unused_weights(&mut self) {
+        let touched: std::collections::HashSet<WeightId> = self
+            .launches
+            .iter()
+            .flat_map(|l| &l.operands)
+            .filter_map(|o| match o {
+                Operand::Weight(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let renamed = self.weights.retain(|id| touched.contains(&id));
+        for operand in self.launches.iter_mut().flat_map(|l| &mut l.operands) {
+            if let Operand::Weight(id) = operand {
+                *id = renamed[id];
+            }
+        }
+    }
+
+    /// Lowers a node that stays outside of groups because it binds symbols.
+    ///
+    /// # Errors
+    /// An op without a CPU kernel, by name.
+    pub fn bare(&mut self, node: NodeId) -> Result<Vec<BareStep>, LowerError> {
+        let outputs = &self.graph.nodes[node].outputs;
+        single::bare(self, &Group { node, region: Graph::ROOT, outputs })
+    }
+
+    /// Members of a group; a bare node of the root region has none beside it.
     fn members(&self, group: &Group) -> &'g [NodeId] {
-        &self.graph.regions[group.region].nodes
+        if group.region == Graph::ROOT { &[] } else { &self.graph.regions[group.region].nodes }
     }
 
     fn error(&self, node: NodeId, reason: impl Into<String>) -> LowerError {
@@ -145,7 +182,7 @@ impl<'g> Lowering<'g> {
     fn root(&self, group: &Group) -> NodeId {
         let nodes = self.members(group);
         let anchor = |id: &&NodeId| !cascata_passes::fuse::is_map_op(&self.graph.nodes[**id].op);
-        *nodes.iter().find(anchor).or(nodes.last()).expect("a group has nodes")
+        nodes.iter().find(anchor).or(nodes.last()).copied().unwrap_or(group.node)
     }
 }
 

@@ -1,5 +1,6 @@
 //! How far two tensors are apart.
 
+use anyhow::{Context, Result, ensure};
 use cascata_ir::interp::Tensor;
 
 /// The largest difference between two tensors, relative to the largest magnitude of the
@@ -18,4 +19,22 @@ pub fn relative_difference(actual: &Tensor, expected: &Tensor) -> f64 {
         _ => f64::INFINITY,
     };
     a.iter().zip(&e).map(apart).fold(0.0, f64::max)
+}
+
+/// The largest [`relative_difference`] over a run's outputs.
+///
+/// # Errors
+/// Outputs that are missing, too many, of another shape or of another dtype; they are named.
+pub fn worst(names: &[String], actual: &[Tensor], expected: &[(String, Tensor)]) -> Result<f64> {
+    ensure!(names.len() == expected.len(), "outputs {names:?}, expected {}", expected.len());
+    let mut worst = 0.0f64;
+    for (name, want) in expected {
+        let at = names.iter().position(|n| n == name);
+        let got = at.and_then(|i| actual.get(i)).with_context(|| format!("no output '{name}'"))?;
+        let show = |t: &Tensor| format!("{}{:?}", t.dtype(), t.dims());
+        let same = got.dims() == want.dims() && got.dtype() == want.dtype();
+        ensure!(same, "'{name}' is {}, expected {}", show(got), show(want));
+        worst = worst.max(relative_difference(got, want));
+    }
+    Ok(worst)
 }

@@ -3,4 +3,5 @@
 
 pub mod compare;
 pub mod pipeline;
+pub mod random;
 pub mod references;

@@ -53,6 +53,22 @@ pub fn cases() -> Result<Vec<Case>> {
     Ok(out)
 }
 
+/// The cases for a test; none where `CASCATA_SKIP_MODELS=1` asks for that.
+///
+/// # Panics
+/// The cache is missing: the message has the command that makes it.
+pub fn cases_or_skip(model: &str) -> Vec<Case> {
+    if std::env::var_os("CASCATA_SKIP_MODELS").is_some_and(|v| v == "1") {
+        println!("skipped: CASCATA_SKIP_MODELS=1");
+        return Vec::new();
+    }
+    let mut cases = cases().unwrap_or_else(|e| panic!("{e:#}"));
+    cases.retain(|c| c.model == model);
+    let refs = cache().join("refs").join(model);
+    assert!(!cases.is_empty(), "no references in {}: run tests/setup_env.sh", refs.display());
+    cases
+}
+
 impl Case {
     /// Named inputs.
     ///

@@ -1,7 +1,7 @@
 //! Steps, buffers and weights of an artifact's entry.
 
 use super::facts;
-use crate::lower::{Launch, LowerError, Lowering, Operand};
+use crate::lower::{BareStep, Launch, LowerError, Lowering, Operand};
 use cascata_artifact::manifest as m;
 use cascata_ir::graph::{Graph, NodeId, ValueId};
 use cascata_ir::op::Op;
@@ -12,10 +12,10 @@ use std::ops::Range;
 
 /// What runs, in order.
 pub(super) enum Step {
-    /// The launches of one group.
+    /// Launches of one node: a group's, or a part of those of a node outside of groups.
     Launches(NodeId, Range<usize>),
-    /// The host reads a value and binds symbols.
-    Bind(ValueId, Vec<SymbolId>),
+    /// The host reads an operand and binds symbols.
+    Bind(Operand, Vec<SymbolId>),
 }
 
 /// Lowers every group of the root region.
@@ -34,16 +34,16 @@ pub(super) fn lower(graph: &Graph) -> Result<(Lowering<'_>, Vec<Step>), Vec<Lowe
                 }
                 steps.push(Step::Launches(*id, first..lowering.launches.len()));
             }
-            Op::BindDims { symbols, mode: cascata_ir::op::BindMode::Raw } => {
-                steps.push(Step::Bind(node.inputs[0], symbols.clone()));
-            }
-            op => errors.push(LowerError {
-                node: node.source.clone(),
-                op: op.name(),
-                reason: "no kernel is written for it yet".into(),
-            }),
+            _ => match lowering.bare(*id) {
+                Ok(parts) => steps.extend(parts.into_iter().map(|part| match part {
+                    BareStep::Launches(range) => Step::Launches(*id, range),
+                    BareStep::Bind(operand, symbols) => Step::Bind(operand, symbols),
+                })),
+                Err(e) => errors.push(e),
+            },
         }
     }
+    lowering.drop_unused_weights();
     if errors.is_empty() { Ok((lowering, steps)) } else { Err(errors) }
 }
 
@@ -75,8 +75,8 @@ pub(super) fn describe(
     let mut out = Vec::new();
     for step in steps {
         match step {
-            Step::Bind(v, symbols) => {
-                let buffer = buffers.id(Operand::Value(*v), out.len());
+            Step::Bind(operand, symbols) => {
+                let buffer = buffers.id(*operand, out.len());
                 out.push(m::Step::Bind { buffer, symbols: symbols.clone() });
             }
             Step::Launches(group, range) => {
@@ -144,7 +144,7 @@ fn launch_step(
 /// The source nodes of a group, in order, each once.
 fn sources(graph: &Graph, group: NodeId) -> Vec<String> {
     let regions = graph.nodes[group].op.regions();
-    let nodes = regions.iter().flat_map(|r| &graph.regions[*r].nodes);
+    let nodes = regions.iter().flat_map(|r| &graph.regions[*r].nodes).chain([&group]);
     let mut names: Vec<String> = Vec::new();
     for id in nodes {
         let source = &graph.nodes[*id].source;

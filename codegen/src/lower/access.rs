@@ -199,10 +199,7 @@ impl Body<'_, '_> {
             from.push(match mode {
                 PadMode::Constant | PadMode::Edge => clamped,
                 PadMode::Wrap => at.modulo(n),
-                PadMode::Reflect => {
-                    let mirrored = at.maximum(&-at.clone());
-                    mirrored.minimum(&(last * 2 - mirrored.clone()))
-                }
+                PadMode::Reflect => reflected(&at, n, [before, after]),
             });
             if mode == PadMode::Constant {
                 let low = compare(BinaryOp::Ge, at.clone(), 0.into());
@@ -358,6 +355,19 @@ pub(super) fn delinearise(flat: &Dim, shape: &[Dim]) -> Vec<Dim> {
 
 pub(super) fn binary(op: BinaryOp, a: Expr, b: Expr) -> Expr {
     Expr::Binary(op, a.into(), b.into())
+}
+
+/// Mirrored at both ends, which are not repeated; as often as the pads need.
+fn reflected(at: &Dim, n: &Dim, pads: [&Dim; 2]) -> Dim {
+    let last = n.clone() - 1;
+    let once = |pad: &Dim| matches!((pad.as_const(), n.as_const()), (Some(p), Some(n)) if p < n);
+    if pads.into_iter().all(once) {
+        let mirrored = at.maximum(&-at.clone());
+        return mirrored.minimum(&(last * 2 - mirrored.clone()));
+    }
+    let period = (last.clone() * 2).maximum(&1.into());
+    let folded = at.modulo(&period);
+    folded.minimum(&(period - folded.clone())).minimum(&last)
 }
 
 pub(super) fn compare(op: BinaryOp, a: Dim, b: Dim) -> Expr {

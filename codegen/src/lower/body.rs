@@ -64,9 +64,15 @@ impl<'l, 'g> Body<'l, 'g> {
         self.lowering.error(self.node, reason)
     }
 
-    /// The group's own nodes.
+    /// The group itself.
+    pub fn group(&self) -> Group<'g> {
+        let outputs = &self.graph.nodes[self.node].outputs;
+        Group { node: self.node, region: self.region, outputs }
+    }
+
+    /// The group's own nodes; a bare node of the root region has none beside it.
     pub fn members(&self) -> &'g [NodeId] {
-        &self.graph.regions[self.region].nodes
+        if self.region == Graph::ROOT { &[] } else { &self.graph.regions[self.region].nodes }
     }
 
     /// Values that the group hands out.
@@ -77,7 +83,7 @@ impl<'l, 'g> Body<'l, 'g> {
     /// The enclosing region's value behind a parameter of the group.
     pub fn resolve(&self, v: ValueId) -> ValueId {
         match self.graph.values[v].def {
-            Def::Param(region, i) if region == self.region => {
+            Def::Param(region, i) if region == self.region && region != Graph::ROOT => {
                 self.graph.nodes[self.node].inputs[i as usize]
             }
             _ => v,

@@ -29,9 +29,6 @@ pub(super) fn lower(
     attrs: &PoolAttrs,
 ) -> Result<(), LowerError> {
     let node = lowering.graph.nodes[lowering.root(group)].clone();
-    if let PoolKind::Max { indices: true, .. } = attrs.kind {
-        return Err(lowering.error(lowering.root(group), "max pooling with indices"));
-    }
     let name = super::map::name(lowering, group);
     let mut body = Body::new(lowering, group);
     let (x, y) = (body.shape(node.inputs[0]), body.shape(node.outputs[0]));

@@ -1,5 +1,5 @@
 //! Resize as expressions: operand coordinates and weights per axis, then a weighted
-//! sum of 1, 2 or 4 taps per resized axis.
+//! sum of 1, 2 or 4 taps per resized axis; what needs more taps has launches of its own.
 
 use super::access::{binary, cast};
 use super::body::Body;
@@ -8,6 +8,8 @@ use cascata_ir::graph::ValueId;
 use cascata_ir::kernel::{Expr, Stmt};
 use cascata_ir::op::{BinaryOp, NearestMode, ResizeAttrs, ResizeCoordinates, ResizeMode, UnaryOp};
 use cascata_types::{DType, Dim, Scalar};
+
+mod passes;
 
 /// An operand index along one axis and its weight.
 struct Tap {
@@ -22,18 +24,42 @@ pub(super) fn value_at(
     attrs: &ResizeAttrs,
     idx: &[Dim],
 ) -> Result<Expr, LowerError> {
-    if attrs.antialias || attrs.exclude_outside {
-        return Err(body.error("Resize with antialias or exclude_outside"));
-    }
-    if attrs.coordinates == ResizeCoordinates::TfCropAndResize {
-        return Err(body.error("Resize with tf_crop_and_resize"));
+    let weighted = attrs.mode != ResizeMode::Nearest;
+    let crops = attrs.coordinates == ResizeCoordinates::TfCropAndResize;
+    let filtered = attrs.antialias || attrs.exclude_outside || crops;
+    if weighted && (filtered || body.graph.tensor(x).dtype != DType::F32) {
+        return passes::value_at(body, x, attrs, idx);
     }
     let shape = body.shape(x);
     let mut taps = Vec::with_capacity(idx.len());
     for axis in 0..idx.len() {
         taps.push(axis_taps(body, attrs, &shape, axis, &idx[axis]));
     }
-    sum(body, x, &taps, &mut Vec::new())
+    let value = sum(body, x, &taps, &mut Vec::new())?;
+    if !crops {
+        return Ok(value);
+    }
+    let dtype = body.graph.tensor(x).dtype;
+    let fill = Expr::Const(Scalar::from_f64(dtype, attrs.extrapolation.to_f64()));
+    let mut cropped = value;
+    for axis in 0..idx.len() {
+        let at = coordinate(attrs, axis, &shape[axis], &idx[axis]);
+        cropped = inside(at, &shape[axis]).select(cropped, fill.clone());
+    }
+    Ok(cropped)
+}
+
+/// Whether a coordinate lies in an operand of length `n`.
+fn inside(at: Expr, n: &Dim) -> Expr {
+    let low = at.clone().ge(Expr::f32(0.0));
+    low.and(at.le(as_f32(n.clone() - 1)))
+}
+
+/// Whether every coordinate of an axis of length `n` maps to itself.
+fn is_identity(attrs: &ResizeAttrs, n: &Dim, axis: usize) -> bool {
+    let scale = attrs.scales.as_ref().map(|s| s[axis].to_f64());
+    let crops = attrs.coordinates == ResizeCoordinates::TfCropAndResize;
+    *n == attrs.shape[axis] && scale.is_none_or(|s| s == 1.0) && !crops
 }
 
 fn sum(
@@ -68,9 +94,9 @@ fn axis_taps(
     axis: usize,
     i: &Dim,
 ) -> Vec<Tap> {
-    let (n, out) = (&shape[axis], &attrs.shape[axis]);
+    let n = &shape[axis];
     let scale = attrs.scales.as_ref().map(|s| s[axis].to_f64());
-    if n == out && scale.is_none_or(|s| s == 1.0) {
+    if is_identity(attrs, n, axis) {
         return vec![Tap { at: i.clone(), weight: None }];
     }
     let whole = scale.filter(|s| *s >= 1.0 && s.fract() == 0.0).map(|s| s as i64);
@@ -80,7 +106,7 @@ fn axis_taps(
     {
         return vec![Tap { at: i.floor_div(&s.into()), weight: None }];
     }
-    let at = coordinate(attrs, n, out, scale, i);
+    let at = coordinate(attrs, axis, n, i);
     let at = body.hoist("coordinate", DType::F32, at);
     match attrs.mode {
         ResizeMode::Nearest => {
@@ -116,38 +142,38 @@ fn as_f32(d: Dim) -> Expr {
 }
 
 /// The operand coordinate of result index `i` (ONNX Resize, coordinate_transformation_mode).
-fn coordinate(attrs: &ResizeAttrs, n: &Dim, out: &Dim, scale: Option<f64>, i: &Dim) -> Expr {
-    use BinaryOp::{Add, Div, Mul, Sub};
+/// The length after scaling is fractional, as in the ONNX reference.
+fn coordinate(attrs: &ResizeAttrs, axis: usize, n: &Dim, i: &Dim) -> Expr {
+    let out = &attrs.shape[axis];
     let half = || Expr::f32(0.5);
-    let x = as_f32(i.clone());
-    let scale = match scale {
-        Some(s) => Expr::f32(s as f32),
-        None => binary(Div, as_f32(out.clone()), as_f32(n.clone())),
+    let one = || Expr::f32(1.0);
+    let (x, len) = (as_f32(i.clone()), as_f32(n.clone()));
+    let (scale, width) = match attrs.scales.as_ref().map(|s| s[axis].to_f64() as f32) {
+        Some(s) => (Expr::f32(s), len.clone() * Expr::f32(s)),
+        None => (as_f32(out.clone()) / len.clone(), as_f32(out.clone())),
     };
-    let centred = |x: Expr| {
-        binary(Sub, binary(Div, binary(Add, x, half()), scale.clone()), half())
-    };
+    let centred = |x: Expr| (x + half()) / scale.clone() - half();
+    let single = width.clone().equals(one());
+    // Never divides by 0, even where the quotient is not used.
+    let between = single.clone().select(one(), width.clone() - one());
     match attrs.coordinates {
-        ResizeCoordinates::Asymmetric | ResizeCoordinates::TfCropAndResize => binary(Div, x, scale),
+        ResizeCoordinates::Asymmetric => x / scale,
         ResizeCoordinates::HalfPixel => centred(x),
-        ResizeCoordinates::PytorchHalfPixel => {
-            let single = super::access::compare(BinaryOp::Le, out.clone(), 1.into());
-            single.select(Expr::f32(0.0), centred(x))
-        }
+        ResizeCoordinates::PytorchHalfPixel => width.gt(one()).select(centred(x), Expr::f32(0.0)),
         ResizeCoordinates::HalfPixelSymmetric => {
             // The centre stays the centre when the result's length was rounded.
-            let exact = binary(Mul, as_f32(n.clone()), scale.clone());
-            let adjust = binary(Div, as_f32(out.clone()), exact);
-            let centre = binary(Mul, as_f32(n.clone()), half());
-            let offset = binary(Mul, centre, binary(Sub, Expr::f32(1.0), adjust));
-            binary(Add, offset, centred(x))
+            let adjust = as_f32(out.clone()) / width;
+            len * half() * (one() - adjust) + centred(x)
         }
         ResizeCoordinates::AlignCorners => {
-            let last = as_f32(out.clone() - 1);
-            let single = super::access::compare(BinaryOp::Le, out.clone(), 1.into());
-            let divisor = single.clone().select(Expr::f32(1.0), last);
-            let moved = binary(Div, binary(Mul, x, as_f32(n.clone() - 1)), divisor);
-            single.select(Expr::f32(0.0), moved)
+            single.select(Expr::f32(0.0), x * (len - one()) / between)
+        }
+        ResizeCoordinates::TfCropAndResize => {
+            let end = |k: usize| attrs.roi.get(k).map_or(0.0, |s| s.to_f64() as f32);
+            let (start, end) = (end(axis), end(attrs.shape.len() + axis));
+            let step = single.select(half(), x / between);
+            let last = len - one();
+            Expr::f32(start) * last.clone() + step * Expr::f32(end - start) * last
         }
     }
 }
@@ -175,7 +201,7 @@ fn clamped_index(body: &mut Body, at: Expr, k: i64, n: &Dim) -> Dim {
 
 /// Keys' cubic convolution weight of the tap `k` before or after fraction `t`.
 fn cubic_weight(t: Expr, k: i64, a: f32) -> Expr {
-    use BinaryOp::{Add, Mul, Sub};
+    use BinaryOp::{Add, Sub};
     let number = |x: f32| Expr::Const(Scalar::f32(x));
     // Distance of the tap: 1 + t, t, 1 − t, 2 − t.
     let d = match k {
@@ -183,15 +209,14 @@ fn cubic_weight(t: Expr, k: i64, a: f32) -> Expr {
         0 => t,
         _ => binary(Sub, number(k as f32), t),
     };
-    let horner = |coefficients: [f32; 4]| {
-        let mut sum = number(coefficients[0]);
-        for c in &coefficients[1..] {
-            sum = binary(Add, binary(Mul, sum, d.clone()), number(*c));
-        }
-        sum
+    keys(d, a, k == 0 || k == 1)
+}
+
+/// Keys' convolution kernel at distance `d`, up to 1 when `near`, from 1 to 2 otherwise.
+fn keys(d: Expr, a: f32, near: bool) -> Expr {
+    let [first, rest @ ..] = match near {
+        true => [a + 2.0, -(a + 3.0), 0.0, 1.0],
+        false => [a, -5.0 * a, 8.0 * a, -4.0 * a],
     };
-    match k {
-        0 | 1 => horner([a + 2.0, -(a + 3.0), 0.0, 1.0]),
-        _ => horner([a, -5.0 * a, 8.0 * a, -4.0 * a]),
-    }
+    rest.into_iter().fold(Expr::f32(first), |sum, c| sum * d.clone() + Expr::f32(c))
 }

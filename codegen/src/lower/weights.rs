@@ -67,6 +67,19 @@ impl WeightTable {
         id
     }
 
+    /// Keeps the weights for which `used` holds; returns the new id of each kept one.
+    pub(crate) fn retain(&mut self, used: impl Fn(WeightId) -> bool) -> HashMap<WeightId, WeightId> {
+        let items = std::mem::take(&mut self.items);
+        self.ids.clear();
+        let mut renamed = HashMap::new();
+        for (old, item) in items.iter().filter(|(id, _)| used(*id)) {
+            let new = self.items.push(item.clone());
+            self.ids.insert(item.0.clone(), new);
+            renamed.insert(old, new);
+        }
+        renamed
+    }
+
     pub(super) fn describe(&self, id: WeightId) -> (String, DType, Dim) {
         let (_, name, dtype, elements) = &self.items[id];
         (name.clone(), *dtype, Dim::from(*elements as i64))

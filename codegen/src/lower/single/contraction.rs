@@ -108,7 +108,7 @@ fn taps_at(
     (x_at, w_at, inside)
 }
 
-fn store(
+pub(super) fn store(
     mut body: Body,
     name: &str,
     group: &Group,

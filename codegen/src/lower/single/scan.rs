@@ -90,7 +90,7 @@ pub(super) fn cum_sum(
 }
 
 /// Runs `stmts` for every index of the other axes.
-fn walk(
+pub(super) fn walk(
     mut body: Body,
     name: &str,
     mut axes: Vec<Axis>,

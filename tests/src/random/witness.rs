@@ -1,0 +1,118 @@
+//! What a value holds under one binding, and how sure that is.
+
+use super::rng::Rng;
+use cascata_ir::interp::Tensor;
+use cascata_ir::op::{BinaryOp, Op};
+use cascata_types::DType;
+use std::sync::Arc;
+
+/// The interpreter's tensor and its two shadows.
+#[derive(Clone, Debug)]
+pub(super) struct Witness {
+    pub base: Arc<Tensor>,
+    pub shadows: [Arc<Tensor>; 2],
+}
+
+/// Larger floats are not let in: sums of squares stay far from infinity.
+const LARGEST: f64 = 1e4;
+
+/// How far one result may move by rounding, relative to its magnitude: several units in the
+/// last place, so that polynomial approximations and other orders of summation are covered.
+pub(super) fn rounding(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => 1e-13,
+        DType::F32 => 1e-6,
+        DType::F16 => 1e-3,
+        DType::BF16 => 8e-3,
+        _ => 0.0,
+    }
+}
+
+impl Witness {
+    /// A tensor that is given, not computed.
+    pub fn exact(tensor: Tensor) -> Self {
+        let base = Arc::new(tensor);
+        Self { shadows: [base.clone(), base.clone()], base }
+    }
+
+    /// The witness of a computed result; `None` when it is not tame.
+    pub fn computed(op: &Op, base: Tensor, shadows: [Tensor; 2], rng: &mut Rng) -> Option<Self> {
+        let tame = |x: &Tensor| {
+            !x.dtype().is_float()
+                || x.to_f64().is_some_and(|v| v.iter().all(|x| x.is_finite() && x.abs() < LARGEST))
+        };
+        if !tame(&base) || !shadows.iter().all(tame) {
+            return None;
+        }
+        let [up, down] = shadows;
+        let (up, down) = if base.dtype().is_float() && !moves_only(op) {
+            let noise = noise(op, &base, rng);
+            (moved(&up, &noise, 1.0)?, moved(&down, &noise, -1.0)?)
+        } else {
+            (up, down)
+        };
+        let witness =
+            Self { base: Arc::new(base), shadows: [Arc::new(up), Arc::new(down)] };
+        let limit = (rounding(witness.base.dtype()) * 500.0).min(0.05);
+        (witness.spread() <= limit).then_some(witness)
+    }
+
+    /// The largest distance of a shadow, relative to the largest magnitude; infinite where
+    /// shadows of integers differ at all.
+    pub fn spread(&self) -> f64 {
+        let of = |s: &Arc<Tensor>| {
+            if Arc::ptr_eq(s, &self.base) || **s == *self.base {
+                0.0
+            } else if self.base.dtype().is_float() {
+                crate::compare::relative_difference(s, &self.base)
+            } else {
+                f64::INFINITY
+            }
+        };
+        of(&self.shadows[0]).max(of(&self.shadows[1]))
+    }
+}
+
+/// Whether the op copies elements without arithmetic.
+fn moves_only(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reshape { .. }
+            | Op::Transpose { .. }
+            | Op::Broadcast { .. }
+            | Op::Concat { .. }
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Gather { .. }
+            | Op::GatherElements { .. }
+            | Op::GatherNd { .. }
+            | Op::Select
+            | Op::Fill { .. }
+            | Op::Iota { .. }
+            | Op::DimValues { .. }
+    )
+}
+
+/// Element by element the error is relative to the element; where terms are added (and
+/// rewrites may add in another order) it is relative to the largest of them.
+fn noise(op: &Op, base: &Tensor, rng: &mut Rng) -> Vec<f64> {
+    use BinaryOp::{Add, Sub};
+    let own = match op {
+        Op::Binary(b) => !matches!(b, Add | Sub),
+        Op::Unary(_) | Op::Cast { .. } => true,
+        _ => false,
+    };
+    let values = base.to_f64().unwrap_or_default();
+    let largest = values.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    let size = rounding(base.dtype());
+    let one = |x: &f64| {
+        let sign = if rng.one_in(2) { 1.0 } else { -1.0 };
+        sign * (0.5 + rng.unit() / 2.0) * size * if own { x.abs() } else { largest }
+    };
+    values.iter().map(one).collect()
+}
+
+fn moved(x: &Tensor, noise: &[f64], sign: f64) -> Option<Tensor> {
+    let values = x.to_f64()?.iter().zip(noise).map(|(x, n)| x + sign * n).collect();
+    Tensor::from_f64(x.dtype(), x.dims(), values).ok()
+}

@@ -1,0 +1,158 @@
+//! Every model and every case against ONNX Runtime, through compiled artifacts.
+//!
+//! Tolerance: 1e-4 of each output's largest magnitude, because sums of f32 products are
+//! taken in another order than ONNX Runtime's. The smallest case of each model runs with
+//! every optimisation level × code level × micro-kernel level × thread count, the others
+//! with what a user gets by default.
+
+use anyhow::{Context, Result, ensure};
+use cascata_codegen::cpu::CpuLevel;
+use cascata_frontends::onnx::{ImportOptions, import};
+use cascata_ir::interp::{self, Tensor};
+use cascata_passes::pipeline::OptLevel;
+use cascata_runtime::{Artifact, Isa, LoadError, Runtime};
+use cascata_tests::references::{Case, cases_or_skip};
+use cascata_tests::{compare, pipeline};
+use std::time::Instant;
+
+const TOLERANCE: f64 = 1e-4;
+
+/// One case with its arrays.
+struct Loaded {
+    name: String,
+    inputs: Vec<(String, Tensor)>,
+    outputs: Vec<(String, Tensor)>,
+}
+
+fn load(case: &Case) -> Result<Loaded> {
+    Ok(Loaded { name: case.name.clone(), inputs: case.inputs()?, outputs: case.outputs()? })
+}
+
+fn input_bytes(case: &Loaded) -> usize {
+    case.inputs.iter().map(|(_, t)| t.len()).sum()
+}
+
+fn runtime(isa: Isa, threads: usize) -> Result<Runtime> {
+    Ok(Runtime::builder().threads(threads).isa(isa).build()?)
+}
+
+/// Runs a case and compares; the error says what it was run with.
+fn check(bytes: &[u8], level: CpuLevel, runtime: &Runtime, case: &Loaded) -> Result<f64> {
+    let what = || {
+        let (isa, threads) = (runtime.isa(), runtime.threads());
+        format!("{} with {}, {isa}, {threads} threads", case.name, level.name())
+    };
+    let artifact = Artifact::options().level(level.name()).from_bytes(bytes)?;
+    let session = artifact.session(runtime)?;
+    let names: Vec<String> = session.outputs().iter().map(|p| p.name.clone()).collect();
+    let outputs = pipeline::run(&session, &case.inputs).with_context(what)?;
+    let worst = compare::worst(&names, &outputs, &case.outputs).with_context(what)?;
+    ensure!(worst <= TOLERANCE, "{}: relative difference {worst:.2e}", what());
+    Ok(worst)
+}
+
+/// Whether this CPU runs code of the level.
+fn runs_here(bytes: &[u8], level: CpuLevel) -> bool {
+    let loaded = Artifact::options().level(level.name()).from_bytes(bytes);
+    let fits = !matches!(loaded, Err(LoadError::Unsupported { .. }));
+    if !fits {
+        println!("skipped: this CPU has no {}", level.name());
+    }
+    fits
+}
+
+/// All combinations on one case; failures are collected.
+fn cross_product(bytes: &[u8], opt: OptLevel, case: &Loaded, failures: &mut Vec<String>) {
+    for level in CpuLevel::ALL.into_iter().filter(|l| runs_here(bytes, *l)) {
+        for isa in Isa::ALL.into_iter().filter(|i| *i <= Isa::detect()) {
+            for threads in [1, 2] {
+                let outcome = runtime(isa, threads).and_then(|r| check(bytes, level, &r, case));
+                if let Err(e) = outcome {
+                    failures.push(format!("{opt:?} {e:#}"));
+                }
+            }
+        }
+    }
+}
+
+/// Every case once, as a user would run it.
+fn default_run(bytes: &[u8], cases: &[Loaded], failures: &mut Vec<String>) {
+    let level = if runs_here(bytes, CpuLevel::V3) { CpuLevel::V3 } else { CpuLevel::V1 };
+    for case in cases {
+        let start = Instant::now();
+        match runtime(Isa::detect(), 2).and_then(|r| check(bytes, level, &r, case)) {
+            Ok(worst) => println!("{}: {worst:.2e} ({:.2?})", case.name, start.elapsed()),
+            Err(e) => failures.push(format!("{e:#}")),
+        }
+    }
+}
+
+fn compiled(model: &str) {
+    let cases = cases_or_skip(model);
+    let Some(path) = cases.first().map(|c| c.path.clone()) else { return };
+    let mut cases: Vec<_> = cases.iter().map(|c| load(c).expect("readable references")).collect();
+    cases.sort_by_key(input_bytes);
+    let mut failures = Vec::new();
+    for opt in [OptLevel::O0, OptLevel::O2] {
+        let start = Instant::now();
+        let graph = pipeline::fused(&path, opt).unwrap_or_else(|e| panic!("{model}: {e:#}"));
+        let bytes = pipeline::artifact(&graph, &CpuLevel::ALL)
+            .unwrap_or_else(|e| panic!("{model} {opt:?}: {e:#}"));
+        println!("{model} {opt:?}: compiled in {:.2?}", start.elapsed());
+        cross_product(&bytes, opt, &cases[0], &mut failures);
+        println!("{model} {opt:?}: all combinations after {:.2?}", start.elapsed());
+        if opt == OptLevel::O2 {
+            default_run(&bytes, &cases, &mut failures);
+        }
+    }
+    assert!(failures.is_empty(), "{model}:\n{}", failures.join("\n"));
+}
+
+macro_rules! models {
+    ($run:ident: $($name:ident)*) => { $(
+        #[test]
+        fn $name() {
+            $run(stringify!($name));
+        }
+    )* };
+}
+
+models!(compiled: magika minilm_int8 minilm_l3 nsfw nudenet ocr_cls ocr_det ocr_rec);
+// Their `If` has no CPU kernel yet.
+models!(interpreted: silero silero_ifless);
+
+fn interpreted(model: &str) {
+    let outcome = |c: &Case| interpret(c).map_err(|e| format!("{}: {e:#}", c.name)).err();
+    let failures: Vec<String> = cases_or_skip(model).iter().filter_map(outcome).collect();
+    assert!(failures.is_empty(), "{model}:\n{}", failures.join("\n"));
+}
+
+fn interpret(case: &Case) -> Result<()> {
+    let loaded = load(case)?;
+    let graph = import(&case.path, &bound(&loaded)?)?.graph;
+    let mut operands = Vec::new();
+    for &value in graph.inputs() {
+        let name = &graph.values[value].name;
+        let tensor = named(&loaded, name)?;
+        // ONNX Runtime takes one element for a number.
+        let number = graph.tensor(value).rank() == 0;
+        operands.push(if number { tensor.with_dims(&[])? } else { tensor.clone() });
+    }
+    let outputs = interp::run(&graph, &operands)?;
+    let worst = compare::worst(&graph.output_names, &outputs, &loaded.outputs)?;
+    println!("{}: {worst:.2e}", case.name);
+    ensure!(worst <= TOLERANCE, "relative difference {worst:.2e}");
+    Ok(())
+}
+
+fn named<'a>(case: &'a Loaded, name: &str) -> Result<&'a Tensor> {
+    let found = case.inputs.iter().find(|(n, _)| n == name);
+    Ok(&found.with_context(|| format!("no array for '{name}'"))?.1)
+}
+
+/// The models decide their branches on the sample rate and the number of samples.
+fn bound(case: &Loaded) -> Result<ImportOptions> {
+    let rate = named(case, "sr")?.to_i128().context("a number")?[0];
+    let samples = named(case, "input")?.dims()[1];
+    Ok(ImportOptions::default().dim(&format!("input:1={samples}"))?.value(&format!("sr={rate}"))?)
+}
