@@ -4,8 +4,8 @@ use crate::onnx::{Import, ImportError, import};
 use crate::options::{CompileOptions, Progress};
 use crate::report::{CompilePhase, CompileReport, code_sizes, launches, pass_phases};
 use crate::{Artifact, LoadError, Runtime, Session, fetch};
-use cascata_artifact::manifest::{Manifest, Provenance};
 use cascata_artifact::WriteError;
+use cascata_artifact::manifest::{Manifest, Provenance};
 use cascata_codegen::build::{BuildError, BuildOptions, Built, build};
 use cascata_codegen::cpu::{CodegenError, CpuTarget};
 use cascata_ir::graph::Graph;
@@ -64,7 +64,8 @@ pub fn compile(
     // 4. `Compiled::write` packs the weights, from the mapped source into the artifact.
     let manifest = &built.borrow_dependent().manifest;
     let launches = launches(manifest);
-    let build = CompilePhase { name: "build", seconds, verify_seconds: 0.0, nodes: launches, changes: 0 };
+    let build =
+        CompilePhase { name: "build", seconds, verify_seconds: 0.0, nodes: launches, changes: 0 };
     let report = CompileReport {
         producer,
         opset,
@@ -118,7 +119,11 @@ fn provenance(
         compiler: format!("cascata {}", env!("CARGO_PKG_VERSION")),
         options: options.text(),
         rules: used.map(|(rule, count)| (rule.to_string(), count.used as u64)).collect(),
-        explanations: passes.provenance.iter().map(|(v, rules)| (v.clone(), names(rules))).collect(),
+        explanations: passes
+            .provenance
+            .iter()
+            .map(|(v, rules)| (v.clone(), names(rules)))
+            .collect(),
         graphs,
         kernel_ir: BTreeMap::new(),
     })
@@ -195,7 +200,9 @@ pub enum CompileError {
         source: std::io::Error,
     },
     /// [`CompileOptions::fetch`] names something that the model's body does not compute.
-    #[error("no node of the model's body computes a value '{0}'; `inspect --graph --stage input` lists them")]
+    #[error(
+        "no node of the model's body computes a value '{0}'; `inspect --graph --stage input` lists them"
+    )]
     NoSuchValue(String),
     /// A pass failed: a defect of the compiler.
     #[error(transparent)]

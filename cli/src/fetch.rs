@@ -18,7 +18,8 @@ pub fn fetch_values(graph: &mut Graph, names: &[String]) -> Result<(), CompileEr
 
 /// Makes every named result of a group an output.
 pub(crate) fn groups(graph: &mut Graph) {
-    let is_group = |v: &ValueId| graph.def_node(*v).is_some_and(|n| matches!(n.op, Op::Group { .. }));
+    let is_group =
+        |v: &ValueId| graph.def_node(*v).is_some_and(|n| matches!(n.op, Op::Group { .. }));
     let results: Vec<ValueId> = computed(graph).filter(is_group).collect();
     for value in results {
         expose(graph, value);

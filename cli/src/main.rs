@@ -56,6 +56,9 @@ fn main() -> ExitCode {
     if error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(is_closed_pipe)) {
         return ExitCode::SUCCESS;
     }
+    if error.is::<exit::Said>() {
+        return exit::code(&error);
+    }
     let label = if std::io::stderr().is_terminal() { "\x1b[1;31merror\x1b[0m" } else { "error" };
     eprintln!("{label}: {error:#}");
     exit::code(&error)

@@ -48,9 +48,13 @@ impl CompileOptions {
         let mut text = vec![level.to_string()];
         let targets: Vec<&str> = self.targets.iter().map(|t| t.name()).collect();
         text.push(format!("--target {}", targets.join(",")));
-        text.extend(self.import.dims.iter().map(|d| format!("--dim {}={}..{}", d.target, d.min, d.max)));
+        text.extend(
+            self.import.dims.iter().map(|d| format!("--dim {}={}..{}", d.target, d.min, d.max)),
+        );
         let numbers = |v: &[f64]| v.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        text.extend(self.import.values.iter().map(|v| format!("--set {}={}", v.input, numbers(&v.values))));
+        text.extend(
+            self.import.values.iter().map(|v| format!("--set {}={}", v.input, numbers(&v.values))),
+        );
         text.extend(self.passes.egraph.without.iter().map(|r| format!("--without {r}")));
         text.extend(self.fetch.iter().map(|f| format!("--fetch {f}")));
         text

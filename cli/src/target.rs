@@ -41,7 +41,10 @@ mod tests {
 
     #[test]
     fn targets_are_sorted_and_unknown_ones_named() {
-        assert_eq!(parse_targets("x86-64-v4, x86-64-v3,x86-64-v4").unwrap(), [CpuLevel::V3, CpuLevel::V4]);
+        assert_eq!(
+            parse_targets("x86-64-v4, x86-64-v3,x86-64-v4").unwrap(),
+            [CpuLevel::V3, CpuLevel::V4]
+        );
         assert_eq!(parse_targets("native").unwrap(), [native_level()]);
         assert!(parse_targets("x86-64-v3,arm").unwrap_err().to_string().contains("'arm'"));
     }

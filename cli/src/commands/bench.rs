@@ -5,8 +5,9 @@
 
 use super::compile::parse;
 use super::{print, print_json};
-use crate::support::exit::{FileError, Usage};
-use crate::support::inputs::InputArgs;
+use crate::support::arrays::{Arrays, views};
+use crate::support::exit::{FileError, Said, Usage};
+use crate::support::inputs::{InputArgs, Signature};
 use crate::support::progress::Line;
 use crate::support::subject::{How, Subject};
 use crate::support::table::{Table, bytes, nanoseconds};
@@ -101,12 +102,15 @@ impl Bench {
 
     fn compile(&self, to: &Path) -> Result<()> {
         let level = match self.subject.how {
-            Some(How::Interpret) => return Err(Usage("the interpreter is not measured".into()).into()),
+            Some(How::Interpret) => {
+                return Err(Usage("the interpreter is not measured".into()).into());
+            }
             Some(How::Compile(level)) => level,
             None => Default::default(),
         };
         let import = ImportOptions { values: self.set.clone(), ..ImportOptions::default() };
-        let mut options = CompileOptions { import, targets: vec![native_level()], ..CompileOptions::default() };
+        let mut options =
+            CompileOptions { import, targets: vec![native_level()], ..CompileOptions::default() };
         options.passes.level = level;
         let mut line = Line::new(None);
         let compiled = compile(&self.subject.path, &options, &mut line);
@@ -126,10 +130,13 @@ impl Bench {
         for arg in self.child_args() {
             command.arg(arg);
         }
-        let child = command.stderr(Stdio::inherit()).output().context("cannot start the measuring process")?;
+        let child = command
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot start the measuring process")?;
         if !child.status.success() {
-            // It has said why.
-            std::process::exit(child.status.code().unwrap_or(6));
+            let code = child.status.code().and_then(|c| u8::try_from(c).ok());
+            return Err(Said(code.unwrap_or(6)).into());
         }
         serde_json::from_slice(&child.stdout).context("the measuring process answered nonsense")
     }
@@ -164,10 +171,8 @@ impl Bench {
         let runtime = Runtime::builder().threads(threads).build()?;
         let session = Artifact::load(&self.subject.path)?.session(&runtime)?;
         let load_ns = nanos(start);
-        let signature = crate::support::inputs::Signature {
-            inputs: session.inputs().to_vec(),
-            symbols: &session.entry().symbols,
-        };
+        let signature =
+            Signature { inputs: session.inputs().to_vec(), symbols: &session.entry().symbols };
         let inputs = self.inputs.arrays(&signature)?;
         let (first_run_ns, mut times) = self.times(&session, &inputs)?;
         times.sort_unstable();
@@ -185,9 +190,9 @@ impl Bench {
     }
 
     /// The first run's time, and those of the measured runs.
-    fn times(&self, session: &Session, inputs: &crate::support::arrays::Arrays) -> Result<(u64, Vec<u64>)> {
+    fn times(&self, session: &Session, inputs: &Arrays) -> Result<(u64, Vec<u64>)> {
         let start = Instant::now();
-        session.run(&crate::support::arrays::views(inputs))?; // Says all that is wrong with the inputs.
+        session.run(&views(inputs))?; // Says all that is wrong with the inputs.
         let first = nanos(start);
         let mut binding = session.io_binding();
         for (name, tensor) in inputs {
@@ -220,8 +225,16 @@ fn nanos(since: Instant) -> u64 {
 }
 
 fn table(all: &[Measured]) -> Table {
-    let mut table =
-        Table::new(&[">threads", ">median", ">p10", ">p90", ">load", ">first run", ">peak memory", ">runs"]);
+    let mut table = Table::new(&[
+        ">threads",
+        ">median",
+        ">p10",
+        ">p90",
+        ">load",
+        ">first run",
+        ">peak memory",
+        ">runs",
+    ]);
     for m in all {
         let times = [m.median_ns, m.p10_ns, m.p90_ns, m.load_ns, m.first_run_ns].map(nanoseconds);
         let rest = [bytes(m.peak_rss_bytes), m.runs.to_string()];
@@ -236,7 +249,10 @@ fn pin(threads: usize) -> Result<()> {
     let allowed = sched_getaffinity(None).context("cannot read which CPUs may be used")?;
     let wanted = if threads == 0 { CpuSet::MAX_CPU } else { threads };
     let mut set = CpuSet::new();
-    (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).take(wanted).for_each(|cpu| set.set(cpu));
+    (0..CpuSet::MAX_CPU)
+        .filter(|cpu| allowed.is_set(*cpu))
+        .take(wanted)
+        .for_each(|cpu| set.set(cpu));
     sched_setaffinity(None, &set).context("cannot pin to CPUs")
 }
 

@@ -120,15 +120,24 @@ impl Compile {
         let start = Instant::now();
         compiled.write(&output)?;
         let write_seconds = start.elapsed().as_secs_f64();
-        let size = std::fs::metadata(&output).map_err(|e| exit::FileError::new("read", &output, e))?;
-        let result =
-            Output { artifact: output, artifact_bytes: size.len(), write_seconds, report: compiled.report() };
+        let size =
+            std::fs::metadata(&output).map_err(|e| exit::FileError::new("read", &output, e))?;
+        let result = Output {
+            artifact: output,
+            artifact_bytes: size.len(),
+            write_seconds,
+            report: compiled.report(),
+        };
         if self.json { print_json(&result) } else { Ok(print(text(&result))?) }
     }
 
     fn options(&self) -> CompileOptions {
         let mut options = CompileOptions {
-            import: ImportOptions { dims: self.dim.clone(), values: self.set.clone(), ..ImportOptions::default() },
+            import: ImportOptions {
+                dims: self.dim.clone(),
+                values: self.set.clone(),
+                ..ImportOptions::default()
+            },
             targets: self.target.0.clone(),
             fetch: self.fetch.clone(),
             keep_text: !self.strip,
@@ -159,8 +168,15 @@ fn text(o: &Output<'_>) -> String {
     phases.row(["write".to_string(), seconds(o.write_seconds)]);
     let _ = write!(out, "{phases}");
     rules(r, &mut out);
-    let code: Vec<String> = r.code.iter().map(|c| format!("{} {}", c.target, bytes(c.bytes))).collect();
-    let _ = writeln!(out, "\n{}, {} a run; code {}", count(r.kernels, "kernel"), count(r.launches, "step"), code.join(", "));
+    let code: Vec<String> =
+        r.code.iter().map(|c| format!("{} {}", c.target, bytes(c.bytes))).collect();
+    let _ = writeln!(
+        out,
+        "\n{}, {} a run; code {}",
+        count(r.kernels, "kernel"),
+        count(r.launches, "step"),
+        code.join(", ")
+    );
     let _ = writeln!(out, "weights {}", bytes(r.weight_bytes));
     let _ = writeln!(out, "wrote {} ({})", o.artifact.display(), bytes(o.artifact_bytes));
     out
@@ -178,13 +194,20 @@ fn rules(r: &CompileReport, out: &mut String) {
         table.row([name.to_string()].into_iter().chain(numbers).chain([seconds(c.seconds)]));
     }
     let _ = write!(out, "\n{table}");
-    let stops: Vec<String> =
-        rewriting.stops.iter().map(|(stop, n)| format!("{n} {}", format!("{stop:?}").to_lowercase())).collect();
+    let stops: Vec<String> = rewriting
+        .stops
+        .iter()
+        .map(|(stop, n)| format!("{n} {}", format!("{stop:?}").to_lowercase()))
+        .collect();
     let (before, after) = (rewriting.cost_before / 1e9, rewriting.cost_after / 1e9);
     let _ = writeln!(
         out,
         "\n{} ({} distinct, {} kept as they were), {} e-nodes; stopped: {}",
-        count(rewriting.slices, "slice"), rewriting.distinct, rewriting.kept, rewriting.enodes, stops.join(", "),
+        count(rewriting.slices, "slice"),
+        rewriting.distinct,
+        rewriting.kept,
+        rewriting.enodes,
+        stops.join(", "),
     );
     let _ = writeln!(out, "estimated cost {} -> {}", seconds(before), seconds(after));
 }

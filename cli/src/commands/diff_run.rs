@@ -1,6 +1,7 @@
 //! `cascata diff-run`.
 
 use super::compile::parse;
+use super::sample::computed;
 use super::{print, print_json};
 use crate::support::arrays::Arrays;
 use crate::support::exit::{No, Usage};
@@ -8,10 +9,10 @@ use crate::support::inputs::InputArgs;
 use crate::support::subject::{self, How, Runner, Setup, Subject, from_interpreter, interpret};
 use crate::support::table::Table;
 use anyhow::{Context, Result};
+use cascata::Tensor;
 use cascata::artifact::manifest::Step;
 use cascata::ir::interp;
 use cascata::onnx::ValueOption;
-use cascata::Tensor;
 use clap::Args;
 use serde::Serialize;
 
@@ -34,7 +35,7 @@ pub struct DiffRun {
     #[command(flatten)]
     inputs: InputArgs,
     /// Largest allowed relative difference of floats
-    #[arg(long, default_value_t = 1e-3, value_name = "X")]
+    #[arg(long, default_value_t = 1e-3, value_name = "X", value_parser = tolerance)]
     tolerance: f64,
     /// Threads of compiled subjects; 0 means one for each CPU
     #[arg(long, default_value_t = 0, value_name = "N")]
@@ -45,6 +46,11 @@ pub struct DiffRun {
     /// Prints the result as JSON; a difference that is not finite is null
     #[arg(long)]
     json: bool,
+}
+
+fn tolerance(text: &str) -> Result<f64, String> {
+    let tolerance = text.parse::<f64>().ok().filter(|x| *x >= 0.0);
+    tolerance.ok_or_else(|| "it must be a number from 0".into())
 }
 
 fn after_help() -> String {
@@ -105,10 +111,16 @@ impl DiffRun {
         let diverges = outputs.iter().any(|d| d.diverges);
         let (first, note) = if diverges { self.first(&inputs)? } else { (None, None) };
         let result = Output { diverges, tolerance: self.tolerance, outputs, first, note };
-        if self.json { print_json(&result)? } else { print(text(&result))? }
+        if self.json {
+            print_json(&result)?
+        } else {
+            print(text(&result))?
+        }
         let worst = result.outputs.iter().filter(|d| d.diverges).map(|d| d.name.as_str());
         match diverges {
-            true => Err(No(format!("outputs diverge: {}", worst.collect::<Vec<_>>().join(", "))).into()),
+            true => {
+                Err(No(format!("outputs diverge: {}", worst.collect::<Vec<_>>().join(", "))).into())
+            }
             false => Ok(()),
         }
     }
@@ -128,7 +140,11 @@ impl DiffRun {
         let find = |name: &String| b.iter().find(|(n, _)| n == name).map(|(_, t)| t);
         let pair = |(name, x): &(String, Tensor)| {
             let y = find(name).ok_or_else(|| {
-                Usage(format!("A has the outputs {}, B has {}", names(a).join(", "), names(b).join(", ")))
+                Usage(format!(
+                    "A has the outputs {}, B has {}",
+                    names(a).join(", "),
+                    names(b).join(", ")
+                ))
             })?;
             self.difference(name, x, y)
         };
@@ -151,7 +167,7 @@ impl DiffRun {
         }
         (d.max_abs, d.max_rel) = distance(&floats(a)?, &floats(b)?);
         let limit = if a.dtype().is_float() { self.tolerance } else { 0.0 };
-        d.diverges = !(d.max_rel <= limit);
+        d.diverges = d.max_rel > limit;
         Ok(d)
     }
 
@@ -177,7 +193,10 @@ impl DiffRun {
             let difference = self.difference(name, x, y)?;
             if difference.diverges {
                 let computed_by = b.computed_by(name);
-                return Ok((Some(First { difference, computed_by, agreeing_before: agreeing }), None));
+                return Ok((
+                    Some(First { difference, computed_by, agreeing_before: agreeing }),
+                    None,
+                ));
             }
             agreeing += 1;
         }
@@ -223,9 +242,10 @@ impl Intermediate {
     /// The step that computes a value, its kernel and its source nodes.
     fn step(&self, name: &str) -> Option<(usize, String)> {
         let Runner::Session(s) = &self.runner else { return None };
+        let manifest = s.artifact().manifest();
         s.entry().steps.iter().enumerate().find_map(|(i, step)| match step {
-            Step::Launch(l) if l.values.iter().any(|v| v == name) => {
-                let kernel = &s.artifact().manifest().kernels[l.variants.last()?.kernel as usize].name;
+            Step::Launch(l) if computed(manifest, s.entry(), l).iter().any(|v| v == name) => {
+                let kernel = &manifest.kernels.get(l.variants.last()?.kernel as usize)?.name;
                 Some((i, format!("step {i}, kernel {kernel}, from {}", l.source.join(", "))))
             }
             _ => None,
@@ -266,8 +286,15 @@ fn distance(a: &[f64], b: &[f64]) -> (f64, f64) {
 fn text(o: &Output) -> String {
     let mut table = Table::new(&["output", "type", ">max abs", ">max rel", ""]);
     let row = |d: &Difference| {
-        let verdict = d.note.clone().unwrap_or_else(|| if d.diverges { "diverges" } else { "" }.into());
-        [d.name.clone(), d.ty.clone(), format!("{:.2e}", d.max_abs), format!("{:.2e}", d.max_rel), verdict]
+        let verdict =
+            d.note.clone().unwrap_or_else(|| if d.diverges { "diverges" } else { "" }.into());
+        [
+            d.name.clone(),
+            d.ty.clone(),
+            format!("{:.2e}", d.max_abs),
+            format!("{:.2e}", d.max_rel),
+            verdict,
+        ]
     };
     o.outputs.iter().for_each(|d| table.row(row(d)));
     let mut out = table.to_string();

@@ -1,5 +1,6 @@
 //! `cascata explain`.
 
+use super::sample::computed;
 use super::{print, print_json};
 use crate::support::exit::No;
 use crate::support::file::{self, ArtifactFile};
@@ -45,7 +46,9 @@ impl Explain {
                 .iter()
                 .map(|(step, kernel, l)| json!({ "step": step, "kernel": kernel, "source": l.source }))
                 .collect();
-            return print_json(&json!({ "value": self.value, "rules": rules, "launches": launches, "source": source }));
+            return print_json(
+                &json!({ "value": self.value, "rules": rules, "launches": launches, "source": source }),
+            );
         }
         let mut out = String::new();
         if let Some(line) = source {
@@ -55,25 +58,35 @@ impl Explain {
             let _ = writeln!(out, "rules         none: it is computed as the model says");
         }
         for (i, rule) in rules.iter().enumerate() {
-            let _ = writeln!(out, "{}{rule}", if i == 0 { "rules         " } else { "              " });
+            let _ =
+                writeln!(out, "{}{rule}", if i == 0 { "rules         " } else { "              " });
         }
         for (step, kernel, launch) in &launches {
             let _ = writeln!(out, "computed by   step {step}, kernel {kernel}");
             let _ = writeln!(out, "  from        {}", launch.source.join(", "));
         }
         if launches.is_empty() {
-            let _ = writeln!(out, "computed by   no step of its own: it was folded, or is inside of a fused kernel");
+            let _ = writeln!(
+                out,
+                "computed by   no step of its own: it was folded, or is inside of a fused kernel"
+            );
         }
         Ok(print(out)?)
     }
 
     /// The launches that compute the value: step, kernel, launch.
     fn launches<'f>(&self, file: &'f ArtifactFile) -> Vec<(usize, &'f str, &'f Launch)> {
-        let steps = file.manifest.entries.iter().flat_map(|e| e.steps.iter().enumerate());
-        let launch = steps.filter_map(|(i, s)| if let Step::Launch(l) = s { Some((i, l)) } else { None });
-        let ours = launch.filter(|(_, l)| l.values.contains(&self.value));
-        ours.map(|(i, l)| {
-            let kernel = l.variants.last().and_then(|v| file.manifest.kernels.get(v.kernel as usize));
+        let steps = file
+            .manifest
+            .entries
+            .iter()
+            .flat_map(|e| e.steps.iter().enumerate().map(move |(i, s)| (e, i, s)));
+        let launch = steps
+            .filter_map(|(e, i, s)| if let Step::Launch(l) = s { Some((e, i, l)) } else { None });
+        let ours = launch.filter(|(e, _, l)| computed(&file.manifest, e, l).contains(&self.value));
+        ours.map(|(_, i, l)| {
+            let kernel =
+                l.variants.last().and_then(|v| file.manifest.kernels.get(v.kernel as usize));
             (i, kernel.map_or("", |k| k.name.as_str()), l)
         })
         .collect()
@@ -83,7 +96,10 @@ impl Explain {
     fn in_graph(&self, file: &ArtifactFile, stage: &str) -> Option<String> {
         let text = file.manifest.provenance.graphs.get(stage)?;
         let name = format!("\"{}\"", self.value);
-        let defines = |l: &&str| l.trim_start().starts_with('%') && l.split(" = ").next().is_some_and(|d| d.contains(&name));
+        let defines = |l: &&str| {
+            l.trim_start().starts_with('%')
+                && l.split(" = ").next().is_some_and(|d| d.contains(&name))
+        };
         text.lines().find(defines).map(|l| l.trim().to_string())
     }
 
@@ -94,8 +110,12 @@ impl Explain {
         names.sort_unstable();
         names.dedup();
         let lower = self.value.to_lowercase();
-        let near: Vec<&str> =
-            names.iter().filter(|n| n.to_lowercase().contains(&lower)).map(|n| n.as_str()).take(10).collect();
+        let near: Vec<&str> = names
+            .iter()
+            .filter(|n| n.to_lowercase().contains(&lower))
+            .map(|n| n.as_str())
+            .take(10)
+            .collect();
         let hint = if near.is_empty() {
             "`cascata inspect` lists the values that are computed".to_string()
         } else {

@@ -7,8 +7,8 @@ use crate::support::file::{self, ArtifactFile};
 use crate::support::inputs::{Signature, Size, sizes, sizes_text};
 use crate::support::table::{Table, bytes, count, flops, share, short};
 use anyhow::Result;
-use cascata::artifact::manifest::Entry;
 use cascata::artifact::format;
+use cascata::artifact::manifest::Entry;
 use cascata::ir::cascade::cascade_of;
 use cascata::ir::cascade::textbook::AttentionForm;
 use cascata::ir::graph::Graph;
@@ -38,7 +38,7 @@ pub struct Inspect {
     #[arg(long, default_value = "fuse", value_name = "STAGE")]
     stage: String,
     /// With --cascade: how attention is written
-    #[arg(long, value_enum, default_value_t = Form::OnePass)]
+    #[arg(long, value_enum, default_value_t = Form::One)]
     attention: Form,
     /// Sample size of a dim: a symbol, or INPUT:AXIS; the default is its least, but not 0
     #[arg(long, value_name = "NAME=SIZE")]
@@ -72,9 +72,12 @@ struct What {
 /// Cascades of attention.
 #[derive(Clone, Copy, ValueEnum)]
 enum Form {
-    OnePass,
-    TwoPass,
-    ThreePass,
+    #[value(name = "one-pass")]
+    One,
+    #[value(name = "two-pass")]
+    Two,
+    #[value(name = "three-pass")]
+    Three,
 }
 
 const AFTER_HELP: &str = "\
@@ -124,7 +127,11 @@ impl Inspect {
         let found = entries.iter().find(|e| wanted.is_none_or(|name| e.name == name));
         found.ok_or_else(|| {
             let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
-            Usage(format!("there is no entry point '{}', only {}", wanted.unwrap_or("main"), names.join(", ")))
+            Usage(format!(
+                "there is no entry point '{}', only {}",
+                wanted.unwrap_or("main"),
+                names.join(", ")
+            ))
         })
     }
 
@@ -145,7 +152,11 @@ impl Inspect {
             None if graphs.is_empty() => Err(stripped("graphs")),
             None => {
                 let stages: Vec<&str> = graphs.keys().map(String::as_str).collect();
-                let text = format!("no graph of stage '{}' is kept, only {}", self.stage, stages.join(", "));
+                let text = format!(
+                    "no graph of stage '{}' is kept, only {}",
+                    self.stage,
+                    stages.join(", ")
+                );
                 Err(Usage(text).into())
             }
         }
@@ -155,14 +166,15 @@ impl Inspect {
     fn cascade(&self, file: &ArtifactFile) -> Result<()> {
         let graph = cascata::ir::parse::parse(&without_data(self.graph_text(file)?))?;
         let form = match self.attention {
-            Form::OnePass => AttentionForm::OnePass,
-            Form::TwoPass => AttentionForm::TwoPass,
-            Form::ThreePass => AttentionForm::ThreePass,
+            Form::One => AttentionForm::OnePass,
+            Form::Two => AttentionForm::TwoPass,
+            Form::Three => AttentionForm::ThreePass,
         };
         let mut regions = Vec::new();
         for id in &graph.root().nodes {
             let node = &graph.nodes[*id];
-            let names: Vec<&str> = node.outputs.iter().map(|v| graph.values[*v].name.as_str()).collect();
+            let names: Vec<&str> =
+                node.outputs.iter().map(|v| graph.values[*v].name.as_str()).collect();
             if let Op::Group { .. } = node.op {
                 regions.extend(node.op.regions().into_iter().map(|r| (names.join(", "), r)));
             }
@@ -213,7 +225,8 @@ fn kernels(file: &ArtifactFile, name: &str) -> Result<()> {
     if all.is_empty() {
         return Err(stripped("Kernel IR"));
     }
-    let found: Vec<&str> = all.iter().filter(|(n, _)| n.contains(name)).map(|(_, text)| text.as_str()).collect();
+    let found: Vec<&str> =
+        all.iter().filter(|(n, _)| n.contains(name)).map(|(_, text)| text.as_str()).collect();
     if found.is_empty() {
         return Err(Usage(format!("no kernel's name contains '{name}'")).into());
     }
@@ -224,7 +237,9 @@ fn kernels(file: &ArtifactFile, name: &str) -> Result<()> {
 /// constant parses.
 fn without_data(text: &str) -> String {
     let line = |line: &str| match line.rsplit_once(" = elided<") {
-        Some((start, _)) if line.trim_start().starts_with("const c") => format!("{start} = hex<>\n"),
+        Some((start, _)) if line.trim_start().starts_with("const c") => {
+            format!("{start} = hex<>\n")
+        }
         _ => format!("{line}\n"),
     };
     text.lines().map(line).collect()
@@ -237,16 +252,37 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
     let _ = writeln!(
         out,
         "artifact  {}, format {}.{}, kernel ABI {}; {} in {}",
-        bytes(file.bytes), format::MAJOR, file.header.minor, m.abi, bytes(weight_bytes), count(m.weights.len(), "weight"),
+        bytes(file.bytes),
+        format::MAJOR,
+        file.header.minor,
+        m.abi,
+        bytes(weight_bytes),
+        count(m.weights.len(), "weight"),
     );
-    let _ = writeln!(out, "source    {} (blake3 {})", p.source, p.source_hash.get(..16).unwrap_or(&p.source_hash));
+    let _ = writeln!(
+        out,
+        "source    {} (blake3 {})",
+        p.source,
+        p.source_hash.get(..16).unwrap_or(&p.source_hash)
+    );
     let _ = writeln!(out, "compiler  {} {}", p.compiler, p.options.join(" "));
     let rules: Vec<String> = p.rules.iter().map(|(rule, n)| format!("{rule} {n}")).collect();
-    let _ = writeln!(out, "rules     {}", if rules.is_empty() { "none".into() } else { rules.join(", ") });
+    let _ = writeln!(
+        out,
+        "rules     {}",
+        if rules.is_empty() { "none".into() } else { rules.join(", ") }
+    );
     for code in &m.code {
         let size = code.functions.iter().map(|(_, n)| n).sum();
-        let needs = if code.features.is_empty() { "nothing more".into() } else { code.features.join(" ") };
-        let _ = writeln!(out, "target    {} {}: {} of code; needs {needs}", code.triple, code.level, bytes(size));
+        let needs =
+            if code.features.is_empty() { "nothing more".into() } else { code.features.join(" ") };
+        let _ = writeln!(
+            out,
+            "target    {} {}: {} of code; needs {needs}",
+            code.triple,
+            code.level,
+            bytes(size)
+        );
     }
     for (name, text) in &m.metadata {
         let _ = writeln!(out, "metadata  {name} = {}", short(&text.replace('\n', " "), 60));
@@ -276,7 +312,10 @@ fn memory(plan: &Result<MemoryPlan>, sizes: &str, threads: usize, out: &mut Stri
             let _ = writeln!(
                 out,
                 "\nmemory{at}: arena {} (no packing needs less than {}), scratch {} of {}",
-                bytes(plan.arena_bytes()), bytes(plan.lower_bound_bytes()), bytes(scratch), count(threads, "thread"),
+                bytes(plan.arena_bytes()),
+                bytes(plan.lower_bound_bytes()),
+                bytes(scratch),
+                count(threads, "thread"),
             );
         }
         Err(e) => {
@@ -289,7 +328,9 @@ fn memory(plan: &Result<MemoryPlan>, sizes: &str, threads: usize, out: &mut Stri
 fn work(sample: &[SampleLaunch], out: &mut String) {
     let sum = |f: fn(&SampleLaunch) -> Option<i64>| sample.iter().filter_map(f).sum::<i64>();
     let (all_flops, all_bytes) = (sum(|l| l.flops), sum(|l| l.bytes));
-    let mut table = Table::new(&[">step", "kernel", "computes", ">flops", ">share", ">bytes", ">share", ">tiles"]);
+    let mut table = Table::new(&[
+        ">step", "kernel", "computes", ">flops", ">share", ">bytes", ">share", ">tiles",
+    ]);
     for l in sample {
         let text = |x: Option<String>| x.unwrap_or_else(|| "?".into());
         table.row([
@@ -311,7 +352,13 @@ fn weights(file: &ArtifactFile) -> Table {
     let mut table = Table::new(&["weight", "dtype", ">bytes", ">offset", ""]);
     for w in &file.manifest.weights {
         let kind = if w.param { "param" } else { "" };
-        table.row([w.name.clone(), w.dtype.to_string(), w.bytes.to_string(), w.offset.to_string(), kind.into()]);
+        table.row([
+            w.name.clone(),
+            w.dtype.to_string(),
+            w.bytes.to_string(),
+            w.offset.to_string(),
+            kind.into(),
+        ]);
     }
     table
 }

@@ -74,8 +74,12 @@ struct Summary {
 impl Run {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let setup =
-            Setup { threads: self.threads, set: self.set.clone(), fetch: self.fetch.clone(), fetch_groups: false };
+        let setup = Setup {
+            threads: self.threads,
+            set: self.set.clone(),
+            fetch: self.fetch.clone(),
+            fetch_groups: false,
+        };
         let runner = self.subject.open(&setup)?;
         let inputs = self.inputs.arrays(&runner.signature())?;
         let outputs = match &self.profile {
@@ -84,7 +88,8 @@ impl Run {
                 runner.run(&inputs)?; // The first run reads the weights from the disk.
                 let (outputs, launches) = runner.run_profiled(&inputs)?;
                 let trace = chrome_trace(&launches);
-                std::fs::write(path, trace.to_string()).map_err(|e| FileError::new("write", path, e))?;
+                std::fs::write(path, trace.to_string())
+                    .map_err(|e| FileError::new("write", path, e))?;
                 outputs
             }
         };
@@ -102,7 +107,9 @@ fn summaries(outputs: &Arrays) -> Result<Vec<Summary>> {
 
 fn summary(name: &str, t: &Tensor) -> Result<Summary> {
     let dims: Vec<usize> = t.dims().iter().map(|d| *d as usize).collect();
-    let values = ir::interp::Tensor::from_le_bytes(t.dtype(), &dims, t.bytes())?.to_f64().unwrap_or_default();
+    let values = ir::interp::Tensor::from_le_bytes(t.dtype(), &dims, t.bytes())?
+        .to_f64()
+        .unwrap_or_default();
     let some = |x: f64| (!values.is_empty()).then_some(x);
     Ok(Summary {
         name: name.into(),

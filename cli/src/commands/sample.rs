@@ -1,6 +1,6 @@
 //! One run of an entry on paper: what each launch does for given sizes.
 
-use cascata::artifact::manifest::{Entry, Launch, Manifest, Step};
+use cascata::artifact::manifest::{Entry, Launch, Manifest, Step, Storage};
 use cascata::ir::types::{Dim, Entity};
 use serde::Serialize;
 
@@ -23,11 +23,37 @@ pub struct SampleLaunch {
     pub tiles: Option<i64>,
 }
 
+/// The names of what a launch computes; a result of the model that has lost its name has that
+/// of the output.
+pub fn computed(manifest: &Manifest, entry: &Entry, launch: &Launch) -> Vec<String> {
+    let kernel = launch.variants.last().and_then(|v| manifest.kernels.get(v.kernel as usize));
+    let written = kernel
+        .map_or(&[][..], |k| &k.writes)
+        .iter()
+        .filter_map(|w| launch.buffers.get(*w as usize));
+    let output = |buffer: &u32| match entry.buffers.get(*buffer as usize)?.storage {
+        Storage::Output(port) => entry.outputs.get(port as usize).map(|p| p.name.clone()),
+        _ => None,
+    };
+    let mut names: Vec<String> = launch.values.iter().filter(|v| !v.is_empty()).cloned().collect();
+    for name in written.filter_map(output) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// Every launch of an entry; `sizes` by symbol, data-dependent ones are unknown.
 pub fn launches(manifest: &Manifest, entry: &Entry, sizes: &[i64]) -> Vec<SampleLaunch> {
     let bind = |d: &Dim| {
-        d.eval(&|s| sizes.get(s.index()).copied().filter(|_| !entry.symbols.get(s).is_some_and(|x| x.data_dependent)))
-            .ok()
+        d.eval(&|s| {
+            sizes
+                .get(s.index())
+                .copied()
+                .filter(|_| !entry.symbols.get(s).is_some_and(|x| x.data_dependent))
+        })
+        .ok()
     };
     let launch = |(step, launch): (usize, &Launch)| {
         let holds = |dims: &[Dim]| dims.iter().all(|d| bind(d).is_some_and(|x| x >= 0));
@@ -36,7 +62,7 @@ pub fn launches(manifest: &Manifest, entry: &Entry, sizes: &[i64]) -> Vec<Sample
         SampleLaunch {
             step,
             kernel: kernel.map(|k| k.name.clone()).unwrap_or_default(),
-            values: launch.values.clone(),
+            values: computed(manifest, entry, launch),
             source: launch.source.clone(),
             flops: bind(&launch.flops),
             bytes: bind(&launch.bytes),

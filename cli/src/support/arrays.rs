@@ -24,7 +24,8 @@ pub fn views(arrays: &Arrays) -> Vec<(&str, TensorView<'_>)> {
 pub fn read(path: &Path) -> Result<Arrays, FileError> {
     let fail = |reason: String| FileError::new("read", path, reason);
     let file = File::open(path).map_err(|e| fail(e.to_string()))?;
-    let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|e| fail(format!("not an .npz archive: {e}")))?;
+    let mut archive = ZipArchive::new(BufReader::new(file))
+        .map_err(|e| fail(format!("not an .npz archive: {e}")))?;
     let mut arrays = Arrays::new();
     for i in 0..archive.len() {
         let entry = archive.by_index(i).map_err(|e| fail(e.to_string()))?;
@@ -39,9 +40,12 @@ pub fn read(path: &Path) -> Result<Arrays, FileError> {
 /// Reads one `.npy` stream.
 fn array(mut npy: impl Read) -> Result<Tensor, String> {
     let header = NpyHeader::from_reader(&mut npy).map_err(|e| e.to_string())?;
-    let NpyType::Plain(descr) = header.dtype() else { return Err("structured arrays are not supported".into()) };
+    let NpyType::Plain(descr) = header.dtype() else {
+        return Err("structured arrays are not supported".into());
+    };
     let text = descr.to_string();
-    let dtype = dtype(&text).ok_or_else(|| format!("elements of type '{text}' are not supported"))?;
+    let dtype =
+        dtype(&text).ok_or_else(|| format!("elements of type '{text}' are not supported"))?;
     let size = dtype.size_bytes().unwrap_or(1);
     let mut bytes = Vec::new();
     npy.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
@@ -54,7 +58,11 @@ fn array(mut npy: impl Read) -> Result<Tensor, String> {
     }
     let mut tensor = Tensor::zeros(dtype, &dims).map_err(|e| e.to_string())?;
     if tensor.bytes().len() != bytes.len() {
-        return Err(format!("it has {} bytes, its shape needs {}", bytes.len(), tensor.bytes().len()));
+        return Err(format!(
+            "it has {} bytes, its shape needs {}",
+            bytes.len(),
+            tensor.bytes().len()
+        ));
     }
     if dtype == DType::Bool {
         bytes.iter_mut().for_each(|b| *b = u8::from(*b != 0));
@@ -147,7 +155,9 @@ mod tests {
         let mut arrays = Arrays::new();
         for (i, (_, dtype)) in TYPES.iter().enumerate() {
             let mut tensor = Tensor::zeros(*dtype, &[2, 3]).unwrap();
-            let fill = |(k, b): (usize, &mut u8)| *b = if *dtype == DType::Bool { k as u8 % 2 } else { (k + i) as u8 };
+            let fill = |(k, b): (usize, &mut u8)| {
+                *b = if *dtype == DType::Bool { k as u8 % 2 } else { (k + i) as u8 }
+            };
             tensor.bytes_mut().iter_mut().enumerate().for_each(fill);
             arrays.push((format!("some/{dtype}:0"), tensor));
         }
@@ -157,7 +167,10 @@ mod tests {
         let back = read(&path).unwrap();
         assert_eq!(back.len(), arrays.len());
         for ((name, a), (name_back, b)) in arrays.iter().zip(&back) {
-            assert_eq!((name, a.dtype(), a.dims(), a.bytes()), (name_back, b.dtype(), b.dims(), b.bytes()));
+            assert_eq!(
+                (name, a.dtype(), a.dims(), a.bytes()),
+                (name_back, b.dtype(), b.dims(), b.bytes())
+            );
         }
     }
 
@@ -172,7 +185,9 @@ mod tests {
     #[test]
     fn big_endian_is_swapped() {
         let mut npy = Vec::new();
-        let options = WriteOptions::new_header_only().dtype(NpyType::Plain(">i4".parse().unwrap())).shape(&[2]);
+        let options = WriteOptions::new_header_only()
+            .dtype(NpyType::Plain(">i4".parse().unwrap()))
+            .shape(&[2]);
         options.writer(&mut npy).write_header_only().unwrap();
         npy.extend([0, 0, 0, 1, 0, 0, 1, 0]);
         assert_eq!(array(&npy[..]).unwrap().as_slice::<i32>().unwrap(), [1, 256]);

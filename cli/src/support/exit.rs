@@ -10,7 +10,8 @@ use std::process::ExitCode;
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  the answer is no: outputs differ (diff-run), nothing is known of the value (explain)
+  1  the answer is no: outputs differ (diff-run), nothing is known of the value (explain),
+     the artifact was compiled with --strip (inspect)
   2  wrong usage: a flag, a size, a target or a value that does not exist
   3  a file cannot be read or written, is damaged, or this CPU cannot run it
   4  the model has ops that cannot be imported or compiled; all are listed
@@ -26,6 +27,11 @@ pub struct No(pub String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
+
+/// A child process has failed with this code and said why.
+#[derive(Debug, thiserror::Error)]
+#[error("see above")]
+pub struct Said(pub u8);
 
 /// A file that is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +61,11 @@ fn of_cause(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(e) = e.downcast_ref::<ImportError>() {
         return Some(of_import(e));
     }
-    let is_run = e.is::<RunError>() || e.is::<TensorError>() || e.is::<cascata::ir::interp::RunError>();
+    if let Some(Said(code)) = e.downcast_ref() {
+        return Some(*code);
+    }
+    let is_run =
+        e.is::<RunError>() || e.is::<TensorError>() || e.is::<cascata::ir::interp::RunError>();
     [
         (e.is::<No>(), 1),
         (e.is::<Usage>() || e.is::<cascata::UnknownTarget>(), 2),
@@ -71,7 +81,10 @@ fn of_import(e: &ImportError) -> u8 {
     match e {
         ImportError::Option { .. } => 2,
         ImportError::Nodes(_) => 4,
-        ImportError::Io { .. } | ImportError::TooLarge { .. } | ImportError::Decode(_) | ImportError::Model { .. } => 3,
+        ImportError::Io { .. }
+        | ImportError::TooLarge { .. }
+        | ImportError::Decode(_)
+        | ImportError::Model { .. } => 3,
     }
 }
 

@@ -78,10 +78,11 @@ impl FromStr for Range {
         let expected = "expected INPUT=MIN..MAX";
         let (input, range) = text.rsplit_once('=').ok_or(expected)?;
         let (min, max) = range.split_once("..").ok_or(expected)?;
-        let number = |s: &str| s.trim().parse::<f64>().map_err(|_| format!("'{s}' is not a number"));
+        let number =
+            |s: &str| s.trim().parse::<f64>().map_err(|_| format!("'{s}' is not a number"));
         let (min, max) = (number(min)?, number(max)?);
-        if !(min <= max) {
-            return Err("MIN must not be above MAX".into());
+        if !min.is_finite() || !max.is_finite() || min > max {
+            return Err("both must be finite, MIN not above MAX".into());
         }
         Ok(Range { input: input.trim().into(), min, max })
     }
@@ -108,9 +109,15 @@ impl InputArgs {
             return Ok(arrays::read(path)?);
         }
         let sizes = sizes(&self.dim, signature)?;
-        let unknown = self.range.iter().find(|r| !signature.inputs.iter().any(|p| p.name == r.input));
+        let unknown =
+            self.range.iter().find(|r| !signature.inputs.iter().any(|p| p.name == r.input));
         if let Some(r) = unknown {
-            return Err(no_such("input", &r.input, signature.inputs.iter().map(|p| p.name.as_str())).into());
+            return Err(no_such(
+                "input",
+                &r.input,
+                signature.inputs.iter().map(|p| p.name.as_str()),
+            )
+            .into());
         }
         let mut random = Random(self.source.random.unwrap_or(0));
         let input = |port: &Port| {
@@ -154,7 +161,8 @@ fn axis(target: &str, signature: &Signature<'_>) -> Option<SymbolId> {
 
 fn no_such<'a>(kind: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Usage {
     let known: Vec<&str> = known.collect();
-    let known = if known.is_empty() { "it has none".into() } else { format!("only {}", known.join(", ")) };
+    let known =
+        if known.is_empty() { "it has none".into() } else { format!("only {}", known.join(", ")) };
     Usage(format!("the model has no {kind} '{name}', {known}"))
 }
 
@@ -172,7 +180,12 @@ impl Random {
     }
 }
 
-fn random_tensor(port: &Port, sizes: &[i64], range: Option<&Range>, random: &mut Random) -> Result<Tensor> {
+fn random_tensor(
+    port: &Port,
+    sizes: &[i64],
+    range: Option<&Range>,
+    random: &mut Random,
+) -> Result<Tensor> {
     let ty = port.ty.as_tensor().context("only tensors can be random")?;
     let size = |d: &Dim| d.eval(&|s| sizes.get(s.index()).copied());
     let dims: Vec<i64> = ty.shape.iter().map(size).collect::<Result<_, _>>()?;

@@ -60,7 +60,10 @@ impl Line {
             return Err(e.into());
         }
         if dumps.written == 0 {
-            let text = format!("--dump-after {}: no stage has such a name; see `cascata compile --help`", dumps.after);
+            let text = format!(
+                "--dump-after {}: no stage has such a name; see `cascata compile --help`",
+                dumps.after
+            );
             return Err(super::exit::Usage(text).into());
         }
         Ok(())

@@ -11,7 +11,8 @@ use cascata::ir::interp;
 use cascata::onnx::{ImportOptions, ValueOption, import};
 use cascata::passes::pipeline::OptLevel;
 use cascata::{
-    Artifact, CompileOptions, InputError, LaunchProfile, RunError, Runtime, Session, Tensor, compile, native_level,
+    Artifact, CompileOptions, InputError, LaunchProfile, RunError, Runtime, Session, Tensor,
+    compile, native_level,
 };
 use std::fs::File;
 use std::io::Read;
@@ -54,7 +55,8 @@ impl FromStr for Subject {
             ("O1:", How::Compile(OptLevel::O1)),
             ("O2:", How::Compile(OptLevel::O2)),
         ];
-        let found = prefixes.into_iter().find_map(|(prefix, how)| Some((how, text.strip_prefix(prefix)?)));
+        let found =
+            prefixes.into_iter().find_map(|(prefix, how)| Some((how, text.strip_prefix(prefix)?)));
         Ok(match found {
             Some((how, path)) => Subject { how: Some(how), path: path.into() },
             None => Subject { how: None, path: text.into() },
@@ -85,7 +87,9 @@ impl Subject {
         };
         let options = ImportOptions { values: setup.set.clone(), ..ImportOptions::default() };
         match how {
-            How::Interpret => Ok(Runner::Interpreter(Box::new(self.interpreter(&options, &setup.fetch)?))),
+            How::Interpret => {
+                Ok(Runner::Interpreter(Box::new(self.interpreter(&options, &setup.fetch)?)))
+            }
             How::Compile(level) => self.compile(level, options, setup),
         }
     }
@@ -97,7 +101,8 @@ impl Subject {
 
     fn load(&self, setup: &Setup) -> Result<Runner> {
         let refuse = |what: &str| {
-            let text = format!("{what} works on a model file; {} is an artifact", self.path.display());
+            let text =
+                format!("{what} works on a model file; {} is an artifact", self.path.display());
             Err(super::exit::Usage(text).into())
         };
         if !setup.fetch.is_empty() {
@@ -153,7 +158,9 @@ impl Runner {
     /// What it takes.
     pub fn signature(&self) -> Signature<'_> {
         match self {
-            Runner::Session(s) => Signature { inputs: s.inputs().to_vec(), symbols: &s.entry().symbols },
+            Runner::Session(s) => {
+                Signature { inputs: s.inputs().to_vec(), symbols: &s.entry().symbols }
+            }
             Runner::Interpreter(g) => Signature { inputs: graph_inputs(g), symbols: &g.symbols },
         }
     }
@@ -191,7 +198,8 @@ fn graph_inputs(graph: &Graph) -> Vec<Port> {
 pub fn interpret(graph: &Graph, inputs: &Arrays, observer: interp::Observer<'_>) -> Result<Arrays> {
     let ports = graph_inputs(graph);
     check_names(&ports, inputs, graph)?;
-    let by_name = |p: &Port| inputs.iter().find(|(name, _)| *name == p.name).map(|(_, t)| to_interpreter(t));
+    let by_name =
+        |p: &Port| inputs.iter().find(|(name, _)| *name == p.name).map(|(_, t)| to_interpreter(t));
     let operands: Vec<interp::Tensor> = ports.iter().filter_map(by_name).collect::<Result<_>>()?;
     let outputs = interp::run_with(graph, &operands, observer)?;
     let outputs = graph.output_names.iter().zip(&outputs);
@@ -201,11 +209,14 @@ pub fn interpret(graph: &Graph, inputs: &Arrays, observer: interp::Observer<'_>)
 /// As the runtime does: everything that is missing or unknown at once.
 fn check_names(ports: &[Port], inputs: &Arrays, graph: &Graph) -> Result<(), RunError> {
     let missing = ports.iter().filter(|p| !inputs.iter().any(|(name, _)| *name == p.name));
-    let missing = missing
-        .map(|p| InputError::Missing { name: p.name.clone(), expected: p.ty.display(&graph.symbols) });
+    let missing = missing.map(|p| InputError::Missing {
+        name: p.name.clone(),
+        expected: p.ty.display(&graph.symbols),
+    });
     let known: Vec<String> = ports.iter().map(|p| p.name.clone()).collect();
     let unknown = inputs.iter().filter(|(name, _)| !known.contains(name));
-    let unknown = unknown.map(|(name, _)| InputError::Unknown { name: name.clone(), inputs: known.clone() });
+    let unknown =
+        unknown.map(|(name, _)| InputError::Unknown { name: name.clone(), inputs: known.clone() });
     let errors: Vec<InputError> = unknown.chain(missing).collect();
     if errors.is_empty() { Ok(()) } else { Err(RunError::Inputs(errors)) }
 }
@@ -230,8 +241,14 @@ mod tests {
     #[test]
     fn prefixes_say_how() {
         let subject = |text: &str| text.parse::<Subject>().unwrap();
-        assert_eq!(subject("interp:a.onnx"), Subject { how: Some(How::Interpret), path: "a.onnx".into() });
-        assert_eq!(subject("O0:b"), Subject { how: Some(How::Compile(OptLevel::O0)), path: "b".into() });
+        assert_eq!(
+            subject("interp:a.onnx"),
+            Subject { how: Some(How::Interpret), path: "a.onnx".into() }
+        );
+        assert_eq!(
+            subject("O0:b"),
+            Subject { how: Some(How::Compile(OptLevel::O0)), path: "b".into() }
+        );
         assert_eq!(subject("c:d.casc"), Subject { how: None, path: "c:d.casc".into() });
     }
 }

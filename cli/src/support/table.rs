@@ -79,15 +79,19 @@ impl std::fmt::Display for Table {
         let Some(header) = self.rows.first() else { return Ok(()) };
         let right: Vec<bool> = header.iter().map(|c| c.starts_with('>')).collect();
         let text = |c: &String| c.strip_prefix('>').unwrap_or(c).to_string();
-        let rows: Vec<Vec<String>> =
-            std::iter::once(header.iter().map(text).collect()).chain(self.rows[1..].iter().cloned()).collect();
-        let width = |i: usize| rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0);
+        let rows: Vec<Vec<String>> = std::iter::once(header.iter().map(text).collect())
+            .chain(self.rows[1..].iter().cloned())
+            .collect();
+        let width = |i: usize| {
+            rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0)
+        };
         let widths: Vec<usize> = (0..right.len()).map(width).collect();
         for row in &rows {
             let mut line = String::from(" ");
             for ((cell, width), right) in row.iter().zip(&widths).zip(&right) {
                 line.push(' ');
-                line += &if *right { format!("{cell:>width$} ") } else { format!("{cell:<width$} ") };
+                line +=
+                    &if *right { format!("{cell:>width$} ") } else { format!("{cell:<width$} ") };
             }
             writeln!(f, "{}", line.trim_end())?;
         }

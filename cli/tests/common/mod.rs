@@ -20,7 +20,13 @@ impl Scene {
     }
 
     /// Writes a model of element-wise nodes over `f32[N,3]`: `(op, inputs, output)`.
-    pub fn model(&self, name: &str, inputs: &[&str], nodes: &[(&str, &[&str], &str)], outputs: &[&str]) -> PathBuf {
+    pub fn model(
+        &self,
+        name: &str,
+        inputs: &[&str],
+        nodes: &[(&str, &[&str], &str)],
+        outputs: &[&str],
+    ) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, model(inputs, nodes, outputs)).unwrap();
         path
@@ -28,7 +34,8 @@ impl Scene {
 
     /// `y = tanh(relu(x) + x)`, with `N`.
     pub fn small(&self) -> PathBuf {
-        let nodes: [(&str, &[&str], &str); 3] = [("Relu", &["x"], "h"), ("Add", &["h", "x"], "s"), ("Tanh", &["s"], "y")];
+        let nodes: [(&str, &[&str], &str); 3] =
+            [("Relu", &["x"], "h"), ("Add", &["h", "x"], "s"), ("Tanh", &["s"], "y")];
         self.model("small.onnx", &["x"], &nodes, &["y"])
     }
 
@@ -86,7 +93,9 @@ fn model(inputs: &[&str], nodes: &[(&str, &[&str], &str)], outputs: &[&str]) -> 
     let mut graph = Vec::new();
     for (op, inputs, output) in nodes {
         let mut node: Vec<u8> = inputs.iter().flat_map(|i| bytes(1, i.as_bytes())).collect();
-        node.extend([bytes(2, output.as_bytes()), bytes(3, format!("node_{output}").as_bytes())].concat());
+        node.extend(
+            [bytes(2, output.as_bytes()), bytes(3, format!("node_{output}").as_bytes())].concat(),
+        );
         node.extend(bytes(4, op.as_bytes()));
         graph.extend(bytes(1, &node));
     }
