@@ -29,26 +29,47 @@ pub(super) fn value_at(
         return Err(body.error("Resize with tf_crop_and_resize"));
     }
     let shape = body.shape(x);
+    let real = real(body, x);
     let mut taps = Vec::with_capacity(idx.len());
     for axis in 0..idx.len() {
-        taps.push(axis_taps(body, attrs, &shape, axis, &idx[axis]));
+        taps.push(axis_taps(body, attrs, real, &shape, axis, &idx[axis]));
     }
-    sum(body, x, &taps, &mut Vec::new())
+    let dtype = body.graph.tensor(x).dtype;
+    if attrs.mode == ResizeMode::Nearest {
+        return sum(body, x, dtype, &taps, &mut Vec::new());
+    }
+    let value = sum(body, x, real, &taps, &mut Vec::new())?;
+    let value = if dtype.is_float() { value } else { Expr::Unary(UnaryOp::Round, value.into()) };
+    Ok(cast(dtype, real, value))
+}
+
+/// What coordinates, weights and sums are computed in.
+fn real(body: &Body, x: ValueId) -> DType {
+    match body.graph.tensor(x).dtype {
+        DType::F32 | DType::F16 | DType::BF16 | DType::I8 | DType::U8 => DType::F32,
+        _ => DType::F64,
+    }
+}
+
+fn number(real: DType, x: f64) -> Expr {
+    Expr::Const(Scalar::from_f64(real, x))
 }
 
 fn sum(
     body: &mut Body,
     x: ValueId,
+    to: DType,
     taps: &[Vec<Tap>],
     from: &mut Vec<Dim>,
 ) -> Result<Expr, LowerError> {
     let Some((axis, rest)) = taps.split_first() else {
-        return body.value_at(x, from);
+        let value = body.value_at(x, from)?;
+        return Ok(cast(to, body.graph.tensor(x).dtype, value));
     };
     let mut total: Option<Expr> = None;
     for tap in axis {
         from.push(tap.at.clone());
-        let mut value = sum(body, x, rest, from)?;
+        let mut value = sum(body, x, to, rest, from)?;
         from.pop();
         if let Some(weight) = &tap.weight {
             value = binary(BinaryOp::Mul, value, weight.clone());
@@ -64,6 +85,7 @@ fn sum(
 fn axis_taps(
     body: &mut Body,
     attrs: &ResizeAttrs,
+    real: DType,
     shape: &[Dim],
     axis: usize,
     i: &Dim,
@@ -80,54 +102,60 @@ fn axis_taps(
     {
         return vec![Tap { at: i.floor_div(&s.into()), weight: None }];
     }
-    let at = coordinate(attrs, n, out, scale, i);
-    let at = body.hoist("coordinate", DType::F32, at);
+    let at = coordinate(attrs, real, n, out, scale, i);
+    let at = body.hoist("coordinate", real, at);
     match attrs.mode {
         ResizeMode::Nearest => {
-            let rounded = nearest(attrs.nearest, at);
-            vec![Tap { at: clamped_index(body, rounded, 0, n), weight: None }]
+            let rounded = nearest(attrs.nearest, real, at);
+            vec![Tap { at: clamped_index(body, real, rounded, 0, n), weight: None }]
         }
         ResizeMode::Linear => {
-            let floor = body.hoist("floor", DType::F32, Expr::Unary(UnaryOp::Floor, at.clone().into()));
+            let floor = body.hoist("floor", real, Expr::Unary(UnaryOp::Floor, at.clone().into()));
             let upper = binary(BinaryOp::Sub, at, floor.clone());
-            let upper = body.hoist("weight", DType::F32, upper);
-            let lower = binary(BinaryOp::Sub, Expr::f32(1.0), upper.clone());
-            let lower = body.hoist("weight", DType::F32, lower);
+            let upper = body.hoist("weight", real, upper);
+            let lower = binary(BinaryOp::Sub, number(real, 1.0), upper.clone());
+            let lower = body.hoist("weight", real, lower);
             let pairs = [(0, lower), (1, upper)];
-            pairs.map(|(k, w)| Tap { at: clamped_index(body, floor.clone(), k, n), weight: Some(w) }).into()
+            pairs.map(|(k, w)| Tap { at: clamped_index(body, real, floor.clone(), k, n), weight: Some(w) }).into()
         }
         ResizeMode::Cubic => {
-            let floor = body.hoist("floor", DType::F32, Expr::Unary(UnaryOp::Floor, at.clone().into()));
-            let t = body.hoist("t", DType::F32, binary(BinaryOp::Sub, at, floor.clone()));
-            let a = attrs.cubic_coeff.to_f64() as f32;
+            let floor = body.hoist("floor", real, Expr::Unary(UnaryOp::Floor, at.clone().into()));
+            let t = body.hoist("t", real, binary(BinaryOp::Sub, at, floor.clone()));
+            let a = attrs.cubic_coeff.to_f64();
             (-1..=2)
                 .map(|k| {
-                    let weight = cubic_weight(t.clone(), k, a);
-                    let weight = body.hoist("weight", DType::F32, weight);
-                    Tap { at: clamped_index(body, floor.clone(), k, n), weight: Some(weight) }
+                    let weight = cubic_weight(real, t.clone(), k, a);
+                    let weight = body.hoist("weight", real, weight);
+                    Tap { at: clamped_index(body, real, floor.clone(), k, n), weight: Some(weight) }
                 })
                 .collect()
         }
     }
 }
 
-fn as_f32(d: Dim) -> Expr {
-    cast(DType::F32, DType::I64, Expr::Index(d))
-}
 
 /// The operand coordinate of result index `i` (ONNX Resize, coordinate_transformation_mode).
-fn coordinate(attrs: &ResizeAttrs, n: &Dim, out: &Dim, scale: Option<f64>, i: &Dim) -> Expr {
+fn coordinate(
+    attrs: &ResizeAttrs,
+    real: DType,
+    n: &Dim,
+    out: &Dim,
+    scale: Option<f64>,
+    i: &Dim,
+) -> Expr {
     use BinaryOp::{Add, Div, Mul, Sub};
-    let half = || Expr::f32(0.5);
-    let x = as_f32(i.clone());
+    let number = |x: f64| number(real, x);
+    let of = |d: Dim| cast(real, DType::I64, Expr::Index(d));
+    let half = || number(0.5);
+    let x = of(i.clone());
     // The length after scaling: fractional when scales are given.
     let width = || match scale {
-        Some(s) => binary(Mul, as_f32(n.clone()), Expr::f32(s as f32)),
-        None => as_f32(out.clone()),
+        Some(s) => binary(Mul, of(n.clone()), number(s)),
+        None => of(out.clone()),
     };
     let scale = match scale {
-        Some(s) => Expr::f32(s as f32),
-        None => binary(Div, as_f32(out.clone()), as_f32(n.clone())),
+        Some(s) => number(s),
+        None => binary(Div, of(out.clone()), of(n.clone())),
     };
     let centred = |x: Expr| {
         binary(Sub, binary(Div, binary(Add, x, half()), scale.clone()), half())
@@ -136,28 +164,28 @@ fn coordinate(attrs: &ResizeAttrs, n: &Dim, out: &Dim, scale: Option<f64>, i: &D
         ResizeCoordinates::Asymmetric | ResizeCoordinates::TfCropAndResize => binary(Div, x, scale),
         ResizeCoordinates::HalfPixel => centred(x),
         ResizeCoordinates::PytorchHalfPixel => {
-            let single = binary(BinaryOp::Le, width(), Expr::f32(1.0));
-            single.select(Expr::f32(0.0), centred(x))
+            let single = binary(BinaryOp::Le, width(), number(1.0));
+            single.select(number(0.0), centred(x))
         }
         ResizeCoordinates::HalfPixelSymmetric => {
             // The centre stays the centre when the result's length was rounded.
-            let exact = binary(Mul, as_f32(n.clone()), scale.clone());
-            let adjust = binary(Div, as_f32(out.clone()), exact);
-            let centre = binary(Mul, as_f32(n.clone()), half());
-            let offset = binary(Mul, centre, binary(Sub, Expr::f32(1.0), adjust));
+            let exact = binary(Mul, of(n.clone()), scale.clone());
+            let adjust = binary(Div, of(out.clone()), exact);
+            let centre = binary(Mul, of(n.clone()), half());
+            let offset = binary(Mul, centre, binary(Sub, number(1.0), adjust));
             binary(Add, offset, centred(x))
         }
         ResizeCoordinates::AlignCorners => {
-            let single = binary(BinaryOp::Eq, width(), Expr::f32(1.0));
-            let last = binary(Sub, width(), Expr::f32(1.0));
-            let moved = binary(Div, binary(Mul, x, as_f32(n.clone() - 1)), last);
-            single.select(Expr::f32(0.0), moved)
+            let single = binary(BinaryOp::Eq, width(), number(1.0));
+            let last = binary(Sub, width(), number(1.0));
+            let moved = binary(Div, binary(Mul, x, of(n.clone() - 1)), last);
+            single.select(number(0.0), moved)
         }
     }
 }
 
-fn nearest(mode: NearestMode, at: Expr) -> Expr {
-    let half = Expr::f32(0.5);
+fn nearest(mode: NearestMode, real: DType, at: Expr) -> Expr {
+    let half = number(real, 0.5);
     let unary = |op, x: Expr| Expr::Unary(op, Box::new(x));
     match mode {
         NearestMode::Floor => unary(UnaryOp::Floor, at),
@@ -168,8 +196,8 @@ fn nearest(mode: NearestMode, at: Expr) -> Expr {
 }
 
 /// `clamp(at + k, 0, n − 1)` as an index.
-fn clamped_index(body: &mut Body, at: Expr, k: i64, n: &Dim) -> Dim {
-    let moved = binary(BinaryOp::Add, cast(DType::I64, DType::F32, at), Expr::i64(k));
+fn clamped_index(body: &mut Body, real: DType, at: Expr, k: i64, n: &Dim) -> Dim {
+    let moved = binary(BinaryOp::Add, cast(DType::I64, real, at), Expr::i64(k));
     let low = binary(BinaryOp::Max, moved, Expr::i64(0));
     let value = binary(BinaryOp::Min, low, Expr::Index(n.clone() - 1));
     let symbol = body.index("source", n);
@@ -178,16 +206,16 @@ fn clamped_index(body: &mut Body, at: Expr, k: i64, n: &Dim) -> Dim {
 }
 
 /// Keys' cubic convolution weight of the tap `k` before or after fraction `t`.
-fn cubic_weight(t: Expr, k: i64, a: f32) -> Expr {
+fn cubic_weight(real: DType, t: Expr, k: i64, a: f64) -> Expr {
     use BinaryOp::{Add, Mul, Sub};
-    let number = |x: f32| Expr::Const(Scalar::f32(x));
+    let number = |x: f64| number(real, x);
     // Distance of the tap: 1 + t, t, 1 − t, 2 − t.
     let d = match k {
         -1 => binary(Add, t, number(1.0)),
         0 => t,
-        _ => binary(Sub, number(k as f32), t),
+        _ => binary(Sub, number(k as f64), t),
     };
-    let horner = |coefficients: [f32; 4]| {
+    let horner = |coefficients: [f64; 4]| {
         let mut sum = number(coefficients[0]);
         for c in &coefficients[1..] {
             sum = binary(Add, binary(Mul, sum, d.clone()), number(*c));

@@ -146,6 +146,18 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
         }
     }
 
+    /// The sum of integers in i64: a mean must not wrap in the dtype.
+    fn wide_sum(&mut self) -> LocalId {
+        let local = self.body.local("acc", DType::I64);
+        self.stmts.push(Stmt::Let { local, value: Expr::i64(0) });
+        let n = self.len();
+        let j = self.body.index("j", &n);
+        let value = cast(DType::I64, self.source.dtype, self.element(&Dim::sym(j)));
+        let step = Stmt::assign(local, binary(BinaryOp::Add, Expr::Local(local), value));
+        self.stmts.push(Stmt::serial(j, n, vec![step]));
+        local
+    }
+
     fn max(&mut self) -> LocalId {
         match self.source.dtype {
             DType::F32 => self.row_reduce(RowReduce::Max),
@@ -256,12 +268,18 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
 
     fn reduce(mut self, op: ReduceOp, name: &str, output: ValueId) -> Result<(), LowerError> {
         let dtype = self.source.dtype;
+        let wide = op == ReduceOp::Mean && dtype.is_int();
         let local = match op {
+            ReduceOp::Mean if wide => self.wide_sum(),
             ReduceOp::Sum | ReduceOp::Mean => self.sum(),
             ReduceOp::Max => self.max(),
             op => self.accumulate(columns::joins(op), columns::neutral(op, dtype), |x| x),
         };
         let value = match op {
+            ReduceOp::Mean if wide => {
+                let mean = binary(BinaryOp::Div, Expr::Local(local), Expr::Index(self.len()));
+                cast(dtype, DType::I64, mean)
+            }
             ReduceOp::Mean => binary(BinaryOp::Div, Expr::Local(local), self.count()),
             _ => Expr::Local(local),
         };
