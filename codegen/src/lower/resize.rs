@@ -29,13 +29,15 @@ pub(super) fn value_at(
         return Err(body.error("Resize with tf_crop_and_resize"));
     }
     let shape = body.shape(x);
-    let real = real(body, x);
+    // Which element is nearest must not depend on rounding.
+    let nearest = attrs.mode == ResizeMode::Nearest;
+    let real = if nearest { DType::F64 } else { real(body, x) };
     let mut taps = Vec::with_capacity(idx.len());
     for axis in 0..idx.len() {
         taps.push(axis_taps(body, attrs, real, &shape, axis, &idx[axis]));
     }
     let dtype = body.graph.tensor(x).dtype;
-    if attrs.mode == ResizeMode::Nearest {
+    if nearest {
         return sum(body, x, dtype, &taps, &mut Vec::new());
     }
     let value = sum(body, x, real, &taps, &mut Vec::new())?;
