@@ -24,6 +24,17 @@ pub(super) fn joins(op: ReduceOp) -> BinaryOp {
     }
 }
 
+/// What a reduction adds up in: the sum of a mean of integers must not wrap in their dtype,
+/// and half floats would lose a digit per ten terms.
+pub(super) fn sums(op: ReduceOp, dtype: DType) -> DType {
+    match (op, dtype) {
+        (ReduceOp::Max | ReduceOp::Min, _) => dtype,
+        (_, DType::F16 | DType::BF16) => DType::F32,
+        (ReduceOp::Mean, d) if d.is_int() => DType::I64,
+        _ => dtype,
+    }
+}
+
 /// What a reduction starts from.
 pub(super) fn neutral(op: ReduceOp, dtype: DType) -> Scalar {
     let extreme = |x: f64| match dtype {
@@ -71,8 +82,7 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let block = Axis { var: body.index("block", &blocks), extent: blocks };
     let col0 = Dim::sym(block.var) * BLOCK_COLS;
     let cols = (columns.clone() - col0.clone()).minimum(&BLOCK_COLS.into());
-    // The sum of a mean of integers must not wrap in their dtype.
-    let sums = if *op == ReduceOp::Mean && dtype.is_int() { DType::I64 } else { dtype };
+    let sums = sums(*op, dtype);
     let acc = body.scratch("acc", sums, BLOCK_COLS.into());
     let at = |j: SymbolId| Place { buffer: acc, at: Dim::sym(j) };
 
@@ -104,7 +114,7 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
             let count = cast(sums, DType::I64, Expr::Index(count));
             cast(dtype, sums, binary(BinaryOp::Div, sum, count))
         }
-        _ => sum,
+        _ => cast(dtype, sums, sum),
     };
     let out_axes: Vec<Axis> = (0..shape.len())
         .filter(|i| *keep_dims || !reduced.contains(i))

@@ -104,7 +104,8 @@ fn axis_taps(
     {
         return vec![Tap { at: i.floor_div(&s.into()), weight: None }];
     }
-    let at = coordinate(attrs, real, n, out, scale, i);
+    // In f64, as in the interpreter: `length·scale == 1` and ties are decided exactly.
+    let at = cast(real, DType::F64, coordinate(attrs, n, out, scale, i));
     let at = body.hoist("coordinate", real, at);
     match attrs.mode {
         ResizeMode::Nearest => {
@@ -139,15 +140,14 @@ fn axis_taps(
 /// The operand coordinate of result index `i` (ONNX Resize, coordinate_transformation_mode).
 fn coordinate(
     attrs: &ResizeAttrs,
-    real: DType,
     n: &Dim,
     out: &Dim,
     scale: Option<f64>,
     i: &Dim,
 ) -> Expr {
     use BinaryOp::{Add, Div, Mul, Sub};
-    let number = |x: f64| number(real, x);
-    let of = |d: Dim| cast(real, DType::I64, Expr::Index(d));
+    let number = |x: f64| number(DType::F64, x);
+    let of = |d: Dim| cast(DType::F64, DType::I64, Expr::Index(d));
     let half = || number(0.5);
     let x = of(i.clone());
     // The length after scaling: fractional when scales are given.

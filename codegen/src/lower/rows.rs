@@ -146,14 +146,14 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
         }
     }
 
-    /// The sum of integers in i64: a mean must not wrap in the dtype.
-    fn wide_sum(&mut self) -> LocalId {
-        let local = self.body.local("acc", DType::I64);
-        self.stmts.push(Stmt::Let { local, value: Expr::i64(0) });
+    /// A reduction in another dtype than the operand's.
+    fn wide(&mut self, op: ReduceOp, sums: DType) -> LocalId {
+        let local = self.body.local("acc", sums);
+        self.stmts.push(Stmt::Let { local, value: Expr::Const(columns::neutral(op, sums)) });
         let n = self.len();
         let j = self.body.index("j", &n);
-        let value = cast(DType::I64, self.source.dtype, self.element(&Dim::sym(j)));
-        let step = Stmt::assign(local, binary(BinaryOp::Add, Expr::Local(local), value));
+        let value = cast(sums, self.source.dtype, self.element(&Dim::sym(j)));
+        let step = Stmt::assign(local, binary(columns::joins(op), Expr::Local(local), value));
         self.stmts.push(Stmt::serial(j, n, vec![step]));
         local
     }
@@ -268,21 +268,21 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
 
     fn reduce(mut self, op: ReduceOp, name: &str, output: ValueId) -> Result<(), LowerError> {
         let dtype = self.source.dtype;
-        let wide = op == ReduceOp::Mean && dtype.is_int();
+        let sums = columns::sums(op, dtype);
         let local = match op {
-            ReduceOp::Mean if wide => self.wide_sum(),
+            _ if sums != dtype => self.wide(op, sums),
             ReduceOp::Sum | ReduceOp::Mean => self.sum(),
             ReduceOp::Max => self.max(),
             op => self.accumulate(columns::joins(op), columns::neutral(op, dtype), |x| x),
         };
         let value = match op {
-            ReduceOp::Mean if wide => {
-                let mean = binary(BinaryOp::Div, Expr::Local(local), Expr::Index(self.len()));
-                cast(dtype, DType::I64, mean)
+            ReduceOp::Mean => {
+                let count = cast(sums, DType::I64, Expr::Index(self.len()));
+                binary(BinaryOp::Div, Expr::Local(local), count)
             }
-            ReduceOp::Mean => binary(BinaryOp::Div, Expr::Local(local), self.count()),
             _ => Expr::Local(local),
         };
+        let value = cast(dtype, sums, value);
         let result = self.node.outputs[0];
         let kept = self.body.graph.tensor(result).rank() - self.outer.len();
         let unit = self.body.axes(&vec![Dim::from(1); kept]);
