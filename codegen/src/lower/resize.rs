@@ -1,9 +1,9 @@
 //! Resize as expressions: operand coordinates and weights per axis, then a weighted
 //! sum of 1, 2 or 4 taps per resized axis.
 
+use super::LowerError;
 use super::access::{binary, cast};
 use super::body::Body;
-use super::LowerError;
 use cascata_ir::graph::ValueId;
 use cascata_ir::kernel::{Expr, Stmt};
 use cascata_ir::op::{BinaryOp, NearestMode, ResizeAttrs, ResizeCoordinates, ResizeMode, UnaryOp};
@@ -119,7 +119,12 @@ fn axis_taps(
             let lower = binary(BinaryOp::Sub, number(real, 1.0), upper.clone());
             let lower = body.hoist("weight", real, lower);
             let pairs = [(0, lower), (1, upper)];
-            pairs.map(|(k, w)| Tap { at: clamped_index(body, real, floor.clone(), k, n), weight: Some(w) }).into()
+            pairs
+                .map(|(k, w)| Tap {
+                    at: clamped_index(body, real, floor.clone(), k, n),
+                    weight: Some(w),
+                })
+                .into()
         }
         ResizeMode::Cubic => {
             let floor = body.hoist("floor", real, Expr::Unary(UnaryOp::Floor, at.clone().into()));
@@ -136,15 +141,8 @@ fn axis_taps(
     }
 }
 
-
 /// The operand coordinate of result index `i` (ONNX Resize, coordinate_transformation_mode).
-fn coordinate(
-    attrs: &ResizeAttrs,
-    n: &Dim,
-    out: &Dim,
-    scale: Option<f64>,
-    i: &Dim,
-) -> Expr {
+fn coordinate(attrs: &ResizeAttrs, n: &Dim, out: &Dim, scale: Option<f64>, i: &Dim) -> Expr {
     use BinaryOp::{Add, Div, Mul, Sub};
     let number = |x: f64| number(DType::F64, x);
     let of = |d: Dim| cast(DType::F64, DType::I64, Expr::Index(d));
@@ -159,9 +157,7 @@ fn coordinate(
         Some(s) => number(s),
         None => binary(Div, of(out.clone()), of(n.clone())),
     };
-    let centred = |x: Expr| {
-        binary(Sub, binary(Div, binary(Add, x, half()), scale.clone()), half())
-    };
+    let centred = |x: Expr| binary(Sub, binary(Div, binary(Add, x, half()), scale.clone()), half());
     match attrs.coordinates {
         ResizeCoordinates::Asymmetric | ResizeCoordinates::TfCropAndResize => binary(Div, x, scale),
         ResizeCoordinates::HalfPixel => centred(x),

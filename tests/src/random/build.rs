@@ -103,12 +103,16 @@ impl Builder {
         let inferred = infer(op, &types, &self.graph.symbols, &self.graph).ok()?;
         let mut results = vec![vec![]; inferred.types.len()];
         for binding in 0..self.bindings.len() {
-            let equal = |lhs, rhs| self.eval(lhs, binding).is_some_and(|l| Some(l) == self.eval(rhs, binding));
+            let equal = |lhs, rhs| {
+                self.eval(lhs, binding).is_some_and(|l| Some(l) == self.eval(rhs, binding))
+            };
             if !inferred.checks.iter().all(|c| equal(&c.lhs, &c.rhs)) {
                 return None;
             }
             // The interpreter would compute a huge tensor first and be refused afterwards.
-            let small = |t: &Dim| self.eval(t, binding).is_some_and(|n| (0..=self.largest as i64).contains(&n));
+            let small = |t: &Dim| {
+                self.eval(t, binding).is_some_and(|n| (0..=self.largest as i64).contains(&n))
+            };
             if !inferred.types.iter().all(|t| t.as_tensor().is_some_and(|t| small(&t.elements()))) {
                 return None;
             }

@@ -51,8 +51,7 @@ impl Witness {
         } else {
             (up, down)
         };
-        let witness =
-            Self { base: Arc::new(base), shadows: [Arc::new(up), Arc::new(down)] };
+        let witness = Self { base: Arc::new(base), shadows: [Arc::new(up), Arc::new(down)] };
         let limit = (rounding(witness.base.dtype()) * 500.0).min(0.05);
         (witness.spread() <= limit).then_some(witness)
     }
