@@ -100,7 +100,9 @@ fn pack(form: &WeightData, source: &[u8], size: usize) -> Vec<u8> {
         return source.to_vec();
     };
     let mut data = vec![0u8; (encoding.elements() * count) as usize * size];
-    for i in 0..*count {
+    // A batch of no matrices is described as one.
+    let count = if source.is_empty() { 0 } else { *count };
+    for i in 0..count {
         let matrix = &mut data[(i * encoding.elements()) as usize * size..];
         for row in 0..encoding.k {
             for col in 0..encoding.n {
