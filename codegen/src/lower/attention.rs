@@ -22,6 +22,13 @@ use cascata_types::{DType, Dim, PANEL_WIDTH, Scalar, SymbolId};
 /// Query rows of a block: their scores of a few hundred keys stay in L2.
 const BLOCK_ROWS: i64 = 64;
 
+/// Queries in memory, packed kᵀ and v.
+struct Operands {
+    q: View,
+    kt: Operand,
+    vp: Operand,
+}
+
 /// Sizes of one attention.
 struct Sizes {
     batch: Dim,
@@ -58,7 +65,7 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let transposed = View { rows: k_view.cols.clone(), cols: k_view.rows.clone(), ..k_view };
     let kt = pack_batches(lowering, group, &transposed, &k[..2], &sizes.depth, &sizes.keys)?;
     let vp = pack_batches(lowering, group, &v_view, &k[..2], &sizes.keys, &sizes.value_depth)?;
-    attend(lowering, group, &node, attrs, &sizes, q_view, kt, vp)
+    attend(lowering, group, &node, attrs, &sizes, Operands { q: q_view, kt, vp })
 }
 
 /// The queries with contiguous rows, copied if they have none.
@@ -94,9 +101,7 @@ fn attend(
     node: &Node,
     attrs: &AttentionAttrs,
     sizes: &Sizes,
-    q: View,
-    kt: Operand,
-    vp: Operand,
+    Operands { q, kt, vp }: Operands,
 ) -> Result<(), LowerError> {
     let name = super::map::name(lowering, group);
     let mut body = Body::new(lowering, group);

@@ -136,6 +136,19 @@ pub(super) struct Target {
     pub finish: Vec<Stmt>,
 }
 
+/// How a block leaves scratch.
+#[derive(Clone, Copy)]
+struct Moves<'a> {
+    /// The last value before movement.
+    last: ValueId,
+    /// Strides by which its elements are stored.
+    store: &'a [Dim],
+    out: BufferId,
+    scratch: BufferId,
+    /// Elements between the block's rows in scratch.
+    pitch: &'a Dim,
+}
+
 impl Body<'_, '_> {
     /// Walks back over movement at the end of the group: the value before it, and the
     /// strides by which its elements are stored in the result's buffer.
@@ -185,7 +198,8 @@ impl Body<'_, '_> {
         let (max_rows, max_cols) = max;
         let dtype = self.graph.tensor(fused.value).dtype;
         let buffer = self.scratch("block", dtype, max_rows * max_cols.clone());
-        let finish = self.finish_block(fused.value, last, &strides_out, out, buffer, &max_cols, block)?;
+        let moves = Moves { last, store: &strides_out, out, scratch: buffer, pitch: &max_cols };
+        let finish = self.finish_block(fused.value, &moves, block)?;
         Ok(Target { buffer, at: Dim::from(0), row_stride: max_cols, finish })
     }
 
@@ -224,13 +238,10 @@ impl Body<'_, '_> {
     fn finish_block(
         &mut self,
         computed: ValueId,
-        last: ValueId,
-        store: &[Dim],
-        out: BufferId,
-        scratch: BufferId,
-        pitch: &Dim,
+        moves: &Moves,
         block: &Block,
     ) -> Result<Vec<Stmt>, LowerError> {
+        let Moves { last, store, out, scratch, pitch } = *moves;
         let shape = self.shape(computed);
         if self.shape(last) != shape {
             return Err(self.error("the epilogue changes the shape before its last op"));

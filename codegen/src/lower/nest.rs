@@ -23,6 +23,16 @@ pub(super) struct Axis {
     pub extent: Dim,
 }
 
+/// Axes cut into a grid and the loops inside a tile.
+struct Tiling {
+    grid: Grid,
+    /// Binds the variables of the axes that the grid covers.
+    head: Vec<Stmt>,
+    loops: Vec<Axis>,
+    /// The variable of the axis that was cut in two, and what it stands for.
+    cut: Option<(SymbolId, Dim)>,
+}
+
 impl Axis {
     /// The variable, or 0 where it can have no other value.
     pub fn at(&self) -> Dim {
@@ -63,8 +73,8 @@ impl Body<'_, '_> {
             axes.push(Axis { var: self.index("i", &extent), extent });
         }
         prefer_long_inner(&mut axes, &self.symbols);
-        let (grid, mut head, loops, split) = self.tile(axes);
-        if let Some((var, with)) = split {
+        let Tiling { grid, mut head, loops, cut } = self.tile(axes);
+        if let Some((var, with)) = cut {
             super::epilogue::replace(&mut prelude, &mut inner, var, &with);
         }
         let last = loops.len() - 1;
@@ -75,10 +85,8 @@ impl Body<'_, '_> {
         self.finish(name, grid, head);
     }
 
-    /// Cuts axes into a grid and the loops inside a tile. The statements bind the
-    /// variables of the outer axes; the variable of an axis that is cut in two stands for
-    /// the given expression.
-    fn tile(&mut self, axes: Vec<Axis>) -> (Grid, Vec<Stmt>, Vec<Axis>, Option<(SymbolId, Dim)>) {
+    /// Cuts axes into a grid and the loops inside a tile.
+    fn tile(&mut self, axes: Vec<Axis>) -> Tiling {
         let sizes: Vec<i64> = axes.iter().map(|a| estimate(&a.extent, &self.symbols)).collect();
         let mut inside = 1i64;
         let mut cut = axes.len();
@@ -103,7 +111,7 @@ impl Body<'_, '_> {
             inside = inside.saturating_mul(chunk);
         }
         let (grid, head) = self.grid(&outer, inside);
-        (grid, head, loops, cut_axis)
+        Tiling { grid, head, loops, cut: cut_axis }
     }
 
     /// A grid over axes; the statements bind their variables from the tile's number.

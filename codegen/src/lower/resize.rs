@@ -32,8 +32,8 @@ pub(super) fn value_at(
     }
     let shape = body.shape(x);
     let mut taps = Vec::with_capacity(idx.len());
-    for axis in 0..idx.len() {
-        taps.push(axis_taps(body, attrs, &shape, axis, &idx[axis]));
+    for (axis, i) in idx.iter().enumerate() {
+        taps.push(axis_taps(body, attrs, &shape, axis, i));
     }
     let value = sum(body, x, &taps, &mut Vec::new())?;
     if !crops {
@@ -42,8 +42,8 @@ pub(super) fn value_at(
     let dtype = body.graph.tensor(x).dtype;
     let fill = Expr::Const(Scalar::from_f64(dtype, attrs.extrapolation.to_f64()));
     let mut cropped = value;
-    for axis in 0..idx.len() {
-        let at = coordinate(attrs, axis, &shape[axis], &idx[axis]);
+    for (axis, i) in idx.iter().enumerate() {
+        let at = coordinate(attrs, axis, &shape[axis], i);
         cropped = inside(at, &shape[axis]).select(cropped, fill.clone());
     }
     Ok(cropped)
@@ -106,31 +106,31 @@ fn axis_taps(
     {
         return vec![Tap { at: i.floor_div(&s.into()), weight: None }];
     }
-    let at = coordinate(attrs, axis, n, i);
-    let at = body.hoist("coordinate", DType::F32, at);
+    if attrs.mode == ResizeMode::Nearest {
+        let at = body.hoist("coordinate", DType::F64, coordinate_f64(attrs, axis, n, i));
+        let rounded = cast(DType::I64, DType::F64, nearest(attrs.nearest, at));
+        return vec![Tap { at: clamped_index(body, rounded, 0, n), weight: None }];
+    }
+    let at = body.hoist("coordinate", DType::F32, coordinate(attrs, axis, n, i));
+    let floor = body.hoist("floor", DType::F32, Expr::Unary(UnaryOp::Floor, at.clone().into()));
+    let whole = cast(DType::I64, DType::F32, floor.clone());
     match attrs.mode {
-        ResizeMode::Nearest => {
-            let rounded = nearest(attrs.nearest, at);
-            vec![Tap { at: clamped_index(body, rounded, 0, n), weight: None }]
-        }
         ResizeMode::Linear => {
-            let floor = body.hoist("floor", DType::F32, Expr::Unary(UnaryOp::Floor, at.clone().into()));
-            let upper = binary(BinaryOp::Sub, at, floor.clone());
+            let upper = binary(BinaryOp::Sub, at, floor);
             let upper = body.hoist("weight", DType::F32, upper);
             let lower = binary(BinaryOp::Sub, Expr::f32(1.0), upper.clone());
             let lower = body.hoist("weight", DType::F32, lower);
             let pairs = [(0, lower), (1, upper)];
-            pairs.map(|(k, w)| Tap { at: clamped_index(body, floor.clone(), k, n), weight: Some(w) }).into()
+            pairs.map(|(k, w)| Tap { at: clamped_index(body, whole.clone(), k, n), weight: Some(w) }).into()
         }
-        ResizeMode::Cubic => {
-            let floor = body.hoist("floor", DType::F32, Expr::Unary(UnaryOp::Floor, at.clone().into()));
-            let t = body.hoist("t", DType::F32, binary(BinaryOp::Sub, at, floor.clone()));
+        _ => {
+            let t = body.hoist("t", DType::F32, binary(BinaryOp::Sub, at, floor));
             let a = attrs.cubic_coeff.to_f64() as f32;
             (-1..=2)
                 .map(|k| {
                     let weight = cubic_weight(t.clone(), k, a);
                     let weight = body.hoist("weight", DType::F32, weight);
-                    Tap { at: clamped_index(body, floor.clone(), k, n), weight: Some(weight) }
+                    Tap { at: clamped_index(body, whole.clone(), k, n), weight: Some(weight) }
                 })
                 .collect()
         }
@@ -141,16 +141,30 @@ fn as_f32(d: Dim) -> Expr {
     cast(DType::F32, DType::I64, Expr::Index(d))
 }
 
-/// The operand coordinate of result index `i` (ONNX Resize, coordinate_transformation_mode).
-/// The length after scaling is fractional, as in the ONNX reference.
+/// [`coordinate_f64`] rounded once.
 fn coordinate(attrs: &ResizeAttrs, axis: usize, n: &Dim, i: &Dim) -> Expr {
+    cast(DType::F32, DType::F64, coordinate_f64(attrs, axis, n, i))
+}
+
+fn as_f64(d: Dim) -> Expr {
+    cast(DType::F64, DType::I64, Expr::Index(d))
+}
+
+fn number(x: f64) -> Expr {
+    Expr::number(DType::F64, x)
+}
+
+/// The operand coordinate of result index `i` (ONNX Resize, coordinate_transformation_mode).
+/// The length after scaling is fractional, as in the ONNX reference. In f64: which element
+/// is nearest, and whether a length is exactly 1, must not depend on rounding.
+fn coordinate_f64(attrs: &ResizeAttrs, axis: usize, n: &Dim, i: &Dim) -> Expr {
     let out = &attrs.shape[axis];
-    let half = || Expr::f32(0.5);
-    let one = || Expr::f32(1.0);
-    let (x, len) = (as_f32(i.clone()), as_f32(n.clone()));
-    let (scale, width) = match attrs.scales.as_ref().map(|s| s[axis].to_f64() as f32) {
-        Some(s) => (Expr::f32(s), len.clone() * Expr::f32(s)),
-        None => (as_f32(out.clone()) / len.clone(), as_f32(out.clone())),
+    let half = || number(0.5);
+    let one = || number(1.0);
+    let (x, len) = (as_f64(i.clone()), as_f64(n.clone()));
+    let (scale, width) = match attrs.scales.as_ref().map(|s| s[axis].to_f64()) {
+        Some(s) => (number(s), len.clone() * number(s)),
+        None => (as_f64(out.clone()) / len.clone(), as_f64(out.clone())),
     };
     let centred = |x: Expr| (x + half()) / scale.clone() - half();
     let single = width.clone().equals(one());
@@ -159,27 +173,27 @@ fn coordinate(attrs: &ResizeAttrs, axis: usize, n: &Dim, i: &Dim) -> Expr {
     match attrs.coordinates {
         ResizeCoordinates::Asymmetric => x / scale,
         ResizeCoordinates::HalfPixel => centred(x),
-        ResizeCoordinates::PytorchHalfPixel => width.gt(one()).select(centred(x), Expr::f32(0.0)),
+        ResizeCoordinates::PytorchHalfPixel => width.gt(one()).select(centred(x), number(0.0)),
         ResizeCoordinates::HalfPixelSymmetric => {
             // The centre stays the centre when the result's length was rounded.
-            let adjust = as_f32(out.clone()) / width;
+            let adjust = as_f64(out.clone()) / width;
             len * half() * (one() - adjust) + centred(x)
         }
         ResizeCoordinates::AlignCorners => {
-            single.select(Expr::f32(0.0), x * (len - one()) / between)
+            single.select(number(0.0), x * (len - one()) / between)
         }
         ResizeCoordinates::TfCropAndResize => {
-            let end = |k: usize| attrs.roi.get(k).map_or(0.0, |s| s.to_f64() as f32);
+            let end = |k: usize| attrs.roi.get(k).map_or(0.0, |s| s.to_f64());
             let (start, end) = (end(axis), end(attrs.shape.len() + axis));
             let step = single.select(half(), x / between);
             let last = len - one();
-            Expr::f32(start) * last.clone() + step * Expr::f32(end - start) * last
+            number(start) * last.clone() + step * number(end - start) * last
         }
     }
 }
 
 fn nearest(mode: NearestMode, at: Expr) -> Expr {
-    let half = Expr::f32(0.5);
+    let half = number(0.5);
     let unary = |op, x: Expr| Expr::Unary(op, Box::new(x));
     match mode {
         NearestMode::Floor => unary(UnaryOp::Floor, at),
@@ -191,7 +205,7 @@ fn nearest(mode: NearestMode, at: Expr) -> Expr {
 
 /// `clamp(at + k, 0, n − 1)` as an index.
 fn clamped_index(body: &mut Body, at: Expr, k: i64, n: &Dim) -> Dim {
-    let moved = binary(BinaryOp::Add, cast(DType::I64, DType::F32, at), Expr::i64(k));
+    let moved = binary(BinaryOp::Add, at, Expr::i64(k));
     let low = binary(BinaryOp::Max, moved, Expr::i64(0));
     let value = binary(BinaryOp::Min, low, Expr::Index(n.clone() - 1));
     let symbol = body.index("source", n);
