@@ -5,8 +5,8 @@
 //! all CPUs; the result does not depend on how many there are.
 
 use crate::cpu::{CpuLevel, CodeBlob, CodegenError, CpuTarget, compile_all};
-use crate::lower::{LowerError, Lowering};
-use cascata_artifact::manifest::{CodeVariant, Entry, KernelInfo, Manifest, Provenance};
+use crate::lower::{LowerError, Lowering, WeightId};
+use cascata_artifact::manifest::{CodeVariant, Entry, KernelInfo, Manifest, Provenance, Weight};
 use cascata_artifact::{ArtifactWriter, WriteError, abi};
 use cascata_ir::graph::Graph;
 use cascata_ir::kernel::{Kernel, Space};
@@ -53,6 +53,8 @@ pub struct Built<'g> {
     pub manifest: Manifest,
     code: Vec<CodeBlob>,
     lowering: Lowering<'g>,
+    /// The weights of the manifest.
+    weights: Vec<WeightId>,
 }
 
 impl Built<'_> {
@@ -78,7 +80,7 @@ impl Built<'_> {
     }
 
     fn weight(&self, index: usize) -> std::borrow::Cow<'_, [u8]> {
-        self.lowering.weights.data(crate::lower::WeightId(index as u32), self.graph)
+        self.lowering.weights.data(self.weights[index], self.graph)
     }
 }
 
@@ -96,18 +98,20 @@ pub fn build<'g>(graph: &'g Graph, options: &BuildOptions) -> Result<Built<'g>, 
         .collect::<Result<Vec<_>, _>>()
         .map_err(BuildError::Codegen)?;
     let scratch = compiled.first().map_or(&[][..], |c| &c.scratch);
-    let entry = entry::describe(graph, &lowering, &steps, &kernel_of, scratch);
+    let mut entry = entry::describe(graph, &lowering, &steps, &kernel_of, scratch);
+    let used = entry::number_weights(&mut entry);
+    let weights = entry::weights(&lowering, &used);
     let code = options.targets.iter().zip(&compiled).map(|(t, c)| variant(t, c)).collect();
-    let manifest = manifest(&kernels, entry, code, &lowering, options);
+    let manifest = manifest(&kernels, entry, code, weights, options);
     let code = compiled.into_iter().map(|c| c.code).collect();
-    Ok(Built { graph, manifest, code, lowering })
+    Ok(Built { graph, manifest, code, lowering, weights: used })
 }
 
 fn manifest(
     kernels: &[&Kernel],
     entry: Entry,
     code: Vec<CodeVariant>,
-    lowering: &Lowering,
+    weights: Vec<Weight>,
     options: &BuildOptions,
 ) -> Manifest {
     let mut provenance = options.provenance.clone();
@@ -121,7 +125,7 @@ fn manifest(
         kernels: kernels.iter().map(|k| info(k)).collect(),
         code,
         imports: abi::Import::ALL.to_vec(),
-        weights: entry::weights(lowering),
+        weights,
         zeros_bytes: kernels.iter().map(|k| facts::zeros_bytes(k)).max().unwrap_or(0),
         provenance,
         metadata: Default::default(),

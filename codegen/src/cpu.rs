@@ -26,6 +26,11 @@ mod half;
 mod invariant;
 mod layout;
 mod loops;
+#[allow(
+    clippy::excessive_precision,
+    clippy::approx_constant,
+    reason = "coefficients as their sources print them"
+)]
 mod math;
 mod memory;
 mod ops;

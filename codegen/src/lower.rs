@@ -136,25 +136,6 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// Forgets constants that no launch touches: those that were looked at, then packed.
-    pub fn drop_unused_weights(&mut self) {
-        let touched: std::collections::HashSet<WeightId> = self
-            .launches
-            .iter()
-            .flat_map(|l| &l.operands)
-            .filter_map(|o| match o {
-                Operand::Weight(id) => Some(*id),
-                _ => None,
-            })
-            .collect();
-        let renamed = self.weights.retain(|id| touched.contains(&id));
-        for operand in self.launches.iter_mut().flat_map(|l| &mut l.operands) {
-            if let Operand::Weight(id) = operand {
-                *id = renamed[id];
-            }
-        }
-    }
-
     /// Lowers a node that stays outside of groups because it binds symbols.
     ///
     /// # Errors

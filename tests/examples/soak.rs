@@ -37,7 +37,10 @@ fn main() -> Result<()> {
     let mean = counts.nodes as f64 / counts.same.max(1) as f64;
     println!(
         "{graphs} graphs: {} equal in {} runs ({mean:.1} nodes each), {} refused, {} wrong",
-        counts.same, counts.runs, counts.refused, counts.mismatches.len()
+        counts.same,
+        counts.runs,
+        counts.refused,
+        counts.mismatches.len()
     );
     ensure!(counts.mismatches.is_empty(), "{} graphs are wrong", counts.mismatches.len());
     Ok(())

@@ -5,10 +5,12 @@ use cascata_codegen::cpu::CpuLevel;
 use cascata_frontends::onnx::{ImportOptions, import};
 use cascata_ir::interp::Tensor;
 use cascata_passes::pipeline::OptLevel;
+use cascata_runtime::format::manifest::Storage;
 use cascata_runtime::format::{ArtifactReader, Header};
 use cascata_runtime::{Artifact, Runtime, Session, TensorView};
 use cascata_tests::pipeline;
 use cascata_tests::references::{Case, cases_or_skip};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -100,9 +102,35 @@ fn loading_takes_milliseconds_and_does_not_read_the_weights() {
             drop(artifact);
             elapsed
         };
-        let best = (0..5).map(|_| load()).min().expect("a load");
+        let mut best = load();
+        for _ in 0..30 {
+            if best < Duration::from_millis(10) {
+                break;
+            }
+            best = best.min(load());
+        }
         println!("{}: {:.1} MB load in {best:.2?}", c.model, c.bytes.len() as f64 / 1e6);
         assert!(best < Duration::from_millis(50), "{}: {best:?}", c.model);
+    }
+}
+
+/// Constants are stored in the form that kernels read, and only in that.
+#[test]
+fn every_weight_is_read_by_a_kernel() {
+    for c in compiled() {
+        let artifact = Artifact::from_bytes(&c.bytes).expect("it loads");
+        let manifest = artifact.manifest();
+        let buffers = manifest.entries.iter().flat_map(|e| &e.buffers);
+        let read: BTreeSet<u32> = buffers
+            .filter_map(|b| match b.storage {
+                Storage::Weight(index) => Some(index),
+                _ => None,
+            })
+            .collect();
+        let weights = manifest.weights.iter().enumerate();
+        let idle = weights.filter(|(i, _)| !read.contains(&(*i as u32)));
+        let names: Vec<&str> = idle.map(|(_, w)| w.name.as_str()).collect();
+        assert!(names.is_empty(), "{}: nobody reads {names:?}", c.model);
     }
 }
 

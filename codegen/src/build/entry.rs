@@ -1,13 +1,13 @@
 //! Steps, buffers and weights of an artifact's entry.
 
 use super::facts;
-use crate::lower::{BareStep, Launch, LowerError, Lowering, Operand};
+use crate::lower::{BareStep, Launch, LowerError, Lowering, Operand, WeightId};
 use cascata_artifact::manifest as m;
 use cascata_ir::graph::{Graph, NodeId, ValueId};
 use cascata_ir::op::Op;
 use cascata_passes::fuse::memory_owner;
 use cascata_types::{Dim, SymbolId, TensorType};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 /// What runs, in order.
@@ -43,24 +43,41 @@ pub(super) fn lower(graph: &Graph) -> Result<(Lowering<'_>, Vec<Step>), Vec<Lowe
             },
         }
     }
-    lowering.drop_unused_weights();
     if errors.is_empty() { Ok((lowering, steps)) } else { Err(errors) }
 }
 
-/// The weights in the order of their ids, with places in the section.
-pub(super) fn weights(lowering: &Lowering) -> Vec<m::Weight> {
-    let entries = lowering.weights.items.iter();
-    let mut weights: Vec<m::Weight> = entries
-        .map(|(id, (_, name, dtype, _))| m::Weight {
+/// These weights, with places in the section.
+pub(super) fn weights(lowering: &Lowering, used: &[WeightId]) -> Vec<m::Weight> {
+    let describe = |id: &WeightId| {
+        let (_, name, dtype, _) = &lowering.weights.items[*id];
+        m::Weight {
             name: name.clone(),
             dtype: *dtype,
             offset: 0,
-            bytes: lowering.weights.bytes(id),
+            bytes: lowering.weights.bytes(*id),
             param: false,
-        })
-        .collect();
+        }
+    };
+    let mut weights: Vec<m::Weight> = used.iter().map(describe).collect();
     cascata_artifact::assign_offsets(&mut weights);
     weights
+}
+
+/// The weights that an entry's steps touch, in the order of their ids; the entry's buffers
+/// are numbered after it. Lowering also registers plain forms that it then packs.
+pub(super) fn number_weights(entry: &mut m::Entry) -> Vec<WeightId> {
+    let weight = |b: &m::Buffer| match b.storage {
+        m::Storage::Weight(id) => Some(id),
+        _ => None,
+    };
+    let used: BTreeSet<u32> = entry.buffers.iter().filter_map(weight).collect();
+    let used: Vec<u32> = used.into_iter().collect();
+    for buffer in &mut entry.buffers {
+        if let m::Storage::Weight(id) = &mut buffer.storage {
+            *id = used.partition_point(|u| *u < *id) as u32;
+        }
+    }
+    used.into_iter().map(WeightId).collect()
 }
 
 /// The entry: signature, buffers with live ranges, steps.
@@ -211,9 +228,7 @@ impl Buffers<'_> {
         let input = self.graph.inputs().iter().position(|i| *i == v);
         let owner = |o: &ValueId| memory_owner(self.graph, *o) == v;
         let output = self.graph.outputs().iter().position(owner);
-        input
-            .map(|i| m::Storage::Input(i as u32))
-            .or(output.map(|i| m::Storage::Output(i as u32)))
+        input.map(|i| m::Storage::Input(i as u32)).or(output.map(|i| m::Storage::Output(i as u32)))
     }
 }
 

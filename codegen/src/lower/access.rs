@@ -195,7 +195,7 @@ impl Body<'_, '_> {
                 continue;
             }
             let last = n.clone() - 1;
-            let clamped = at.maximum(&Dim::from(0)).minimum(&last);
+            let clamped = at.minimum(&last).maximum(&Dim::from(0));
             from.push(match mode {
                 PadMode::Constant | PadMode::Edge => clamped,
                 PadMode::Wrap => at.modulo(n),
@@ -211,6 +211,10 @@ impl Body<'_, '_> {
                 });
             }
         }
+        let padded = |axis: &usize| !(pads[*axis].0.is(0) && pads[*axis].1.is(0));
+        for axis in (0..shape.len()).filter(padded) {
+            self.first_if_empty(&shape, axis, &mut from);
+        }
         let x = self.value_at(inputs[0], &from)?;
         match (inside, inputs.get(1)) {
             (Some(inside), Some(value)) => {
@@ -218,6 +222,18 @@ impl Body<'_, '_> {
                 Ok(Expr::Select(inside.into(), x.into(), value.into()))
             }
             _ => Ok(x),
+        }
+    }
+
+    /// The index of the first element where the operand may have none along `axis`: what
+    /// is read there is dropped, but it is read.
+    fn first_if_empty(&self, shape: &[Dim], axis: usize, index: &mut [Dim]) {
+        if shape[axis].at_least(1, &self.symbols) {
+            return;
+        }
+        let any = shape[axis].minimum(&1.into());
+        for at in index {
+            *at = at.clone() * any.clone();
         }
     }
 
@@ -234,7 +250,9 @@ impl Body<'_, '_> {
             let extent = self.shape(*v)[axis].clone();
             let mut from = idx.to_vec();
             let at = idx[axis].clone() - start.clone();
-            from[axis] = at.maximum(&0.into()).minimum(&(extent.clone() - 1));
+            from[axis] = at.minimum(&(extent.clone() - 1)).maximum(&0.into());
+            let shape = self.shape(*v);
+            self.first_if_empty(&shape, axis, &mut from);
             let x = self.value_at(*v, &from)?;
             out = Some(match out {
                 None => x,

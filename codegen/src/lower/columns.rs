@@ -24,6 +24,17 @@ pub(super) fn joins(op: ReduceOp) -> BinaryOp {
     }
 }
 
+/// What a reduction adds up in: the sum of a mean of integers must not wrap in their dtype,
+/// and half floats would lose a digit per ten terms.
+pub(super) fn sums(op: ReduceOp, dtype: DType) -> DType {
+    match (op, dtype) {
+        (ReduceOp::Max | ReduceOp::Min, _) => dtype,
+        (_, DType::F16 | DType::BF16) => DType::F32,
+        (ReduceOp::Mean, d) if d.is_int() => DType::I64,
+        _ => dtype,
+    }
+}
+
 /// What a reduction starts from.
 pub(super) fn neutral(op: ReduceOp, dtype: DType) -> Scalar {
     let extreme = |x: f64| match dtype {
@@ -71,17 +82,18 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let block = Axis { var: body.index("block", &blocks), extent: blocks };
     let col0 = Dim::sym(block.var) * BLOCK_COLS;
     let cols = (columns.clone() - col0.clone()).minimum(&BLOCK_COLS.into());
-    let acc = body.scratch("acc", dtype, BLOCK_COLS.into());
+    let sums = sums(*op, dtype);
+    let acc = body.scratch("acc", sums, BLOCK_COLS.into());
     let at = |j: SymbolId| Place { buffer: acc, at: Dim::sym(j) };
 
     let j = body.index("j", &BLOCK_COLS.into());
-    let start = Expr::Const(neutral(*op, dtype));
+    let start = Expr::Const(neutral(*op, sums));
     let init = Stmt::Store { buffer: acc, at: Dim::sym(j), value: start };
     let mut stmts = vec![vector(j, &cols, vec![init])];
 
     // Accumulate: the reduced axes outside, the columns inside.
     let idx: Vec<Dim> = all.iter().map(|a| Dim::sym(a.var)).collect();
-    let value = body.value_at(x, &idx)?;
+    let value = cast(sums, dtype, body.value_at(x, &idx)?);
     let j = body.index("j", &BLOCK_COLS.into());
     let joined = binary(joins(*op), Expr::Load(at(j)), value);
     let step = vec![Stmt::Store { buffer: acc, at: Dim::sym(j), value: joined }];
@@ -98,8 +110,11 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let j = body.index("j", &BLOCK_COLS.into());
     let sum = Expr::Load(at(j));
     let sum = match op {
-        ReduceOp::Mean => binary(BinaryOp::Div, sum, cast(dtype, DType::I64, Expr::Index(count))),
-        _ => sum,
+        ReduceOp::Mean => {
+            let count = cast(sums, DType::I64, Expr::Index(count));
+            cast(dtype, sums, binary(BinaryOp::Div, sum, count))
+        }
+        _ => cast(dtype, sums, sum),
     };
     let out_axes: Vec<Axis> = (0..shape.len())
         .filter(|i| *keep_dims || !reduced.contains(i))

@@ -146,6 +146,18 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
         }
     }
 
+    /// A reduction in another dtype than the operand's.
+    fn wide(&mut self, op: ReduceOp, sums: DType) -> LocalId {
+        let local = self.body.local("acc", sums);
+        self.stmts.push(Stmt::Let { local, value: Expr::Const(columns::neutral(op, sums)) });
+        let n = self.len();
+        let j = self.body.index("j", &n);
+        let value = cast(sums, self.source.dtype, self.element(&Dim::sym(j)));
+        let step = Stmt::assign(local, binary(columns::joins(op), Expr::Local(local), value));
+        self.stmts.push(Stmt::serial(j, n, vec![step]));
+        local
+    }
+
     fn max(&mut self) -> LocalId {
         match self.source.dtype {
             DType::F32 => self.row_reduce(RowReduce::Max),
@@ -256,15 +268,21 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
 
     fn reduce(mut self, op: ReduceOp, name: &str, output: ValueId) -> Result<(), LowerError> {
         let dtype = self.source.dtype;
+        let sums = columns::sums(op, dtype);
         let local = match op {
+            _ if sums != dtype => self.wide(op, sums),
             ReduceOp::Sum | ReduceOp::Mean => self.sum(),
             ReduceOp::Max => self.max(),
             op => self.accumulate(columns::joins(op), columns::neutral(op, dtype), |x| x),
         };
         let value = match op {
-            ReduceOp::Mean => binary(BinaryOp::Div, Expr::Local(local), self.count()),
+            ReduceOp::Mean => {
+                let count = cast(sums, DType::I64, Expr::Index(self.len()));
+                binary(BinaryOp::Div, Expr::Local(local), count)
+            }
             _ => Expr::Local(local),
         };
+        let value = cast(dtype, sums, value);
         let result = self.node.outputs[0];
         let kept = self.body.graph.tensor(result).rank() - self.outer.len();
         let unit = self.body.axes(&vec![Dim::from(1); kept]);

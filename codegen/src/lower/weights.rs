@@ -67,19 +67,6 @@ impl WeightTable {
         id
     }
 
-    /// Keeps the weights for which `used` holds; returns the new id of each kept one.
-    pub(crate) fn retain(&mut self, used: impl Fn(WeightId) -> bool) -> HashMap<WeightId, WeightId> {
-        let items = std::mem::take(&mut self.items);
-        self.ids.clear();
-        let mut renamed = HashMap::new();
-        for (old, item) in items.iter().filter(|(id, _)| used(*id)) {
-            let new = self.items.push(item.clone());
-            self.ids.insert(item.0.clone(), new);
-            renamed.insert(old, new);
-        }
-        renamed
-    }
-
     pub(super) fn describe(&self, id: WeightId) -> (String, DType, Dim) {
         let (_, name, dtype, elements) = &self.items[id];
         (name.clone(), *dtype, Dim::from(*elements as i64))
@@ -113,7 +100,9 @@ fn pack(form: &WeightData, source: &[u8], size: usize) -> Vec<u8> {
         return source.to_vec();
     };
     let mut data = vec![0u8; (encoding.elements() * count) as usize * size];
-    for i in 0..*count {
+    // A batch of no matrices is described as one.
+    let count = if source.is_empty() { 0 } else { *count };
+    for i in 0..count {
         let matrix = &mut data[(i * encoding.elements()) as usize * size..];
         for row in 0..encoding.k {
             for col in 0..encoding.n {

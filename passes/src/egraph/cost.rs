@@ -1,7 +1,7 @@
 //! The cost of an e-node: a roofline over flops, bytes and launches.
 //!
 //! The numbers describe one core of a server CPU and only have to rank alternatives:
-//! * contractions run near peak; element-wise work is 128-bit code ([`SIMD_FLOPS`]);
+//! * contractions run near peak; element-wise work is 128-bit code (`SIMD_FLOPS`);
 //! * element-wise ops will be fused, so their operands and results mostly stay in
 //!   cache, while transposes, gathers and concatenations really move their bytes;
 //! * what can be folded while compiling is free, within the fold pass's byte budget.

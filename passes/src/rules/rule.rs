@@ -37,7 +37,7 @@ pub enum Rhs {
 }
 
 /// One rewrite rule. Sides are patterns ([`crate::egraph::pattern`]); examples are
-/// expressions in the language of [`crate::rules::check`] and drive the rule's test.
+/// expressions in the language of `rules/check.rs` and drive the rule's test.
 #[derive(Clone, Copy)]
 pub struct Rule {
     /// Unique; what reports and `explain` show.

@@ -200,6 +200,8 @@ impl<'a> ArtifactWriter<'a> {
             }
             last = place;
         }
+        // Weights without bytes may end the section.
+        sink.pad_to(weight_bytes).map_err(io_error)?;
         let hashes = sink.finish();
         let root = *blake3::hash(&hashes).as_bytes();
         for section in &mut layout.sections {

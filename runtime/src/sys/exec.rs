@@ -80,6 +80,10 @@ impl Frame {
         if needs > has as u64 {
             return Err(DoesNotFit { needs, has: has as u64 });
         }
+        // Kernels that choose between operands may load the first element of an empty one
+        // and drop it; the pointer of an empty slice is not an address.
+        static NOTHING: [u64; 8] = [0; 8];
+        let ptr = if needs == 0 { NOTHING.as_ptr().cast::<u8>().cast_mut() } else { ptr };
         self.places[buffer as usize] = Place { ptr: Ptr(ptr), bytes: needs };
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! A graph under construction: nodes are added only if their witnesses are good.
 
 use super::rng::Rng;
-use super::witness::Witness;
+use super::witness::{Witness, adds, nearby};
 use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::infer::infer;
 use cascata_ir::interp::{Tensor, eval_op};
 use cascata_ir::op::Op;
 use cascata_types::{DType, Dim, Shape, SymbolId};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// The graph, what its values hold, and what may be used next.
 pub(super) struct Builder {
@@ -102,18 +103,22 @@ impl Builder {
         let inferred = infer(op, &types, &self.graph.symbols, &self.graph).ok()?;
         let mut results = vec![vec![]; inferred.types.len()];
         for binding in 0..self.bindings.len() {
-            let equal = |lhs, rhs| self.eval(lhs, binding).is_some_and(|l| Some(l) == self.eval(rhs, binding));
+            let equal = |lhs, rhs| {
+                self.eval(lhs, binding).is_some_and(|l| Some(l) == self.eval(rhs, binding))
+            };
             if !inferred.checks.iter().all(|c| equal(&c.lhs, &c.rhs)) {
                 return None;
             }
             // The interpreter would compute a huge tensor first and be refused afterwards.
-            let small = |t: &Dim| self.eval(t, binding).is_some_and(|n| (0..=self.largest as i64).contains(&n));
+            let small = |t: &Dim| {
+                self.eval(t, binding).is_some_and(|n| (0..=self.largest as i64).contains(&n))
+            };
             if !inferred.types.iter().all(|t| t.as_tensor().is_some_and(|t| small(&t.elements()))) {
                 return None;
             }
-            let base = self.compute(op, inputs, binding, |w| &w.base)?;
-            let up = self.compute(op, inputs, binding, |w| &w.shadows[0])?;
-            let down = self.compute(op, inputs, binding, |w| &w.shadows[1])?;
+            let base = self.compute(op, inputs, binding, None)?;
+            let up = self.compute(op, inputs, binding, Some(0))?;
+            let down = self.compute(op, inputs, binding, Some(1))?;
             for (i, ((base, up), down)) in base.into_iter().zip(up).zip(down).enumerate() {
                 results[i].push(Witness::computed(op, base, [up, down], &mut self.rng)?);
             }
@@ -121,15 +126,26 @@ impl Builder {
         Some(results)
     }
 
+    /// The results of an op on the operands' witnesses or on one of their shadows.
     fn compute(
-        &self,
+        &mut self,
         op: &Op,
         inputs: &[ValueId],
         binding: usize,
-        side: impl Fn(&Witness) -> &Tensor,
+        shadow: Option<usize>,
     ) -> Option<Vec<Tensor>> {
-        let operands: Vec<&Tensor> =
-            inputs.iter().map(|v| side(&self.witnesses[v][binding])).collect();
+        let mut operands: Vec<Arc<Tensor>> = vec![];
+        for v in inputs {
+            let witness = &self.witnesses[v][binding];
+            let operand = shadow.map_or(&witness.base, |i| &witness.shadows[i]).clone();
+            let sign = if shadow == Some(0) { 1.0 } else { -1.0 };
+            let moved = match shadow {
+                Some(_) if adds(op) => nearby(&operand, sign, &mut self.rng).map(Arc::new),
+                _ => None,
+            };
+            operands.push(moved.unwrap_or(operand));
+        }
+        let operands: Vec<&Tensor> = operands.iter().map(|t| &**t).collect();
         let values = &self.bindings[binding];
         eval_op(op, &operands, &|s: SymbolId| values.get(s.0 as usize).copied()).ok()
     }

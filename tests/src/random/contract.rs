@@ -73,7 +73,8 @@ impl Builder {
 
     /// An activation, its channels and its spatial dims.
     fn activation(&mut self, layout: ChannelLayout) -> Option<(ValueId, i64, Shape)> {
-        let dtype = if self.rng.one_in(10) { self.rng.pick(&[DType::F64, DType::I32]) } else { DType::F32 };
+        let dtype =
+            if self.rng.one_in(10) { self.rng.pick(&[DType::F64, DType::I32]) } else { DType::F32 };
         let rank = self.rng.pick(&[3, 3, 4, 4, 4, 5]);
         let v = self.float_of_rank(rank, dtype);
         let shape = self.shape(v);
@@ -168,7 +169,8 @@ impl Builder {
         let divisors: Vec<i64> = (1..=heads).filter(|g| heads % g == 0).collect();
         let groups = Dim::from(self.rng.pick(&divisors));
         let causal = self.rng.one_in(3);
-        let mut keys = if self.rng.one_in(3) { shape[2].clone() } else { self.any_shape(1).remove(0) };
+        let mut keys =
+            if self.rng.one_in(3) { shape[2].clone() } else { self.any_shape(1).remove(0) };
         if causal && self.rng.one_in(2) {
             keys = shape[2].clone() + self.rng.range(0, 5);
         }

@@ -71,7 +71,8 @@ impl Differ {
         let expected = expected(case)?;
         let mut runs = 0;
         for config in configs {
-            let tried = catch_unwind(AssertUnwindSafe(|| self.compiled(case, graph, *config, &expected)));
+            let tried =
+                catch_unwind(AssertUnwindSafe(|| self.compiled(case, graph, *config, &expected)));
             let error = match tried {
                 Ok(Ok(n)) => {
                     runs += n;
@@ -106,10 +107,13 @@ impl Differ {
         let runtimes = [at % (n / 2), n / 2 + (at / 3) % (n / 2)];
         let mut runs = 0;
         for runtime in runtimes.map(|i| &self.runtimes[i]) {
-            let session = artifact.session_with(runtime, &SessionOptions::default().poison(true))?;
+            let session =
+                artifact.session_with(runtime, &SessionOptions::default().poison(true))?;
             for i in 0..case.bindings.len() {
                 compare_run(case, i, &session, &expected[i])
-                    .with_context(|| format!("{} threads, {:?}, binding {i}", runtime.threads(), runtime.isa()))
+                    .with_context(|| {
+                        format!("{} threads, {:?}, binding {i}", runtime.threads(), runtime.isa())
+                    })
                     .map_err(|e| blame(e, case, i, &fused, &expected[i]))?;
                 runs += 1;
             }
@@ -152,7 +156,12 @@ pub(super) fn wrong(case: &Case, i: usize, actual: &[Tensor], expected: &[Tensor
                 let values = t.to_f64().unwrap_or_default();
                 format!("{:?} {:?}", t.dims(), &values[..values.len().min(12)])
             };
-            anyhow::bail!("output {name} ({}) is {d:.2e} apart, {allowed:.2e} allowed\n  got  {}\n  want {}", e.dtype(), text(a), text(e));
+            anyhow::bail!(
+                "output {name} ({}) is {d:.2e} apart, {allowed:.2e} allowed\n  got  {}\n  want {}",
+                e.dtype(),
+                text(a),
+                text(e)
+            );
         }
     }
     Ok(())

@@ -44,7 +44,9 @@ pub(super) fn rebuild(
     }
     for id in &old.root().nodes {
         let node = &old.nodes[*id];
-        if let [v] = node.outputs[..] && live.contains(&v) {
+        if let [v] = node.outputs[..]
+            && live.contains(&v)
+        {
             let made = match instead.get(&v) {
                 Some(Instead::Input) => param(&mut new, v)?,
                 Some(Instead::Value(other)) => *map.get(other)?,
@@ -56,7 +58,9 @@ pub(super) fn rebuild(
     for (i, v) in outputs.iter().enumerate() {
         new.add_output(format!("y{i}"), *map.get(v)?);
     }
-    let spread = |b: &Binding| map.iter().map(|(o, n)| (*n, b.spread.get(o).copied().unwrap_or(0.0))).collect();
+    let spread = |b: &Binding| {
+        map.iter().map(|(o, n)| (*n, b.spread.get(o).copied().unwrap_or(0.0))).collect()
+    };
     let bindings = case.bindings.iter().zip(tensors);
     let bindings = bindings.map(|(b, inputs)| Binding { inputs, spread: spread(b) }).collect();
     Some(Case { seed: case.seed, graph: new, bindings })

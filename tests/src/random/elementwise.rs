@@ -56,7 +56,9 @@ impl Builder {
             Neg | Abs | Sign | Relu => self.of_dtype(|d| d != DType::Bool, DType::I64),
             _ => self.float(),
         };
-        if self.rng.one_in(2) && let Some(y) = self.add(Op::Unary(op), &[v]) {
+        if self.rng.one_in(2)
+            && let Some(y) = self.add(Op::Unary(op), &[v])
+        {
             return Some(y);
         }
         let v = match op {
@@ -137,7 +139,9 @@ impl Builder {
         let n = if scalar { 1 } else { self.rng.range(1, 4) };
         let dims = (0..n).map(|_| match self.symbols.is_empty() {
             true => Dim::from(self.rng.range(0, 9)),
-            false => Dim::sym(self.rng.pick(&self.symbols)) * self.rng.range(1, 3) + self.rng.range(0, 2),
+            false => {
+                Dim::sym(self.rng.pick(&self.symbols)) * self.rng.range(1, 3) + self.rng.range(0, 2)
+            }
         });
         let op = Op::DimValues { dims: dims.collect(), scalar };
         self.add(op, &[])

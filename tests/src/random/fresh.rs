@@ -78,7 +78,8 @@ impl Builder {
             .collect();
         let name = format!("x{}", self.graph.inputs().len());
         let v = self.graph.add_param(Graph::ROOT, name, TensorType::dense(dtype, shape));
-        let data = sizes.iter().map(|dims| Witness::exact(data(&mut self.rng, dtype, dims, domain)));
+        let data =
+            sizes.iter().map(|dims| Witness::exact(data(&mut self.rng, dtype, dims, domain)));
         let data = data.collect();
         self.register(v, data)
     }
@@ -117,7 +118,10 @@ impl Builder {
             b.dtype(v) == dtype && dims.into_iter().all(|(a, b)| a == b || a.is(1) || b.is(1))
         };
         let free = matches!(domain, Domain::Any);
-        if free && self.rng.below(5) > 1 && let Some(v) = self.find(compatible) {
+        if free
+            && self.rng.below(5) > 1
+            && let Some(v) = self.find(compatible)
+        {
             return v;
         }
         let mut other: Shape = shape.to_vec();

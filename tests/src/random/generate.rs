@@ -101,7 +101,13 @@ fn start(seed: u64) -> Builder {
             binding.push(match i {
                 0 => rng.pick(&[4, 5, 6, 7]) + 5 * s as i64,
                 1 if empty => 0,
-                1 => if rng.one_in(2) { 1 } else { rng.pick(&[2, 3]) },
+                1 => {
+                    if rng.one_in(2) {
+                        1
+                    } else {
+                        rng.pick(&[2, 3])
+                    }
+                }
                 _ => rng.pick(&[1, 3, 9, 10, 15]),
             });
         }

@@ -15,7 +15,9 @@ impl Builder {
             return None;
         }
         let dtype = self.rng.pick(&[DType::I64, DType::I64, DType::I32]);
-        if self.rng.one_in(3) && let Some(v) = self.computed_indices(n, dtype, &shape) {
+        if self.rng.one_in(3)
+            && let Some(v) = self.computed_indices(n, dtype, &shape)
+        {
             return Some(v);
         }
         Some(self.fresh(dtype, shape, Domain::Index(-n, n - 1)))
@@ -26,7 +28,9 @@ impl Builder {
         let fits = |b: &Self, v: ValueId| {
             let other = b.shape(v);
             let dims = shape.iter().rev().zip(other.iter().rev());
-            b.dtype(v) == dtype && other.len() <= shape.len() && dims.into_iter().all(|(a, b)| a == b || b.is(1))
+            b.dtype(v) == dtype
+                && other.len() <= shape.len()
+                && dims.into_iter().all(|(a, b)| a == b || b.is(1))
         };
         let mut v = self.find(fits)?;
         if self.rng.one_in(2) {

@@ -34,7 +34,11 @@ impl Builder {
             2 if at < shape.len() => {
                 let factor = self.rng.pick(&[2, 3, 4, 5]);
                 if let Some(outer) = shape[at].exact_div(&factor.into()) {
-                    let parts = if self.rng.one_in(2) { [outer, factor.into()] } else { [factor.into(), outer] };
+                    let parts = if self.rng.one_in(2) {
+                        [outer, factor.into()]
+                    } else {
+                        [factor.into(), outer]
+                    };
                     shape.splice(at..at + 1, parts);
                 }
             }
@@ -120,7 +124,13 @@ impl Builder {
 
     pub fn pad(&mut self) -> Made {
         let v = self.find(|b, v| b.rank(v) > 0)?;
-        let mode = self.rng.pick(&[PadMode::Constant, PadMode::Constant, PadMode::Reflect, PadMode::Edge, PadMode::Wrap]);
+        let mode = self.rng.pick(&[
+            PadMode::Constant,
+            PadMode::Constant,
+            PadMode::Reflect,
+            PadMode::Edge,
+            PadMode::Wrap,
+        ]);
         let mut pads = vec![];
         for dim in self.shape(v) {
             let mut one = || match self.rng.below(8) {
@@ -153,7 +163,13 @@ impl Builder {
             _ => ResizeMode::Linear,
         };
         use ResizeCoordinates::*;
-        let coordinates = self.rng.pick(&[HalfPixel, HalfPixelSymmetric, PytorchHalfPixel, AlignCorners, Asymmetric]);
+        let coordinates = self.rng.pick(&[
+            HalfPixel,
+            HalfPixelSymmetric,
+            PytorchHalfPixel,
+            AlignCorners,
+            Asymmetric,
+        ]);
         use NearestMode::*;
         let nearest = self.rng.pick(&[RoundPreferFloor, RoundPreferCeil, Floor, Ceil]);
         let mut scales: Vec<Scalar> = vec![];
@@ -168,8 +184,15 @@ impl Builder {
             };
             let scale = if axis + 2 < shape.len() { 1.0 } else { scale };
             scales.push(Scalar::f32(scale));
-            result.push(if scale < 1.0 { dim.floor_div(&2.into()) } else { dim.clone() * scale as i64 });
-            if let Some(n) = dim.as_const() && axis + 2 >= shape.len() && self.rng.one_in(3) {
+            result.push(if scale < 1.0 {
+                dim.floor_div(&2.into())
+            } else {
+                dim.clone() * scale as i64
+            });
+            if let Some(n) = dim.as_const()
+                && axis + 2 >= shape.len()
+                && self.rng.one_in(3)
+            {
                 let to = self.rng.range(1, n + 3);
                 result[axis] = to.into();
                 scales[axis] = Scalar::f32(to as f32 / n as f32);

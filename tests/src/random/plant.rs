@@ -32,17 +32,20 @@ pub const PLANTS: &[(&str, Fault)] = &[
 /// when a few tries found none.
 pub fn plant(case: &Case, rng: &mut Rng) -> Option<(Graph, &'static str)> {
     let want = expected(case).ok()?;
-    for _ in 0..30 {
-        let (name, fault) = rng.pick(PLANTS);
-        let nodes = &case.graph.root().nodes;
-        let id = rng.pick(nodes);
-        let Some(graph) = faulty(&case.graph, id, fault) else { continue };
-        let visible = case.bindings.iter().enumerate().any(|(i, b)| {
-            let Ok(got) = interp::run(&graph, &b.inputs) else { return false };
-            let apart = |j: usize| relative_difference(&got[j], &want[i][j]) > 3.0 * tolerance(case, i, j);
+    let visible = |graph: &Graph| {
+        case.bindings.iter().enumerate().any(|(i, b)| {
+            let Ok(got) = interp::run(graph, &b.inputs) else { return false };
+            let apart =
+                |j: usize| relative_difference(&got[j], &want[i][j]) > 3.0 * tolerance(case, i, j);
             (0..got.len()).any(apart)
-        });
-        if visible {
+        })
+    };
+    let (mut faults, mut nodes) = (PLANTS.to_vec(), case.graph.root().nodes.clone());
+    rng.shuffle(&mut faults);
+    rng.shuffle(&mut nodes);
+    for (name, fault) in faults {
+        let graphs = nodes.iter().filter_map(|id| faulty(&case.graph, *id, fault));
+        if let Some(graph) = graphs.take(4).find(visible) {
             return Some((graph, name));
         }
     }
@@ -51,7 +54,8 @@ pub fn plant(case: &Case, rng: &mut Rng) -> Option<(Graph, &'static str)> {
 
 fn faulty(graph: &Graph, id: NodeId, fault: Fault) -> Option<Graph> {
     let mut graph = graph.clone();
-    let types: Vec<ValueType> = graph.nodes[id].inputs.iter().map(|v| graph.ty(*v).clone()).collect();
+    let types: Vec<ValueType> =
+        graph.nodes[id].inputs.iter().map(|v| graph.ty(*v).clone()).collect();
     if !fault(&mut graph.nodes[id], &types) {
         return None;
     }

@@ -51,7 +51,8 @@ impl Shrinker<'_> {
     fn bindings(&mut self) {
         for i in 0..self.case.bindings.len() {
             if self.case.bindings.len() > 1 {
-                let one = Case { bindings: vec![self.case.bindings[i].clone()], ..self.case.clone() };
+                let one =
+                    Case { bindings: vec![self.case.bindings[i].clone()], ..self.case.clone() };
                 if self.accept(Some(one)) {
                     return;
                 }

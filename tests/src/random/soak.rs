@@ -118,7 +118,9 @@ fn key(op: &Op) -> String {
         Op::Reduce { op, .. } => format!("{name} {op:?}"),
         Op::Pad { mode, .. } => format!("{name} {mode:?}"),
         Op::Resize(a) => format!("{name} {:?}", a.mode),
-        Op::ScatterElements { reduce, .. } | Op::ScatterNd { reduce } => format!("{name} {reduce:?}"),
+        Op::ScatterElements { reduce, .. } | Op::ScatterNd { reduce } => {
+            format!("{name} {reduce:?}")
+        }
         Op::Conv(a) => format!("{name} {} axes", a.strides.len()),
         Op::Pool(a) => match a.kind {
             PoolKind::Max { .. } => format!("{name} max"),

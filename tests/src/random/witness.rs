@@ -46,13 +46,12 @@ impl Witness {
         }
         let [up, down] = shadows;
         let (up, down) = if base.dtype().is_float() && !moves_only(op) {
-            let noise = noise(op, &base, rng);
+            let noise = noise(&base, adds(op), rng);
             (moved(&up, &noise, 1.0)?, moved(&down, &noise, -1.0)?)
         } else {
             (up, down)
         };
-        let witness =
-            Self { base: Arc::new(base), shadows: [Arc::new(up), Arc::new(down)] };
+        let witness = Self { base: Arc::new(base), shadows: [Arc::new(up), Arc::new(down)] };
         let limit = (rounding(witness.base.dtype()) * 500.0).min(0.05);
         (witness.spread() <= limit).then_some(witness)
     }
@@ -93,21 +92,33 @@ fn moves_only(op: &Op) -> bool {
     )
 }
 
-/// Element by element the error is relative to the element; where terms are added (and
-/// rewrites may add in another order) it is relative to the largest of them.
-fn noise(op: &Op, base: &Tensor, rng: &mut Rng) -> Vec<f64> {
+/// Whether terms are added inside: the error is relative to the largest of them, and
+/// rewrites and fused multiply-adds may add in another order.
+pub(super) fn adds(op: &Op) -> bool {
     use BinaryOp::{Add, Sub};
-    let own = match op {
-        Op::Binary(b) => !matches!(b, Add | Sub),
-        Op::Unary(_) | Op::Cast { .. } => true,
-        _ => false,
-    };
+    match op {
+        Op::Binary(b) => matches!(b, Add | Sub),
+        Op::Unary(_) | Op::Cast { .. } | Op::ArgReduce { .. } => false,
+        _ => !moves_only(op),
+    }
+}
+
+/// Operands that are one rounding off, for ops that add: what cancels inside shows.
+pub(super) fn nearby(x: &Tensor, sign: f64, rng: &mut Rng) -> Option<Tensor> {
+    if !x.dtype().is_float() {
+        return None;
+    }
+    let noise = noise(x, false, rng);
+    moved(x, &noise, 0.3 * sign)
+}
+
+fn noise(base: &Tensor, adds: bool, rng: &mut Rng) -> Vec<f64> {
     let values = base.to_f64().unwrap_or_default();
     let largest = values.iter().fold(0.0f64, |m, x| m.max(x.abs()));
     let size = rounding(base.dtype());
     let one = |x: &f64| {
         let sign = if rng.one_in(2) { 1.0 } else { -1.0 };
-        sign * (0.5 + rng.unit() / 2.0) * size * if own { x.abs() } else { largest }
+        sign * (0.5 + rng.unit() / 2.0) * size * if adds { largest } else { x.abs() }
     };
     values.iter().map(one).collect()
 }

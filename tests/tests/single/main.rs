@@ -1,7 +1,7 @@
 //! Single ops through the whole compiled path against the graph interpreter.
 //!
-//! Each case is one op in a graph of its own, optimised at O0, compiled, and run by
-//! sessions of one and two threads. Shapes are asymmetric and include 1.
+//! Each case is one op in a graph of its own, compiled at O0 for one thread and at O2 for
+//! two. Shapes are asymmetric and include 1.
 #![forbid(unsafe_code)]
 
 mod dynamic;
@@ -97,9 +97,8 @@ fn graph_of(
     (graph, inputs)
 }
 
-/// Compiles at O0.
-fn artifact(graph: Graph) -> Vec<u8> {
-    let fused = pipeline::fused_graph(graph, OptLevel::O0).unwrap();
+fn artifact(graph: Graph, level: OptLevel) -> Vec<u8> {
+    let fused = pipeline::fused_graph(graph, level).unwrap();
     pipeline::artifact(&fused, &[CpuLevel::V3]).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -113,8 +112,8 @@ fn check_graph(
     let (graph, inputs) = graph_of(args, build);
     let tensors: Vec<Tensor> = inputs.iter().map(|(_, x)| x.clone()).collect();
     let expected = run(&graph, &tensors).unwrap_or_else(|e| panic!("interpreter: {e}"));
-    let bytes = artifact(graph);
-    for threads in [1, 2] {
+    for (level, threads) in [(OptLevel::O0, 1), (OptLevel::O2, 2)] {
+        let bytes = artifact(graph.clone(), level);
         let runtime = Runtime::builder().threads(threads).build().unwrap();
         let session = pipeline::session(&bytes, &runtime).unwrap_or_else(|e| panic!("{e}"));
         let found = pipeline::run(&session, &inputs).unwrap_or_else(|e| panic!("{e}"));
@@ -134,7 +133,7 @@ fn refused(
     let tensors: Vec<Tensor> = inputs.iter().map(|(_, x)| x.clone()).collect();
     run(&graph, &tensors).unwrap_err();
     let runtime = Runtime::builder().threads(1).build().unwrap();
-    let session = pipeline::session(&artifact(graph), &runtime).unwrap();
+    let session = pipeline::session(&artifact(graph, OptLevel::O0), &runtime).unwrap();
     format!("{:#}", pipeline::run(&session, &inputs).unwrap_err())
 }
 
