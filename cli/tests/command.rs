@@ -133,6 +133,20 @@ fn values_can_be_fetched() {
 }
 
 #[test]
+fn a_models_dims_can_be_fixed() {
+    let s = Scene::new();
+    s.small();
+    let run = s.json(&["run", "small.onnx", "--random", "1", "--fix-dim", "N=6", "--json"]);
+    assert_eq!(run[0]["dims"], serde_json::json!([6, 3]));
+    s.ok(&["compile", "small.onnx", "-o", "a.casc"]);
+    for command in ["run", "bench"] {
+        let message = s.fails(2, &[command, "a.casc", "--random", "1", "--fix-dim", "N=6"]);
+        assert!(message.contains("--fix-dim"), "{message}");
+    }
+    s.ok(&["diff-run", "interp:small.onnx", "a.casc", "--random", "1", "--fix-dim", "N=6"]);
+}
+
+#[test]
 fn measurements_are_json() {
     let s = Scene::new();
     s.small();

@@ -3,16 +3,15 @@
 //! Each number of threads is measured in a process of its own, so that loading, the first
 //! run and the peak of memory belong to it alone and no compiler runs beside it.
 
-use super::compile::parse;
 use super::{print, print_json};
 use crate::support::arrays::{Arrays, views};
 use crate::support::exit::{FileError, Said, Usage};
 use crate::support::inputs::{InputArgs, Signature};
+use crate::support::parse;
 use crate::support::progress::Line;
-use crate::support::subject::{How, Subject};
+use crate::support::subject::{How, ModelArgs, Subject};
 use crate::support::table::{Table, bytes, nanoseconds};
 use anyhow::{Context, Result};
-use cascata::onnx::{ImportOptions, ValueOption};
 use cascata::{Artifact, CompileOptions, RunError, Runtime, Session, compile, native_level};
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -45,9 +44,8 @@ pub struct Bench {
     /// Uses only the first N of the CPUs that the process may use, N being the threads
     #[arg(long)]
     pin: bool,
-    /// An input of a model that becomes a constant
-    #[arg(long, value_name = "INPUT=NUMBER,…", value_parser = parse::<ValueOption>)]
-    set: Vec<ValueOption>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Prints one JSON object, or a list of them when there are several numbers of threads
     #[arg(long)]
     json: bool,
@@ -81,8 +79,8 @@ impl Bench {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         let ready = self.subject.is_artifact()?;
-        if ready && !self.set.is_empty() {
-            return Err(Usage("--set works on a model file; this is an artifact".into()).into());
+        if ready {
+            self.model.refuse()?;
         }
         let all = match (ready, self.threads.as_slice()) {
             (true, [threads]) => vec![self.measure(*threads)?],
@@ -108,7 +106,7 @@ impl Bench {
             Some(How::Compile(level)) => level,
             None => Default::default(),
         };
-        let import = ImportOptions { values: self.set.clone(), ..ImportOptions::default() };
+        let import = self.model.import_options();
         let mut options =
             CompileOptions { import, targets: vec![native_level()], ..CompileOptions::default() };
         options.passes.level = level;

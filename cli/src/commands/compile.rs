@@ -1,9 +1,9 @@
 //! `cascata compile`.
 
 use super::{print, print_json};
-use crate::support::exit;
 use crate::support::progress::{Dumps, Line};
 use crate::support::table::{Table, bytes, count, seconds};
+use crate::support::{exit, parse};
 use anyhow::{Context, Result};
 use cascata::onnx::{DimOption, ImportOptions, ValueOption};
 use cascata::passes::pipeline::OptLevel;
@@ -79,11 +79,6 @@ fn level(text: &str) -> Result<OptLevel, String> {
         "2" => Ok(OptLevel::O2),
         _ => Err("it must be 0, 1 or 2".into()),
     }
-}
-
-/// Parses by [`std::str::FromStr`] with the error as text.
-pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
-    text.parse::<T>().map_err(|e| e.to_string())
 }
 
 const AFTER_HELP: &str = "\

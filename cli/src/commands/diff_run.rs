@@ -1,18 +1,19 @@
 //! `cascata diff-run`.
 
-use super::compile::parse;
 use super::sample::computed;
 use super::{print, print_json};
 use crate::support::arrays::Arrays;
 use crate::support::exit::{No, Usage};
 use crate::support::inputs::InputArgs;
-use crate::support::subject::{self, How, Runner, Setup, Subject, from_interpreter, interpret};
+use crate::support::parse;
+use crate::support::subject::{
+    self, How, ModelArgs, Runner, Setup, Subject, from_interpreter, interpret,
+};
 use crate::support::table::Table;
 use anyhow::{Context, Result};
 use cascata::Tensor;
 use cascata::artifact::manifest::Step;
 use cascata::ir::interp;
-use cascata::onnx::ValueOption;
 use clap::Args;
 use serde::Serialize;
 
@@ -40,9 +41,8 @@ pub struct DiffRun {
     /// Threads of compiled subjects; 0 means one for each CPU
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
-    /// An input of the models that becomes a constant
-    #[arg(long, value_name = "INPUT=NUMBER,…", value_parser = parse::<ValueOption>)]
-    set: Vec<ValueOption>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Prints the result as JSON; a difference that is not finite is null
     #[arg(long)]
     json: bool,
@@ -125,14 +125,15 @@ impl DiffRun {
         }
     }
 
-    /// `--set` is for the models; an artifact beside one has it compiled in.
+    /// Model arguments are for the models; an artifact beside one has them compiled in.
     fn open(&self, subject: &Subject, setup: &Setup) -> Result<Runner> {
-        let set = if subject.is_artifact()? { vec![] } else { setup.set.clone() };
-        subject.open(&Setup { set, ..setup.clone() })
+        let artifact = subject.is_artifact()?;
+        let model = if artifact { ModelArgs::default() } else { setup.model.clone() };
+        subject.open(&Setup { model, ..setup.clone() })
     }
 
     fn setup(&self, fetch_groups: bool) -> Setup {
-        Setup { threads: self.threads, set: self.set.clone(), fetch: vec![], fetch_groups }
+        Setup { threads: self.threads, model: self.model.clone(), fetch: vec![], fetch_groups }
     }
 
     fn compare(&self, a: &Arrays, b: &Arrays) -> Result<Vec<Difference>> {

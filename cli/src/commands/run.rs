@@ -1,15 +1,14 @@
 //! `cascata run`.
 
-use super::compile::parse;
 use super::trace::chrome_trace;
 use super::{print, print_json};
 use crate::support::arrays::{self, Arrays};
 use crate::support::exit::FileError;
 use crate::support::inputs::InputArgs;
-use crate::support::subject::{self, Setup, Subject};
+use crate::support::parse;
+use crate::support::subject::{self, ModelArgs, Setup, Subject};
 use crate::support::table::Table;
 use anyhow::Result;
-use cascata::onnx::ValueOption;
 use cascata::{Tensor, ir};
 use clap::Args;
 use serde::Serialize;
@@ -30,9 +29,8 @@ pub struct Run {
     /// Threads; 0 means one for each CPU
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
-    /// An input of a model that becomes a constant
-    #[arg(long, value_name = "INPUT=NUMBER,…", value_parser = parse::<ValueOption>)]
-    set: Vec<ValueOption>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Makes a value of the model an output too (repeatable); it may change how ops are fused
     #[arg(long, value_name = "VALUE")]
     fetch: Vec<String>,
@@ -76,7 +74,7 @@ impl Run {
     pub fn run(self) -> Result<()> {
         let setup = Setup {
             threads: self.threads,
-            set: self.set.clone(),
+            model: self.model.clone(),
             fetch: self.fetch.clone(),
             fetch_groups: false,
         };

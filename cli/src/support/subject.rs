@@ -1,19 +1,21 @@
 //! Things that run: an artifact, a compiled model, a model in the interpreter.
 
 use super::arrays::{Arrays, views};
-use super::exit::FileError;
+use super::exit::{FileError, Usage};
 use super::inputs::Signature;
+use super::parse;
 use super::progress::Line;
 use anyhow::{Context, Result};
 use cascata::artifact::manifest::Port;
 use cascata::ir::graph::Graph;
 use cascata::ir::interp;
-use cascata::onnx::{ImportOptions, ValueOption, import};
+use cascata::onnx::{DimOption, ImportOptions, ValueOption, import};
 use cascata::passes::pipeline::OptLevel;
 use cascata::{
     Artifact, CompileOptions, InputError, LaunchProfile, RunError, Runtime, Session, Tensor,
     compile, native_level,
 };
+use clap::Args;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -64,13 +66,43 @@ impl FromStr for Subject {
     }
 }
 
+/// What a model file is told before it is compiled.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ModelArgs {
+    /// An input of a model that becomes a constant
+    #[arg(long, value_name = "INPUT=NUMBER,…", value_parser = parse::<ValueOption>)]
+    pub set: Vec<ValueOption>,
+    /// Value or range of a model's dim, as `compile --dim` takes it; unlike --dim, which only
+    /// sizes random inputs, it is compiled in
+    #[arg(long, value_name = "NAME=MIN..MAX", value_parser = parse::<DimOption>)]
+    pub fix_dim: Vec<DimOption>,
+}
+
+impl ModelArgs {
+    /// For the importer.
+    pub fn import_options(&self) -> ImportOptions {
+        let (dims, values) = (self.fix_dim.clone(), self.set.clone());
+        ImportOptions { dims, values, ..ImportOptions::default() }
+    }
+
+    /// An artifact has all of this compiled in.
+    pub fn refuse(&self) -> Result<(), Usage> {
+        match self.set.is_empty() && self.fix_dim.is_empty() {
+            true => Ok(()),
+            false => {
+                Err(Usage("--set and --fix-dim work on a model file; this is an artifact".into()))
+            }
+        }
+    }
+}
+
 /// What opening a subject is told.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     /// Threads; 0 means all.
     pub threads: usize,
-    /// Inputs of a model that become constants.
-    pub set: Vec<ValueOption>,
+    /// For the importer.
+    pub model: ModelArgs,
     /// Values of a model that become outputs.
     pub fetch: Vec<String>,
     /// As [`CompileOptions::fetch_groups`].
@@ -85,7 +117,7 @@ impl Subject {
             None => How::Compile(OptLevel::O2),
             Some(how) => how,
         };
-        let options = ImportOptions { values: setup.set.clone(), ..ImportOptions::default() };
+        let options = setup.model.import_options();
         match how {
             How::Interpret => {
                 Ok(Runner::Interpreter(Box::new(self.interpreter(&options, &setup.fetch)?)))
@@ -100,16 +132,11 @@ impl Subject {
     }
 
     fn load(&self, setup: &Setup) -> Result<Runner> {
-        let refuse = |what: &str| {
-            let text =
-                format!("{what} works on a model file; {} is an artifact", self.path.display());
-            Err(super::exit::Usage(text).into())
-        };
+        setup.model.refuse()?;
         if !setup.fetch.is_empty() {
-            return refuse("--fetch (or give it to `cascata compile`)");
-        }
-        if !setup.set.is_empty() {
-            return refuse("--set");
+            let text =
+                "--fetch works on a model file; for an artifact, give it to `cascata compile`";
+            return Err(Usage(text.into()).into());
         }
         let runtime = Runtime::builder().threads(setup.threads).build()?;
         Ok(Runner::Session(Artifact::load(&self.path)?.session(&runtime)?))
