@@ -4,7 +4,7 @@
 //! kernels (identical layers) are compiled once. Machine code of each target is made by
 //! all CPUs; the result does not depend on how many there are.
 
-use crate::cpu::{CpuLevel, CodeBlob, CodegenError, CpuTarget, compile_all};
+use crate::cpu::{CodeBlob, CodegenError, CpuLevel, CpuTarget, compile_all};
 use crate::lower::{LowerError, Lowering, WeightId};
 use cascata_artifact::manifest::{CodeVariant, Entry, KernelInfo, Manifest, Provenance, Weight};
 use cascata_artifact::{ArtifactWriter, WriteError, abi};

@@ -63,9 +63,8 @@ fn check(section: &str) -> Result<usize, String> {
     if read != kernel {
         return Err(format!("reads back as\n{read}"));
     }
-    let directives = |word| {
-        section.lines().filter_map(move |l| l.strip_prefix("; ")?.strip_prefix(word))
-    };
+    let directives =
+        |word| section.lines().filter_map(move |l| l.strip_prefix("; ")?.strip_prefix(word));
     let invalid: Vec<String> = directives("invalid ").map(unquoted).collect();
     check_invalid(&kernel, &invalid)?;
     let mut count = invalid.len();
@@ -104,12 +103,8 @@ fn check_run(kernel: &Kernel, directive: &str) -> Result<(), String> {
         .map(|(_, s)| find(&given, &s.name).and_then(|v| v.first().copied()))
         .map(|v| v.map(|x| x as i64).ok_or("a parameter is not given"))
         .collect::<Result<_, _>>()?;
-    let orders = [
-        TileOrder::Forward,
-        TileOrder::Reverse,
-        TileOrder::Shuffled(1),
-        TileOrder::Shuffled(2),
-    ];
+    let orders =
+        [TileOrder::Forward, TileOrder::Reverse, TileOrder::Shuffled(1), TileOrder::Shuffled(2)];
     for order in orders {
         for reverse_vector in [false, true] {
             let options = RunOptions { order, reverse_vector };

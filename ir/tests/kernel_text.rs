@@ -1,10 +1,10 @@
 //! The kernel text form: generated kernels read back equal, hostile text is refused.
 
+use cascata_ir::kernel::interp::{HostBuffer, run};
 use cascata_ir::kernel::{
     BufferId, DwConv, Expr, Gemm, Kernel, KernelBuilder, LocalId, LoopKind, PackB, Place,
     RowReduce, Rows, Space, Stmt, parse_kernel, parse_kernels, print_kernels, verify,
 };
-use cascata_ir::kernel::interp::{HostBuffer, run};
 use cascata_ir::op::{BinaryOp, UnaryOp};
 use cascata_ir::types::{DType, Dim, Entity as _, Scalar, SymbolId, SymbolTable};
 use proptest::prelude::*;
@@ -18,8 +18,24 @@ struct Choices<'a> {
 }
 
 const NAMES: &[&str] = &[
-    "x", "x", "y.1", "", "for", "inf_f32", "a b", "3d", "max", "\"q\"\n\\", "größe", "x_1", "m0",
-    "index", "f32", "\u{7}", "s_", "add",
+    "x",
+    "x",
+    "y.1",
+    "",
+    "for",
+    "inf_f32",
+    "a b",
+    "3d",
+    "max",
+    "\"q\"\n\\",
+    "größe",
+    "x_1",
+    "m0",
+    "index",
+    "f32",
+    "\u{7}",
+    "s_",
+    "add",
 ];
 
 impl Choices<'_> {

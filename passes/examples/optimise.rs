@@ -34,7 +34,13 @@ fn main() -> Result<()> {
     let r = &report.rewriting;
     println!(
         "slices {} distinct {} kept {} enodes {} stops {:?} cost {:.0} -> {:.0} us",
-        r.slices, r.distinct, r.kept, r.enodes, r.stops, r.cost_before / 1e3, r.cost_after / 1e3
+        r.slices,
+        r.distinct,
+        r.kept,
+        r.enodes,
+        r.stops,
+        r.cost_before / 1e3,
+        r.cost_after / 1e3
     );
     for (name, c) in r.rules.iter().filter(|(_, c)| c.matched > 0) {
         println!(

@@ -163,7 +163,9 @@ impl Rewriter<'_> {
             return false;
         };
         let mut pairs = outputs.iter().zip(&equal);
-        if equal.len() != outputs.len() || pairs.any(|(a, b)| self.graph.ty(*a) != self.graph.ty(*b)) {
+        if equal.len() != outputs.len()
+            || pairs.any(|(a, b)| self.graph.ty(*a) != self.graph.ty(*b))
+        {
             return false;
         }
         for (old, new) in outputs.into_iter().zip(equal) {
@@ -209,9 +211,10 @@ impl Rewriter<'_> {
         let types: Vec<&ValueType> = inputs.iter().map(|&v| self.graph.ty(v)).collect();
         let inferred = infer::infer(op, &types, &self.graph.symbols, self.graph).ok()?;
         let known = |c: &cascata_ir::graph::DimCheck| {
-            self.graph.checks.iter().any(|k| {
-                (k.lhs == c.lhs && k.rhs == c.rhs) || (k.lhs == c.rhs && k.rhs == c.lhs)
-            })
+            self.graph
+                .checks
+                .iter()
+                .any(|k| (k.lhs == c.lhs && k.rhs == c.rhs) || (k.lhs == c.rhs && k.rhs == c.lhs))
         };
         if !inferred.checks.iter().all(known) {
             return None;

@@ -106,11 +106,7 @@ fn rebuilt(dim: &Dim, symbols: &SymbolTable, memo: &mut HashMap<Dim, Dim>) -> Op
     Some(sum)
 }
 
-fn rebuilt_atom(
-    atom: &Atom,
-    symbols: &SymbolTable,
-    memo: &mut HashMap<Dim, Dim>,
-) -> Option<Dim> {
+fn rebuilt_atom(atom: &Atom, symbols: &SymbolTable, memo: &mut HashMap<Dim, Dim>) -> Option<Dim> {
     let (a, b) = match atom {
         Atom::Sym(id) => return Some(Dim::sym(*id)),
         Atom::FloorDiv(a, b)

@@ -100,9 +100,10 @@ pub fn run(
     options: &EGraphOptions,
     round: u64,
 ) -> Result<EGraphReport, PassError> {
-    let chosen = rules.iter().copied().flatten().filter(|r| {
-        r.class <= options.exactness && !options.without.iter().any(|w| w == r.name)
-    });
+    let chosen =
+        rules.iter().copied().flatten().filter(|r| {
+            r.class <= options.exactness && !options.without.iter().any(|w| w == r.name)
+        });
     let rules = chosen.map(CompiledRule::new).collect::<Result<Vec<_>, _>>()?;
     let symbols = graph.symbols.clone();
     let setting = Setting {
@@ -248,7 +249,8 @@ impl Stage<'_> {
             let inside: HashSet<NodeId> = nodes.iter().copied().collect();
             let outside = |v: ValueId| {
                 let leaves = |user: &Option<NodeId>| user.is_none_or(|n| !inside.contains(&n));
-                let mine = matches!(region.graph.values[v].def, Def::Node(n, _) if inside.contains(&n));
+                let mine =
+                    matches!(region.graph.values[v].def, Def::Node(n, _) if inside.contains(&n));
                 mine && region.users.get(&v).is_some_and(|u| u.iter().any(leaves))
             };
             let nodes = region.with_constants(&nodes);

@@ -57,7 +57,8 @@ pub fn fold(graph: &mut Graph, budget: Budget) -> usize {
 
 fn fold_node(graph: &mut Graph, id: NodeId, budget: Budget) -> bool {
     let node = &graph.nodes[id];
-    let formula = matches!(node.op, Op::Const(_) | Op::Fill { .. } | Op::Iota { .. } | Op::Pack { .. });
+    let formula =
+        matches!(node.op, Op::Const(_) | Op::Fill { .. } | Op::Iota { .. } | Op::Pack { .. });
     if formula || node.op.effect() != Effect::Pure || node.outputs.len() != 1 {
         return false;
     }

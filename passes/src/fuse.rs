@@ -19,7 +19,10 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Whether each result element is an expression of operand elements.
 pub fn is_map_op(op: &Op) -> bool {
-    matches!(op, Op::Concat { .. } | Op::Pad { .. }) || is_elementwise(op) || is_movement(op) || is_leaf(op)
+    matches!(op, Op::Concat { .. } | Op::Pad { .. })
+        || is_elementwise(op)
+        || is_movement(op)
+        || is_leaf(op)
 }
 
 /// Computed where it is used, from nothing.
@@ -80,9 +83,8 @@ fn own_results(graph: &mut Graph) {
     for i in 0..graph.outputs().len() {
         let v = graph.outputs()[i];
         let owner = memory_owner(graph, v);
-        let computed = graph.def_node(owner).is_some_and(|n| {
-            !matches!(n.op, Op::Const(_)) && !is_leaf(&n.op)
-        });
+        let computed =
+            graph.def_node(owner).is_some_and(|n| !matches!(n.op, Op::Const(_)) && !is_leaf(&n.op));
         if computed && !owned.contains(&owner) {
             owned.push(owner);
             continue;
@@ -257,7 +259,9 @@ impl Plan {
                 return false;
             }
         }
-        let stays = |op: &Op| matches!(op, Op::Pool(_)) || anchor_kind(op, shape.len()) != GroupKind::Single;
+        let stays = |op: &Op| {
+            matches!(op, Op::Pool(_)) || anchor_kind(op, shape.len()) != GroupKind::Single
+        };
         let multi_step = matches!(graph.nodes[id].op, Op::ArgReduce { .. } | Op::CumSum { .. });
         stays(&graph.nodes[id].op) && !multi_step
     }

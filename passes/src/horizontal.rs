@@ -90,7 +90,8 @@ fn merge_group(
     if let Some(to) = cast {
         w = graph.add1(region, Op::Cast { to }, vec![w], first.source.clone()).ok()?;
     }
-    let mut wide = graph.add1(region, Op::MatMul, vec![first.inputs[0], w], first.source.clone()).ok()?;
+    let mut wide =
+        graph.add1(region, Op::MatMul, vec![first.inputs[0], w], first.source.clone()).ok()?;
     for (step, tensor) in epilogues.iter().zip(consts) {
         let c = constant(graph, region, tensor);
         wide = graph.add1(region, Op::Binary(step.op), vec![wide, c], first.source.clone()).ok()?;
@@ -138,8 +139,7 @@ fn common_step(graph: &Graph, users: &Users, values: &[ValueId]) -> Option<Step>
         if !vector || !same || graph.ty(v) != graph.ty(node.outputs[0]) {
             return None;
         }
-        let step =
-            step.get_or_insert_with(|| Step { op, constants: vec![], results: vec![] });
+        let step = step.get_or_insert_with(|| Step { op, constants: vec![], results: vec![] });
         step.constants.push(other);
         step.results.push(node.outputs[0]);
     }
@@ -173,7 +173,8 @@ fn split(
         let len = graph.tensor(old).shape[axis].clone();
         let source = graph.def_node(old)?.source.clone();
         let range = SliceRange { axis, start: start.clone(), len: len.clone(), step: 1 };
-        let part = graph.add1(region, Op::Slice { ranges: vec![range] }, vec![wide], source).ok()?;
+        let part =
+            graph.add1(region, Op::Slice { ranges: vec![range] }, vec![wide], source).ok()?;
         graph.values[part].name = graph.values[old].name.clone();
         start = start + len;
         parts.push(part);

@@ -26,7 +26,8 @@ use std::collections::{HashMap, HashSet};
 /// A converted op that breaks its typing rule: a defect of this pass.
 pub fn channels_last(graph: &mut Graph) -> Result<(), InferError> {
     let order = std::mem::take(&mut graph.regions[Graph::ROOT].nodes);
-    let mut pass = Layout { graph, first: HashMap::new(), last: HashMap::new(), native: HashSet::new() };
+    let mut pass =
+        Layout { graph, first: HashMap::new(), last: HashMap::new(), native: HashSet::new() };
     for id in order {
         pass.node(id)?;
     }
@@ -59,11 +60,7 @@ fn remove_dead(graph: &mut Graph) {
 }
 
 /// Everything a region reads from outside is live.
-fn mark_region(
-    graph: &Graph,
-    region: cascata_ir::graph::RegionId,
-    live: &mut HashSet<ValueId>,
-) {
+fn mark_region(graph: &Graph, region: cascata_ir::graph::RegionId, live: &mut HashSet<ValueId>) {
     live.extend(&graph.regions[region].results);
     for id in &graph.regions[region].nodes {
         let node = &graph.nodes[*id];
@@ -143,7 +140,11 @@ impl Layout<'_> {
             Op::Reduce { axes, .. } if follows && self.keeps_order(axes, node.inputs[0]) => {
                 self.reduce(id)
             }
-            Op::Concat { .. } | Op::Slice { .. } | Op::Pad { .. } | Op::Resize(_) | Op::Softmax { .. }
+            Op::Concat { .. }
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Resize(_)
+            | Op::Softmax { .. }
                 if follows =>
             {
                 self.axiswise(id)
@@ -229,7 +230,8 @@ impl Layout<'_> {
         let (kernel, channels) = w.shape.split_at(spatial);
         let (c, o) = (channels[0].clone(), channels[1].clone());
         let window = kernel.iter().fold(o.clone(), |n, k| n * k.clone());
-        let channel_first: Vec<usize> = std::iter::once(spatial).chain(0..spatial).chain([spatial + 1]).collect();
+        let channel_first: Vec<usize> =
+            std::iter::once(spatial).chain(0..spatial).chain([spatial + 1]).collect();
         let w = self.transpose(inputs[1], &channel_first, source)?;
         let w = self.reshape(w, vec![c, window.clone()], source)?;
         let y = self.graph.add1(Graph::ROOT, Op::MatMul, vec![inputs[0], w], source)?;
@@ -253,7 +255,12 @@ impl Layout<'_> {
         }
     }
 
-    fn reshape(&mut self, v: ValueId, shape: Vec<Dim>, source: &str) -> Result<ValueId, InferError> {
+    fn reshape(
+        &mut self,
+        v: ValueId,
+        shape: Vec<Dim>,
+        source: &str,
+    ) -> Result<ValueId, InferError> {
         self.graph.add1(Graph::ROOT, Op::Reshape { shape }, vec![v], source)
     }
 

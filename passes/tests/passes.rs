@@ -81,7 +81,11 @@ fn casts_that_lose_something_stay() {
     g.add_output("back", back);
     g.add_output("narrow", narrow);
     canonicalise(&mut g);
-    assert_eq!(names(&g), ["cast", "cast"], "i32 to i64 to i32 is nothing, f32 to i32 to f32 is not");
+    assert_eq!(
+        names(&g),
+        ["cast", "cast"],
+        "i32 to i64 to i32 is nothing, f32 to i32 to f32 is not"
+    );
 }
 
 #[test]
@@ -113,7 +117,8 @@ fn a_position_table_bounds_the_length() {
     let s = g.symbols.intern("S");
     g.symbols.get_mut(s).min = 1;
     let len = Dim::sym(s);
-    let x = g.add_param(Graph::ROOT, "x", TensorType::dense(DType::F32, vec![len.clone(), 4.into()]));
+    let x =
+        g.add_param(Graph::ROOT, "x", TensorType::dense(DType::F32, vec![len.clone(), 4.into()]));
     let table = weight(&mut g, &[512, 4], 3);
     let rows = len.minimum(&512.into());
     let range = SliceRange { axis: 0, start: 0.into(), len: rows, step: 1 };

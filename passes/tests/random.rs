@@ -51,8 +51,11 @@ fn inputs(graph: &Graph, rng: &mut Rng) -> Option<Vec<Tensor>> {
     let mut out = vec![];
     for &v in graph.inputs() {
         let ty = graph.tensor(v);
-        let dims: Vec<usize> =
-            ty.shape.iter().map(|d| d.eval(&bind).ok().map(|n| n as usize)).collect::<Option<_>>()?;
+        let dims: Vec<usize> = ty
+            .shape
+            .iter()
+            .map(|d| d.eval(&bind).ok().map(|n| n as usize))
+            .collect::<Option<_>>()?;
         let values = (0..dims.iter().product()).map(|_| rng.below(9) as f64 / 2.0 - 2.0).collect();
         out.push(tensor(ty.dtype, &dims, values));
     }
@@ -82,10 +85,16 @@ fn bitwise_passes_change_no_bit() {
             if let Err(e) = optimise(&mut graph, &options, &mut |_, _| {}) {
                 panic!("seed {seed} {level:?}: {e}\n{}", text(&source));
             }
-            let got = interp::run(&graph, &inputs)
-                .unwrap_or_else(|e| panic!("seed {seed} {level:?}: {e}\n{}\n{}", text(&source), text(&graph)));
+            let got = interp::run(&graph, &inputs).unwrap_or_else(|e| {
+                panic!("seed {seed} {level:?}: {e}\n{}\n{}", text(&source), text(&graph))
+            });
             for (i, (a, b)) in expected.iter().zip(&got).enumerate() {
-                assert!(same(a, b), "seed {seed} {level:?} output {i}: {a:?} and {b:?}\n{}\n{}", text(&source), text(&graph));
+                assert!(
+                    same(a, b),
+                    "seed {seed} {level:?} output {i}: {a:?} and {b:?}\n{}\n{}",
+                    text(&source),
+                    text(&graph)
+                );
             }
         }
     }
@@ -102,7 +111,10 @@ fn all_rules_keep_types() {
             panic!("seed {seed}: {e}\n{}", text(&source));
         }
         for (a, b) in source.outputs().iter().zip(graph.outputs()) {
-            assert_eq!(source.ty(*a).as_tensor().map(|t| t.dtype), graph.ty(*b).as_tensor().map(|t| t.dtype));
+            assert_eq!(
+                source.ty(*a).as_tensor().map(|t| t.dtype),
+                graph.ty(*b).as_tensor().map(|t| t.dtype)
+            );
         }
     }
 }

@@ -13,14 +13,17 @@ fn main() -> Result<()> {
     let runs: usize = args.get(3).map_or(30, |t| t.parse().unwrap());
     let runtime = Runtime::builder().threads(threads).build()?;
     let all = references::cases()?;
-    let case = all.iter().find(|c| c.model == args[0] && c.name == args[1]).context("no such case")?;
+    let case =
+        all.iter().find(|c| c.model == args[0] && c.name == args[1]).context("no such case")?;
     let graph = pipeline::fused(&case.path, OptLevel::O2)?;
     let bytes = pipeline::artifact(&graph, &[CpuLevel::V3])?;
     let session = pipeline::session(&bytes, &runtime)?;
     let inputs = case.inputs()?;
     let raw: Vec<_> = inputs
         .iter()
-        .map(|(_, t)| (t.dtype(), t.dims().iter().map(|d| *d as i64).collect::<Vec<_>>(), t.to_le_bytes()))
+        .map(|(_, t)| {
+            (t.dtype(), t.dims().iter().map(|d| *d as i64).collect::<Vec<_>>(), t.to_le_bytes())
+        })
         .collect();
     let views: Vec<(&str, TensorView)> = inputs
         .iter()
@@ -34,7 +37,13 @@ fn main() -> Result<()> {
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);
-    println!("{} {} threads {threads}: median {:.3} ms, best {:.3}", case.model, case.name, times[runs / 2], times[0]);
+    println!(
+        "{} {} threads {threads}: median {:.3} ms, best {:.3}",
+        case.model,
+        case.name,
+        times[runs / 2],
+        times[0]
+    );
     let mut sums: BTreeMap<usize, (String, f64, f64)> = BTreeMap::new();
     for _ in 0..5 {
         let (_, profile) = session.run_profiled(&views)?;
@@ -49,7 +58,13 @@ fn main() -> Result<()> {
     rows.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
     println!("launches {} total {:.3} ms", rows.len(), total / 1e6);
     for (i, (name, ns, flops)) in rows.iter().take(22) {
-        println!("{i:4} {:8.1} us {:5.1}% {:7.2} GF/s  {:.90}", ns / 1e3, 100.0 * ns / total, flops / ns, name);
+        println!(
+            "{i:4} {:8.1} us {:5.1}% {:7.2} GF/s  {:.90}",
+            ns / 1e3,
+            100.0 * ns / total,
+            flops / ns,
+            name
+        );
     }
     Ok(())
 }

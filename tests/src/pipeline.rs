@@ -53,10 +53,7 @@ pub fn session(bytes: &[u8], runtime: &Runtime) -> Result<Session> {
 ///
 /// # Errors
 /// The run failed.
-pub fn run(
-    session: &Session,
-    inputs: &[(String, interp::Tensor)],
-) -> Result<Vec<interp::Tensor>> {
+pub fn run(session: &Session, inputs: &[(String, interp::Tensor)]) -> Result<Vec<interp::Tensor>> {
     let raw: Vec<(DType, Vec<i64>, Vec<u8>)> = inputs
         .iter()
         .map(|(_, t)| (t.dtype(), t.dims().iter().map(|d| *d as i64).collect(), t.to_le_bytes()))

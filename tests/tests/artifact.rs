@@ -181,8 +181,8 @@ fn results_depend_neither_on_threads_nor_on_sessions_nor_on_who_else_runs() {
             (0..8).map(|_| one.artifact().session(two.runtime()).expect("a session")).collect();
         sessions.iter().for_each(|s| same(s, "a session of its own"));
         std::thread::scope(|scope| {
-            for thread in 0..4 {
-                let session = if thread % 2 == 0 { &two } else { &sessions[thread] };
+            for (thread, own) in sessions.iter().take(4).enumerate() {
+                let session = if thread % 2 == 0 { &two } else { own };
                 scope.spawn(|| (0..2).for_each(|_| same(session, "four runs at once")));
             }
         });

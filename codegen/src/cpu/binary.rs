@@ -286,4 +286,3 @@ fn float_condition(op: BinaryOp) -> Option<FloatCC> {
         _ => return None,
     })
 }
-

@@ -133,13 +133,7 @@ impl<'k> Emit<'k, '_> {
         self.call_with_block(Import::PackBF32, size_of::<PackBF32Args>(), &fields)
     }
 
-    pub(super) fn map_row(
-        &mut self,
-        op: UnaryOp,
-        dst: &Place,
-        src: &Place,
-        n: &Dim,
-    ) -> Result<()> {
+    pub(super) fn map_row(&mut self, op: UnaryOp, dst: &Place, src: &Place, n: &Dim) -> Result<()> {
         let import = match op {
             UnaryOp::Exp => Import::ExpF32,
             UnaryOp::Erf => Import::ErfF32,

@@ -133,8 +133,7 @@ fn unconditional<'k>(body: &'k [Stmt], kernel: &Kernel) -> Vec<(&'k Expr, bool)>
             }
             Stmt::Reduce { local, op, value } => {
                 let dtype = typing::dtype(kernel, &Expr::Local(*local));
-                let fused = *op == BinaryOp::Add
-                    && matches!(dtype, Some(DType::F32 | DType::F64));
+                let fused = *op == BinaryOp::Add && matches!(dtype, Some(DType::F32 | DType::F64));
                 match product(value) {
                     Some((a, b)) if fused => out.extend([(a, true), (b, true)]),
                     _ => out.push((value, true)),

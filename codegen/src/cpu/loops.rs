@@ -222,4 +222,3 @@ impl<'k> Emit<'k, '_> {
         self.constant(Scalar::from_f64(dtype, x))
     }
 }
-

@@ -4,10 +4,10 @@
 //! in SIMD mode does not fail on what it finds. What has none runs one iteration at a time.
 
 use super::contract::contraction;
+use super::emit::Mode;
 use super::expr::whole_power;
 use super::typing;
 use super::value::repr;
-use super::emit::Mode;
 use cascata_ir::kernel::{Expr, Kernel, LocalId, Stmt};
 use cascata_ir::op::{BinaryOp, UnaryOp};
 use cascata_types::{Atom, DType, Dim, SymbolId};
@@ -163,9 +163,7 @@ impl Check<'_> {
             Expr::Load(p) => !mentions(&p.at, self.var),
             Expr::Unary(_, x) | Expr::Cast(_, x) => self.is_uniform(x),
             Expr::Binary(_, a, b) => self.is_uniform(a) && self.is_uniform(b),
-            Expr::Select(c, a, b) => {
-                self.is_uniform(c) && self.is_uniform(a) && self.is_uniform(b)
-            }
+            Expr::Select(c, a, b) => self.is_uniform(c) && self.is_uniform(a) && self.is_uniform(b),
         }
     }
 
@@ -243,8 +241,8 @@ impl Check<'_> {
 
     fn binary(&mut self, op: BinaryOp, dtype: DType) -> Result<(), String> {
         use BinaryOp::*;
-        let by_loop = matches!(op, Mod | Rem)
-            || dtype.is_int() && matches!(op, Div | Pow | Shl | Shr);
+        let by_loop =
+            matches!(op, Mod | Rem) || dtype.is_int() && matches!(op, Div | Pow | Shl | Shr);
         let i64_arithmetic = dtype == DType::I64 && !op.is_comparison();
         if by_loop || i64_arithmetic || !typing::binary_is_defined(op, dtype) {
             return Err(format!("{op} of {dtype} has no SIMD code"));

@@ -78,7 +78,11 @@ fn sites(func: &Function) -> Vec<Site> {
             let data = func.dfg.constants.get(constant_handle).as_slice();
             let trivial = [0x00, 0xff].iter().any(|byte| data.iter().all(|b| b == byte));
             if !trivial && uses.get(&value) == Some(&(1, block)) {
-                sites.push(Site { inst, constant: constant_handle, ty: func.dfg.value_type(value) });
+                sites.push(Site {
+                    inst,
+                    constant: constant_handle,
+                    ty: func.dfg.value_type(value),
+                });
             }
         }
     }

@@ -9,9 +9,9 @@
 
 use super::divide::{self, Operand};
 use super::emit::{Emit, Result};
-use cascata_types::{Atom, Dim, Entity, Monomial, SymbolId};
 use cascata_artifact::abi::context_offset;
 use cascata_ir::kernel::{BufferId, Place, Space};
+use cascata_types::{Atom, Dim, Entity, Monomial, SymbolId};
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;

@@ -150,9 +150,7 @@ impl<'k> Emit<'k, '_> {
         let dtype = self.local_dtype(local)?;
         let slot = self.slot(local)?.clone();
         match self.mode {
-            Mode::Simd(part) if slot.simd => {
-                Ok(Val { v: self.fb.use_var(slot.vars[part]), dtype })
-            }
+            Mode::Simd(part) if slot.simd => Ok(Val { v: self.fb.use_var(slot.vars[part]), dtype }),
             Mode::Scalar if slot.simd => {
                 Err(self.invalid("a variable of a vector loop is used outside of it".into()))
             }

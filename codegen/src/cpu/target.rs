@@ -33,12 +33,32 @@ impl CpuLevel {
     /// The Cranelift feature flags of the level.
     const fn features(self) -> &'static [&'static str] {
         const V3: &[&str] = &[
-            "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt", "has_avx", "has_avx2",
-            "has_bmi1", "has_bmi2", "has_fma", "has_lzcnt",
+            "has_sse3",
+            "has_ssse3",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+            "has_avx",
+            "has_avx2",
+            "has_bmi1",
+            "has_bmi2",
+            "has_fma",
+            "has_lzcnt",
         ];
         const V4: &[&str] = &[
-            "has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt", "has_avx", "has_avx2",
-            "has_bmi1", "has_bmi2", "has_fma", "has_lzcnt", "has_avx512f", "has_avx512dq",
+            "has_sse3",
+            "has_ssse3",
+            "has_sse41",
+            "has_sse42",
+            "has_popcnt",
+            "has_avx",
+            "has_avx2",
+            "has_bmi1",
+            "has_bmi2",
+            "has_fma",
+            "has_lzcnt",
+            "has_avx512f",
+            "has_avx512dq",
             "has_avx512vl",
         ];
         match self {

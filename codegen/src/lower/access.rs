@@ -85,7 +85,8 @@ impl Body<'_, '_> {
     fn flat_element(&mut self, v: ValueId, flat: &Dim) -> Option<Expr> {
         let outside = self.resolve(v);
         let here = self.computed_here(outside).is_some() || self.is_known(v);
-        let number = self.graph.as_const(memory_owner(self.graph, outside)).and_then(single_element);
+        let number =
+            self.graph.as_const(memory_owner(self.graph, outside)).and_then(single_element);
         if here || number.is_some() {
             return None;
         }
@@ -101,7 +102,9 @@ impl Body<'_, '_> {
         match op {
             Op::Fill { value, .. } => Ok(Expr::Const(*value)),
             Op::DimValues { dims, scalar } => Ok(dim_values(dims, *scalar, idx)),
-            Op::Iota { dtype, axis, .. } => Ok(cast(*dtype, DType::I64, Expr::Index(idx[*axis].clone()))),
+            Op::Iota { dtype, axis, .. } => {
+                Ok(cast(*dtype, DType::I64, Expr::Index(idx[*axis].clone())))
+            }
             Op::Unary(f) => {
                 let x = self.value_at(inputs[0], idx)?;
                 Ok(Expr::Unary(*f, x.into()))

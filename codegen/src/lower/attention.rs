@@ -76,7 +76,11 @@ fn unit_columns(
     batch: &[Dim],
 ) -> Result<View, LowerError> {
     let seen = view(lowering, group, v, batch)?;
-    if seen.cols.is(1) && !seen.converted { Ok(seen) } else { super::matmul::materialise(lowering, group, v, batch) }
+    if seen.cols.is(1) && !seen.converted {
+        Ok(seen)
+    } else {
+        super::matmul::materialise(lowering, group, v, batch)
+    }
 }
 
 /// Matrices as they lie in memory, f32.
@@ -139,7 +143,15 @@ fn attend(
         vec![product(q_rows, kt_at, Place::new(scores, 0), &t, &count, &sizes.keys, &sizes.depth)];
     let block = Softmax { attrs, sizes, row0: &row0, b: &b, h: &h, scores, inverse, pitch: &t };
     stmts.extend(block.rows(&mut body, node, &count)?);
-    stmts.push(product(score_rows, vp_at, Place::new(out, 0), &e, &count, &sizes.value_depth, &sizes.keys));
+    stmts.push(product(
+        score_rows,
+        vp_at,
+        Place::new(out, 0),
+        &e,
+        &count,
+        &sizes.value_depth,
+        &sizes.keys,
+    ));
     let place = [b, h, row0, count];
     stmts.extend(store(&mut body, group, node, sizes, &place, (out, inverse, &e))?);
 
@@ -192,7 +204,12 @@ impl Softmax<'_> {
         let n = self.sizes.keys.clone();
         let src = Place::new(self.scores, start);
         let max = body.local("max", DType::F32);
-        stmts.push(Stmt::ReduceRow { local: max, op: RowReduce::Max, src: src.clone(), n: n.clone() });
+        stmts.push(Stmt::ReduceRow {
+            local: max,
+            op: RowReduce::Max,
+            src: src.clone(),
+            n: n.clone(),
+        });
         let mut bias = Expr::Local(max);
         if self.attrs.zero_masked_rows {
             // A fully masked row: e^(−inf − 0) is 0 for every key.
@@ -226,7 +243,8 @@ impl Softmax<'_> {
         }
         let masked = Expr::f32(f32::NEG_INFINITY);
         if let Some(mask) = node.inputs.get(3) {
-            let full = [&self.sizes.batch, &self.sizes.heads, &self.sizes.queries, &self.sizes.keys];
+            let full =
+                [&self.sizes.batch, &self.sizes.heads, &self.sizes.queries, &self.sizes.keys];
             let full = full.map(Dim::clone);
             let idx = [self.b.clone(), self.h.clone(), query.clone(), Dim::sym(j.var)];
             let shape = body.shape(*mask);

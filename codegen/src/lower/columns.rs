@@ -124,10 +124,8 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     body.know(result, &vars, sum);
     let (last, store) = body.store_strides(body.results()[0]);
     let is_reduced = |v: SymbolId| walked.iter().any(|a| a.var == v);
-    let idx: Vec<Dim> = vars
-        .iter()
-        .map(|v| if is_reduced(*v) { Dim::from(0) } else { Dim::sym(*v) })
-        .collect();
+    let idx: Vec<Dim> =
+        vars.iter().map(|v| if is_reduced(*v) { Dim::from(0) } else { Dim::sym(*v) }).collect();
     let value = body.value_at(last, &idx)?;
     let buffer = body.output(Operand::Value(group.outputs[0]));
     let out = vec![Stmt::Store { buffer, at: dot(&idx, &store), value }];

@@ -144,7 +144,8 @@ fn pack_weights(
         && !(geometry.transposed && geometry.groups > 1)
     {
         let source = lowering.weights.items[id].0.source;
-        let encoding = PanelEncoding { k: (c * taps) as u64, n: o as u64, k_block: c.max(1) as u64 };
+        let encoding =
+            PanelEncoding { k: (c * taps) as u64, n: o as u64, k_block: c.max(1) as u64 };
         let data = WeightData::Panels {
             encoding,
             count: geometry.groups as u64,
@@ -168,7 +169,14 @@ fn pack_weights(
         ));
     }
     let k = cg.clone() * geometry.taps();
-    let view = View { operand, base: 0.into(), batch: vec![], rows: og.clone(), cols: 1.into(), converted: false };
+    let view = View {
+        operand,
+        base: 0.into(),
+        batch: vec![],
+        rows: og.clone(),
+        cols: 1.into(),
+        converted: false,
+    };
     let operand = super::matmul::pack_batches(lowering, group, &view, &[], &k, &og)?;
     Ok(Weights {
         operand,
@@ -194,8 +202,7 @@ fn gemm_conv(
     let (cg, og) = (c.floor_div(&groups), o.floor_div(&groups));
     let pixels = geometry.y[..geometry.y.len() - 1].iter().fold(Dim::from(1), |n, d| n * d.clone());
     let cols = block_cols(&og);
-    let counts =
-        [groups.clone(), og.ceil_div(&cols.into()), pixels.ceil_div(&BLOCK_ROWS.into())];
+    let counts = [groups.clone(), og.ceil_div(&cols.into()), pixels.ceil_div(&BLOCK_ROWS.into())];
     let outer: Vec<Axis> = ["g", "cb", "rb"]
         .into_iter()
         .zip(counts)
@@ -340,8 +347,7 @@ fn offset_table(
     let pixel_shape = geometry.y[..geometry.y.len() - 1].to_vec();
     let pixels = body.axes(&pixel_shape);
     let first = super::access::delinearise(&block.row0, &pixel_shape);
-    let counters: Vec<LocalId> =
-        pixel_shape.iter().map(|_| body.local("at", DType::I64)).collect();
+    let counters: Vec<LocalId> = pixel_shape.iter().map(|_| body.local("at", DType::I64)).collect();
     let mut stmts: Vec<Stmt> = counters
         .iter()
         .zip(first)
@@ -414,8 +420,7 @@ impl Table<'_> {
             Some(valid) => super::access::and(valid, inside),
             None => inside,
         };
-        let mut stmts =
-            vec![Stmt::declare(at, outer.at + step), Stmt::declare(valid, inside)];
+        let mut stmts = vec![Stmt::declare(at, outer.at + step), Stmt::declare(valid, inside)];
         let next = Partial {
             axis: d + 1,
             at: Expr::Local(at),

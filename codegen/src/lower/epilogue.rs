@@ -3,12 +3,12 @@
 
 use super::access::single_element;
 use super::body::Body;
-use cascata_ir::graph::{NodeId, ValueId};
-use cascata_ir::op::{BinaryOp, Op, UnaryOp};
 use super::body::{dot, strides};
 use super::nest::{Axis, merge_axes, nest};
 use super::{LowerError, Operand};
+use cascata_ir::graph::{NodeId, ValueId};
 use cascata_ir::kernel::{BufferId, Expr, LoopKind, Place, Stmt};
+use cascata_ir::op::{BinaryOp, Op, UnaryOp};
 use cascata_types::{DType, Dim, Scalar, SymbolId};
 
 /// The part of an epilogue that a GEMM micro-kernel applies.
@@ -88,7 +88,9 @@ impl Body<'_, '_> {
         let zero = Scalar::f32(0.0);
         let raise = |to: Scalar| (Scalar::f32((low.to_f64() as f32).max(to.to_f64() as f32)), high);
         match &node.op {
-            Op::Unary(UnaryOp::Relu) if high.to_f64() >= 0.0 => Some((node.outputs[0], raise(zero))),
+            Op::Unary(UnaryOp::Relu) if high.to_f64() >= 0.0 => {
+                Some((node.outputs[0], raise(zero)))
+            }
             Op::Binary(f @ (BinaryOp::Max | BinaryOp::Min)) => {
                 let other = *node.inputs.iter().find(|v| **v != value)?;
                 let other = self.resolve(other);
@@ -220,7 +222,13 @@ impl Body<'_, '_> {
     /// Computes the block in the result itself and maps its rows there.
     // PERF: row primitives are 512 bits wide where the CPU is; generated code is 128:
     // silu 3.4 against about 0.6 Gelem/s (`cargo run --release -p cascata-kernels --example ceilings`).
-    fn target_in_place(&mut self, op: UnaryOp, out: BufferId, shape: &[Dim], block: &Block) -> Target {
+    fn target_in_place(
+        &mut self,
+        op: UnaryOp,
+        out: BufferId,
+        shape: &[Dim],
+        block: &Block,
+    ) -> Target {
         let pitch = shape.last().cloned().unwrap_or_else(|| Dim::from(1));
         let at = block.row0.clone() * pitch.clone() + block.col0.clone();
         let i = self.index("row", &block.rows);

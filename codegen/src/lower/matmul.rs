@@ -60,7 +60,11 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let full = lowering.graph.tensor(c).shape.clone();
     let batch = &full[..full.len() - 2];
     let a = view(lowering, group, a, batch)?;
-    let a = if a.cols.is(1) && !a.converted { a } else { materialise(lowering, group, root.inputs[0], batch)? };
+    let a = if a.cols.is(1) && !a.converted {
+        a
+    } else {
+        materialise(lowering, group, root.inputs[0], batch)?
+    };
     let b = pack(lowering, group, b, batch)?;
     multiply(lowering, group, c, a, b)
 }
@@ -111,7 +115,8 @@ fn try_view(
         base = rest;
         Some(stride)
     };
-    let strides: Option<Vec<Dim>> = batch_vars.iter().chain([&row, &col]).map(|v| take(*v)).collect();
+    let strides: Option<Vec<Dim>> =
+        batch_vars.iter().chain([&row, &col]).map(|v| take(*v)).collect();
     let Some(mut strides) = strides else { return Ok(None) };
     let cols = strides.pop().expect("a stride per axis");
     let rows = strides.pop().expect("a stride per axis");

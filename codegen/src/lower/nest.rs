@@ -78,9 +78,10 @@ impl Body<'_, '_> {
             super::epilogue::replace(&mut prelude, &mut inner, var, &with);
         }
         let last = loops.len() - 1;
-        let loops = loops.into_iter().enumerate().map(|(i, axis)| {
-            (axis, if i == last { LoopKind::Vector } else { LoopKind::Serial })
-        });
+        let loops = loops
+            .into_iter()
+            .enumerate()
+            .map(|(i, axis)| (axis, if i == last { LoopKind::Vector } else { LoopKind::Serial }));
         head.extend(nest(loops.collect(), prelude, inner));
         self.finish(name, grid, head);
     }
@@ -153,7 +154,8 @@ pub(super) fn nest(
 ) -> Vec<Stmt> {
     let vars: Vec<SymbolId> = loops.iter().map(|(a, _)| a.var).collect();
     let mut levels: Vec<Vec<Stmt>> = vec![Vec::new(); loops.len() + 1];
-    let mut place = Placement { vars: &vars, bound: Default::default(), locals: Default::default() };
+    let mut place =
+        Placement { vars: &vars, bound: Default::default(), locals: Default::default() };
     for mut stmt in prelude {
         let level = place.level(&mut stmt);
         levels[level].push(stmt);
@@ -185,7 +187,9 @@ impl Placement<'_> {
             level = level.max(of_loop).max(self.bound.get(&s).copied().unwrap_or(0));
         }
         match stmt {
-            Stmt::Bind { value, .. } | Stmt::Let { value, .. } | Stmt::Check { cond: value, .. } => {
+            Stmt::Bind { value, .. }
+            | Stmt::Let { value, .. }
+            | Stmt::Check { cond: value, .. } => {
                 level = level.max(self.deepest_local(value));
             }
             _ => {}

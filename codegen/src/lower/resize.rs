@@ -1,9 +1,9 @@
 //! Resize as expressions: operand coordinates and weights per axis, then a weighted
 //! sum of 1, 2 or 4 taps per resized axis; what needs more taps has launches of its own.
 
+use super::LowerError;
 use super::access::{binary, cast};
 use super::body::Body;
-use super::LowerError;
 use cascata_ir::graph::ValueId;
 use cascata_ir::kernel::{Expr, Stmt};
 use cascata_ir::op::{BinaryOp, NearestMode, ResizeAttrs, ResizeCoordinates, ResizeMode, UnaryOp};
@@ -121,7 +121,9 @@ fn axis_taps(
             let lower = binary(BinaryOp::Sub, Expr::f32(1.0), upper.clone());
             let lower = body.hoist("weight", DType::F32, lower);
             let pairs = [(0, lower), (1, upper)];
-            pairs.map(|(k, w)| Tap { at: clamped_index(body, whole.clone(), k, n), weight: Some(w) }).into()
+            pairs
+                .map(|(k, w)| Tap { at: clamped_index(body, whole.clone(), k, n), weight: Some(w) })
+                .into()
         }
         _ => {
             let t = body.hoist("t", DType::F32, binary(BinaryOp::Sub, at, floor));
@@ -179,9 +181,7 @@ fn coordinate_f64(attrs: &ResizeAttrs, axis: usize, n: &Dim, i: &Dim) -> Expr {
             let adjust = as_f64(out.clone()) / width;
             len * half() * (one() - adjust) + centred(x)
         }
-        ResizeCoordinates::AlignCorners => {
-            single.select(number(0.0), x * (len - one()) / between)
-        }
+        ResizeCoordinates::AlignCorners => single.select(number(0.0), x * (len - one()) / between),
         ResizeCoordinates::TfCropAndResize => {
             let end = |k: usize| attrs.roi.get(k).map_or(0.0, |s| s.to_f64());
             let (start, end) = (end(axis), end(attrs.shape.len() + axis));

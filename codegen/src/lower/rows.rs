@@ -34,7 +34,11 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
         }
         op => {
             let reason = "its rows are not the last axes";
-            return Err(LowerError { node: node.source.clone(), op: op.name(), reason: reason.into() });
+            return Err(LowerError {
+                node: node.source.clone(),
+                op: op.name(),
+                reason: reason.into(),
+            });
         }
     };
     let name = super::map::name(lowering, group);
@@ -76,7 +80,14 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
             _ => None,
         };
         if let Some(place) = in_place {
-            return Ok(Self { body, node, outer, inner, source: Source { place, dtype }, stmts: vec![] });
+            return Ok(Self {
+                body,
+                node,
+                outer,
+                inner,
+                source: Source { place, dtype },
+                stmts: vec![],
+            });
         }
         let len = inner.iter().fold(Dim::from(1), |n, d| n * d.clone());
         let row = body.scratch("row", dtype, len);
@@ -128,7 +139,12 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
         let j = Axis { var: self.body.index("j", &n), extent: n };
         let value = f(self.element(&Dim::sym(j.var)));
         let step = Stmt::Reduce { local, op, value };
-        self.stmts.push(Stmt::For { var: j.var, extent: j.extent, kind: LoopKind::Vector, body: vec![step] });
+        self.stmts.push(Stmt::For {
+            var: j.var,
+            extent: j.extent,
+            kind: LoopKind::Vector,
+            body: vec![step],
+        });
         local
     }
 
@@ -182,7 +198,12 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
             let shifted = binary(BinaryOp::Sub, self.element(&Dim::sym(j)), Expr::Local(max));
             let value = Expr::Unary(UnaryOp::Exp, shifted.into());
             let store = Stmt::Store { buffer: row, at: Dim::sym(j), value };
-            self.stmts.push(Stmt::For { var: j, extent: n, kind: LoopKind::Vector, body: vec![store] });
+            self.stmts.push(Stmt::For {
+                var: j,
+                extent: n,
+                kind: LoopKind::Vector,
+                body: vec![store],
+            });
             self.source.place = dst;
             self.sum()
         };

@@ -106,7 +106,8 @@ fn pack(form: &WeightData, source: &[u8], size: usize) -> Vec<u8> {
         let matrix = &mut data[(i * encoding.elements()) as usize * size..];
         for row in 0..encoding.k {
             for col in 0..encoding.n {
-                let from = (i * matrix_stride + row * row_stride + col * col_stride) as usize * size;
+                let from =
+                    (i * matrix_stride + row * row_stride + col * col_stride) as usize * size;
                 let to = encoding.offset(row, col) as usize * size;
                 matrix[to..to + size].copy_from_slice(&source[from..from + size]);
             }

@@ -11,8 +11,7 @@ use std::path::Path;
 
 #[test]
 fn corpus() {
-    let folder =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../ir/tests/filetests/kernel");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ir/tests/filetests/kernel");
     let mut runs = 0;
     for entry in std::fs::read_dir(&folder).expect("the corpus") {
         let text = std::fs::read_to_string(entry.expect("a file").path()).expect("a text");

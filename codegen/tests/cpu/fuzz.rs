@@ -39,7 +39,11 @@ struct Maker {
 
 impl Maker {
     fn dtype(&mut self) -> DType {
-        if self.random.below(3) == 0 { self.random.pick(&DTYPES) } else { self.random.pick(&LIKELY) }
+        if self.random.below(3) == 0 {
+            self.random.pick(&DTYPES)
+        } else {
+            self.random.pick(&LIKELY)
+        }
     }
 
     /// An index into an input, over the tile and the loops around.
@@ -102,17 +106,23 @@ impl Maker {
         let unary: &[UnaryOp] = match dtype {
             DType::Bool => &[UnaryOp::Not],
             d if d.is_float() => &[
-                UnaryOp::Neg, UnaryOp::Abs, UnaryOp::Sign, UnaryOp::Floor, UnaryOp::Ceil,
-                UnaryOp::Round, UnaryOp::Trunc, UnaryOp::Relu,
+                UnaryOp::Neg,
+                UnaryOp::Abs,
+                UnaryOp::Sign,
+                UnaryOp::Floor,
+                UnaryOp::Ceil,
+                UnaryOp::Round,
+                UnaryOp::Trunc,
+                UnaryOp::Relu,
             ],
             _ => &[UnaryOp::Neg, UnaryOp::Abs, UnaryOp::Sign, UnaryOp::Relu, UnaryOp::BitNot],
         };
         let binary: &[BinaryOp] = match dtype {
             DType::Bool => &[And, Or, Xor],
             d if d.is_float() => &[Add, Sub, Mul, Add, Max, Min],
-            _ => &[
-                Add, Sub, Mul, Add, Div, Mod, Rem, Pow, Max, Min, BitAnd, BitOr, BitXor, Shl, Shr,
-            ],
+            _ => {
+                &[Add, Sub, Mul, Add, Div, Mod, Rem, Pow, Max, Min, BitAnd, BitOr, BitXor, Shl, Shr]
+            }
         };
         match self.random.below(8) {
             0 => {

@@ -1,9 +1,9 @@
 //! What the back end refuses, and what it promises about everything else.
 
+use cascata_artifact::abi::Import;
 use cascata_codegen::cpu::{
     CodeBlob, CodegenError, CpuLevel, CpuTarget, compile, compile_all, import_index,
 };
-use cascata_artifact::abi::Import;
 use cascata_ir::kernel::{Kernel, parse_kernel};
 
 fn target() -> CpuTarget {

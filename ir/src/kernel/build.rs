@@ -147,12 +147,7 @@ impl Place {
 
 impl Stmt {
     /// A loop of any kind.
-    pub fn loop_of(
-        kind: LoopKind,
-        var: SymbolId,
-        extent: impl Into<Dim>,
-        body: Vec<Stmt>,
-    ) -> Self {
+    pub fn loop_of(kind: LoopKind, var: SymbolId, extent: impl Into<Dim>, body: Vec<Stmt>) -> Self {
         Stmt::For { var, extent: extent.into(), kind, body }
     }
 

@@ -52,9 +52,8 @@ impl fmt::Display for Token<'_> {
 }
 
 /// Longest first where one starts another.
-const SIGNS: &[&str] = &[
-    "..=", "..", "<-", "(", ")", "[", "]", "{", "}", ",", ":", "=", "+", "-", "*",
-];
+const SIGNS: &[&str] =
+    &["..=", "..", "<-", "(", ")", "[", "]", "{", "}", ",", ":", "=", "+", "-", "*"];
 
 /// Cuts a text into tokens on demand.
 pub(super) struct Lexer<'a> {

@@ -9,9 +9,33 @@ use std::collections::HashSet;
 
 /// Words that mean something in statements or expressions, so no handle may be one.
 const RESERVED: &[&str] = &[
-    "barrier", "bind", "check", "dwconv", "else", "exp_sum", "false", "for", "gemm", "grid", "if",
-    "in", "index", "input", "let", "local", "map_row", "message", "output", "pack_b",
-    "reduce_row", "scratch", "select", "shared", "threads", "true", "vector",
+    "barrier",
+    "bind",
+    "check",
+    "dwconv",
+    "else",
+    "exp_sum",
+    "false",
+    "for",
+    "gemm",
+    "grid",
+    "if",
+    "in",
+    "index",
+    "input",
+    "let",
+    "local",
+    "map_row",
+    "message",
+    "output",
+    "pack_b",
+    "reduce_row",
+    "scratch",
+    "select",
+    "shared",
+    "threads",
+    "true",
+    "vector",
 ];
 
 /// Starts of float constants that are not digits, e.g. `inf_f32`.

@@ -303,8 +303,7 @@ impl<'a> Parser<'a> {
             true => !self.eat_word("shape")?,
             false => self.eat_word("data")?,
         };
-        *self.names.symbols.get_mut(id) =
-            cascata_types::Symbol { name, min, max, data_dependent };
+        *self.names.symbols.get_mut(id) = cascata_types::Symbol { name, min, max, data_dependent };
         Ok(())
     }
 

@@ -6,7 +6,12 @@ use cascata_ir::op::{BinaryOp, Op, UnaryOp};
 use cascata_types::{DType, Scalar, TensorType};
 
 /// A cast to the same dtype; a cast of a cast whose first step loses nothing.
-pub(super) fn cast(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn cast(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Cast { to } = op else { return None };
     let from = r.ty(inputs[0]).dtype;
     if from == *to {
@@ -47,7 +52,12 @@ fn widens(from: DType, to: DType) -> bool {
 }
 
 /// x+0, x−0, x·1, x/1, x^1, max(x,−inf), min(x,inf), x∧true, x∨false.
-pub(super) fn identity(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn identity(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Binary(b) = op else { return None };
     let neutral = match b {
         BinaryOp::Add | BinaryOp::Sub | BinaryOp::Or => 0.0,
@@ -66,7 +76,12 @@ pub(super) fn identity(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &Tenso
 }
 
 /// x² as x·x, which the interpreter's f64 `pow` also rounds once.
-pub(super) fn power(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn power(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     if *op != Op::Binary(BinaryOp::Pow) || !ty.dtype.is_float() {
         return None;
     }
@@ -77,7 +92,12 @@ pub(super) fn power(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorTy
 }
 
 /// −−x, ¬¬x, idempotent unary ops.
-pub(super) fn involution(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn involution(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Unary(u) = op else { return None };
     let inner = r.def(inputs[0])?;
     if inner.op != *op {
@@ -85,8 +105,13 @@ pub(super) fn involution(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &Ten
     }
     match u {
         UnaryOp::Neg | UnaryOp::Not | UnaryOp::BitNot => r.value(inner.inputs[0], ty),
-        UnaryOp::Abs | UnaryOp::Relu | UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round
-        | UnaryOp::Trunc | UnaryOp::Sign => r.value(inputs[0], ty),
+        UnaryOp::Abs
+        | UnaryOp::Relu
+        | UnaryOp::Floor
+        | UnaryOp::Ceil
+        | UnaryOp::Round
+        | UnaryOp::Trunc
+        | UnaryOp::Sign => r.value(inputs[0], ty),
         _ => None,
     }
 }
@@ -114,7 +139,12 @@ pub(super) fn divide_by_power_of_two(
 }
 
 /// A select on a known condition, or between equal values.
-pub(super) fn select(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn select(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     if *op != Op::Select {
         return None;
     }

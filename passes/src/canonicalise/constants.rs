@@ -42,7 +42,12 @@ pub(super) fn normalise(graph: &mut Graph) -> usize {
 
 /// A constant operand of an element-wise op sheds leading dims of 1 (a uniform one: all
 /// its dims) when the result keeps its type.
-pub(super) fn trim_rank(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn trim_rank(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     if !matches!(op, Op::Binary(_) | Op::Select) {
         return None;
     }
@@ -71,7 +76,12 @@ fn trimmed_shape(r: &Rewriter, value: ValueId) -> Option<Shape> {
 }
 
 /// The same constant with another shape of as many elements (a `Fill`: any shape).
-fn reshaped_constant(r: &mut Rewriter, value: ValueId, shape: Shape, source: &str) -> Option<ValueId> {
+fn reshaped_constant(
+    r: &mut Rewriter,
+    value: ValueId,
+    shape: Shape,
+    source: &str,
+) -> Option<ValueId> {
     let op = match r.def(value)?.op.clone() {
         Op::Fill { value, .. } => Op::Fill { value, shape },
         Op::Const(id) => {
@@ -87,7 +97,12 @@ fn reshaped_constant(r: &mut Rewriter, value: ValueId, shape: Shape, source: &st
 }
 
 /// Movement of a `Fill` is a `Fill`.
-pub(super) fn move_fill(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn move_fill(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let moves = matches!(
         op,
         Op::Reshape { .. } | Op::Transpose { .. } | Op::Broadcast { .. } | Op::Slice { .. }
@@ -100,7 +115,12 @@ pub(super) fn move_fill(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &Tens
 }
 
 /// Dims that are numbers are a constant.
-pub(super) fn dim_values(r: &mut Rewriter, op: &Op, _: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn dim_values(
+    r: &mut Rewriter,
+    op: &Op,
+    _: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::DimValues { dims, .. } = op else { return None };
     let numbers: Vec<i64> = dims.iter().map(|d| d.as_const()).collect::<Option<_>>()?;
     let first = *numbers.first()?;

@@ -18,8 +18,8 @@ fn sweep(graph: &mut Graph, region: RegionId, used: &mut HashSet<ValueId>) {
     let mut kept: Vec<NodeId> = Vec::with_capacity(nodes.len());
     for id in nodes.into_iter().rev() {
         let node = &graph.nodes[id];
-        let droppable = matches!(node.op, Op::Random(_) | Op::If { .. })
-            || node.op.effect() == Effect::Pure;
+        let droppable =
+            matches!(node.op, Op::Random(_) | Op::If { .. }) || node.op.effect() == Effect::Pure;
         if droppable && !node.outputs.iter().any(|v| used.contains(v)) {
             continue;
         }
@@ -40,7 +40,8 @@ pub fn compact(graph: &Graph) -> Graph {
     new.symbols = graph.symbols.clone();
     new.checks = graph.checks.clone();
     new.output_names = graph.output_names.clone();
-    let mut copy = Copy { old: graph, new, values: SecondaryMap::new(), consts: SecondaryMap::new() };
+    let mut copy =
+        Copy { old: graph, new, values: SecondaryMap::new(), consts: SecondaryMap::new() };
     copy.region(Graph::ROOT, Graph::ROOT);
     copy.new
 }

@@ -6,7 +6,12 @@ use cascata_ir::op::{Op, ReduceOp, SliceRange};
 use cascata_types::{Dim, Shape, TensorType};
 
 /// A reshape to the same shape; a reshape of a reshape.
-pub(super) fn reshape(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn reshape(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Reshape { shape } = op else { return None };
     if r.ty(inputs[0]).shape == *shape {
         return r.value(inputs[0], ty);
@@ -20,7 +25,12 @@ pub(super) fn reshape(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &Tensor
 }
 
 /// The identity permutation; two permutations in one; one that moves dims of 1 only.
-pub(super) fn transpose(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn transpose(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Transpose { perm } = op else { return None };
     if perm.iter().copied().eq(0..perm.len()) {
         return r.value(inputs[0], ty);
@@ -32,7 +42,12 @@ pub(super) fn transpose(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &Tens
 }
 
 /// A broadcast to the same shape, or of a broadcast.
-pub(super) fn broadcast(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn broadcast(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Broadcast { shape } = op else { return None };
     if r.ty(inputs[0]).shape == *shape {
         return r.value(inputs[0], ty);
@@ -69,7 +84,12 @@ pub(super) fn broadcast_operand(
 }
 
 /// A slice of everything; a slice of a slice.
-pub(super) fn slice(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn slice(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Slice { ranges } = op else { return None };
     let x = r.ty(inputs[0]);
     let whole = |s: &SliceRange| s.start.is(0) && s.step == 1 && s.len == x.shape[s.axis];
@@ -104,14 +124,24 @@ fn compose(first: &[SliceRange], second: &[SliceRange]) -> Vec<SliceRange> {
 }
 
 /// Padding by nothing.
-pub(super) fn pad(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn pad(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Pad { pads, .. } = op else { return None };
     let nothing = pads.iter().all(|(a, b)| a.is(0) && b.is(0));
     nothing.then(|| r.value(inputs[0], ty))?
 }
 
 /// A concatenation of one; empty operands.
-pub(super) fn concat(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn concat(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Concat { axis } = op else { return None };
     if let [x] = inputs {
         return r.value(*x, ty);
@@ -125,7 +155,12 @@ pub(super) fn concat(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorT
 }
 
 /// A gather of one known row is a slice, which needs no index at run time.
-pub(super) fn gather_one(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn gather_one(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Gather { axis } = op else { return None };
     let index = r.uniform(inputs[1])? as i64;
     let length = r.ty(inputs[0]).shape[*axis].clone();
@@ -140,7 +175,12 @@ pub(super) fn gather_one(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &Ten
 }
 
 /// A reduction over axes of 1 only; they are left out of others.
-pub(super) fn reduce(r: &mut Rewriter, op: &Op, inputs: &[ValueId], ty: &TensorType) -> Option<Change> {
+pub(super) fn reduce(
+    r: &mut Rewriter,
+    op: &Op,
+    inputs: &[ValueId],
+    ty: &TensorType,
+) -> Option<Change> {
     let Op::Reduce { op: kind, axes, keep_dims } = op else { return None };
     let shape = &r.ty(inputs[0]).shape;
     let real: Vec<usize> = axes.iter().copied().filter(|&a| !shape[a].is(1)).collect();

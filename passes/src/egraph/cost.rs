@@ -183,7 +183,9 @@ fn moves_ones_only(perm: &[usize], ty: &TensorType) -> bool {
 fn unary_flops(op: UnaryOp) -> f64 {
     use UnaryOp::*;
     match op {
-        Neg | Abs | Sign | Floor | Ceil | Round | Trunc | Relu | Not | BitNot | IsNan | IsInf => 1.0,
+        Neg | Abs | Sign | Floor | Ceil | Round | Trunc | Relu | Not | BitNot | IsNan | IsInf => {
+            1.0
+        }
         Sqrt | Rsqrt | Recip => 4.0,
         HardSwish => 4.0,
         Exp | Sigmoid | Silu => 10.0,

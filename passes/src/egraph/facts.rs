@@ -49,8 +49,8 @@ impl ConstFacts {
             dims[axis] > 1 && elements().enumerate().all(|(i, e)| e.to_f64() == index(i))
         });
         let small = constant.data.len() / size <= LOOK_ELEMENTS;
-        let finite = !constant.ty.dtype.is_float()
-            || small && elements().all(|e| e.to_f64().is_finite());
+        let finite =
+            !constant.ty.dtype.is_float() || small && elements().all(|e| e.to_f64().is_finite());
         Self { uniform, iota, finite }
     }
 }
@@ -107,9 +107,9 @@ impl SliceAnalysis {
     pub fn infer(&self, op: &Op, operands: &[&ValueType]) -> Option<Vec<ValueType>> {
         let inferred = infer::infer(op, operands, &self.symbols, &self.no_graph).ok()?;
         let known = |c: &DimCheck| {
-            self.checks.iter().any(|k| {
-                (k.lhs == c.lhs && k.rhs == c.rhs) || (k.lhs == c.rhs && k.rhs == c.lhs)
-            })
+            self.checks
+                .iter()
+                .any(|k| (k.lhs == c.lhs && k.rhs == c.rhs) || (k.lhs == c.rhs && k.rhs == c.lhs))
         };
         inferred.checks.iter().all(known).then_some(inferred.types)
     }
@@ -132,7 +132,11 @@ impl Analysis<ENode> for SliceAnalysis {
             Kind::Project => {
                 let owner = &egraph[node.children[0]].data;
                 let ty = owner.types[node.payload as usize].clone();
-                Facts { types: Rc::new([ty]), constant: owner.constant, elements: ConstFacts::default() }
+                Facts {
+                    types: Rc::new([ty]),
+                    constant: owner.constant,
+                    elements: ConstFacts::default(),
+                }
             }
             Kind::Op(_) => op_facts(egraph, me.ops.get(node.payload), &node.children),
         }
@@ -178,11 +182,9 @@ fn op_facts(egraph: &EGraph, op: &Op, children: &[Id]) -> Facts {
 /// Facts that survive data movement, and those of leaves with an attribute for a value.
 fn elements(op: &Op, operands: &[&Facts]) -> ConstFacts {
     match op {
-        Op::Fill { value, .. } => ConstFacts {
-            uniform: Some(*value),
-            iota: None,
-            finite: value.to_f64().is_finite(),
-        },
+        Op::Fill { value, .. } => {
+            ConstFacts { uniform: Some(*value), iota: None, finite: value.to_f64().is_finite() }
+        }
         Op::Iota { shape, axis, .. } => ConstFacts {
             uniform: None,
             iota: Some(*axis).filter(|&a| shape[a].as_const().is_some_and(|d| d > 1)),

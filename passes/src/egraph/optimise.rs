@@ -145,9 +145,9 @@ pub(crate) fn build(
         let whole = egraph.add(node(Kind::Op(op_name(&n.op)), payload, children));
         let results = match n.types.len() {
             1 => vec![whole],
-            count => (0..count as u32)
-                .map(|i| egraph.add(node(Kind::Project, i, vec![whole])))
-                .collect(),
+            count => {
+                (0..count as u32).map(|i| egraph.add(node(Kind::Project, i, vec![whole]))).collect()
+            }
         };
         ids.results.push(results);
     }
@@ -244,7 +244,12 @@ impl<'a> Emit<'a> {
         }
         let op = self.egraph.analysis.ops.get(node.payload).clone();
         let rules = self.rules(id, node);
-        self.nodes.push(NewNode { node: SliceNode { op, inputs, types }, rules, stands_for, source });
+        self.nodes.push(NewNode {
+            node: SliceNode { op, inputs, types },
+            rules,
+            stands_for,
+            source,
+        });
         Ref::Node(self.nodes.len() as u32 - 1, 0)
     }
 

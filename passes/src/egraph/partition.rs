@@ -92,11 +92,7 @@ fn tokens(graph: &Graph, run: &[NodeId]) -> Vec<u64> {
 }
 
 /// Values alive across each position `0..=len`.
-fn alive(
-    graph: &Graph,
-    run: &[NodeId],
-    last_use: &dyn Fn(ValueId) -> Option<usize>,
-) -> Vec<i64> {
+fn alive(graph: &Graph, run: &[NodeId], last_use: &dyn Fn(ValueId) -> Option<usize>) -> Vec<i64> {
     let mut delta = vec![0i64; run.len() + 2];
     for (i, id) in run.iter().enumerate() {
         for &v in &graph.nodes[*id].outputs {
@@ -110,7 +106,13 @@ fn alive(
     }
     let mut sum = 0;
     delta.truncate(run.len() + 1);
-    delta.iter().map(|d| { sum += d; sum }).collect()
+    delta
+        .iter()
+        .map(|d| {
+            sum += d;
+            sum
+        })
+        .collect()
 }
 
 /// How much a cut between two nodes would hide from the rules; 0 is best. `closes` says
@@ -121,7 +123,8 @@ fn harm(graph: &Graph, before: NodeId, after: NodeId, closes: bool) -> u8 {
         matches!(op, Op::Transpose { .. } | Op::Reshape { .. } | Op::Cast { .. } | Op::Slice { .. })
     };
     let contracts = |op: &Op| matches!(op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul);
-    let affine = |n: &Node| matches!(n.op, Op::Binary(_)) && n.inputs.iter().any(|&v| is_known(graph, v));
+    let affine =
+        |n: &Node| matches!(n.op, Op::Binary(_)) && n.inputs.iter().any(|&v| is_known(graph, v));
     match () {
         _ if contracts(&a.op) => 3,
         _ if moves(&a.op) || moves(&b.op) => 2,

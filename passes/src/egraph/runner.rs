@@ -224,4 +224,3 @@ pub fn conflicts(egraph: &EGraph) -> Option<String> {
         .map(|c| format!("class {} has no type", c.id))
         .or_else(|| egraph.analysis.conflicts.first().cloned())
 }
-

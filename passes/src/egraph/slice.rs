@@ -65,7 +65,10 @@ impl FactCache {
 pub fn rewritable(graph: &Graph, id: NodeId) -> bool {
     let node = &graph.nodes[id];
     let plain = |v: &ValueId| {
-        graph.ty(*v).as_tensor().is_some_and(|t| t.encoding == Encoding::Dense && t.dtype != DType::Str)
+        graph
+            .ty(*v)
+            .as_tensor()
+            .is_some_and(|t| t.encoding == Encoding::Dense && t.dtype != DType::Str)
     };
     node.op.effect() == Effect::Pure
         && !matches!(node.op, Op::Const(_) | Op::Pack { .. })

@@ -18,7 +18,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Text("(sigmoid ?x)"),
         class: Reassociates,
         source: "definition",
-        examples: &["(recip (add 1 (exp (neg x:f32[A,B]))))", "(div 1 (add (exp (neg x:f32[A,B])) 1))"],
+        examples: &[
+            "(recip (add 1 (exp (neg x:f32[A,B]))))",
+            "(div 1 (add (exp (neg x:f32[A,B])) 1))",
+        ],
         ..ROW
     },
     Rule {
@@ -122,7 +125,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Text("(mish ?x)"),
         class: Reassociates,
         source: "Misra, arXiv 1908.08681",
-        examples: &["(mul x:f32[A,B] (tanh (softplus x:f32[A,B])))", "(mul x:f32[A] (tanh (log (add 1 (exp x:f32[A])))))"],
+        examples: &[
+            "(mul x:f32[A,B] (tanh (softplus x:f32[A,B])))",
+            "(mul x:f32[A] (tanh (log (add 1 (exp x:f32[A])))))",
+        ],
         ..ROW
     },
 ];

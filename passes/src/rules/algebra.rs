@@ -6,8 +6,7 @@ use crate::egraph::site::Site;
 use cascata_ir::op::{BinaryOp, UnaryOp};
 use egg::Id;
 
-const FLOAT: Guard =
-    Guard { name: "float", holds: |s| s.dtype(s.root()).is_float() };
+const FLOAT: Guard = Guard { name: "float", holds: |s| s.dtype(s.root()).is_float() };
 
 /// Beyond this range a reciprocal may overflow or lose bits as a subnormal.
 const RECIPROCAL: Guard = Guard {
@@ -91,7 +90,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Text("(add ?x (add ?a ?b))"),
         class: Reassociates,
         source: "associativity; the sum of constants folds",
-        examples: &["(add (add x:f32[A,B] a:=f32[B]) 2.5)", "(add (add x:f32[A,B] a:=f32[B]) b:=f32[A,1])"],
+        examples: &[
+            "(add (add x:f32[A,B] a:=f32[B]) 2.5)",
+            "(add (add x:f32[A,B] a:=f32[B]) b:=f32[A,1])",
+        ],
         ..ROW
     },
     Rule {
@@ -100,7 +102,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Text("(mul ?x (mul ?a ?b))"),
         class: Reassociates,
         source: "associativity; the product of constants folds",
-        examples: &["(mul (mul x:f32[A,B] a:=f32[B]) 2.5)", "(mul (mul x:f32[A,B] a:=f32[B]) b:=f32[B])"],
+        examples: &[
+            "(mul (mul x:f32[A,B] a:=f32[B]) 2.5)",
+            "(mul (mul x:f32[A,B] a:=f32[B]) b:=f32[B])",
+        ],
         ..ROW
     },
     Rule {
@@ -109,7 +114,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Text("(add (mul ?x ?b) (mul ?a ?b))"),
         class: Reassociates,
         source: "distributivity: consecutive affine maps (PP-LCNetV3's learnable affine) become one",
-        examples: &["(mul (add x:f32[A,B] a:=f32[B]) b:=f32[B])", "(mul (add x:f32[A,B] 1.5) 0.25)"],
+        examples: &[
+            "(mul (add x:f32[A,B] a:=f32[B]) b:=f32[B])",
+            "(mul (add x:f32[A,B] 1.5) 0.25)",
+        ],
         ..ROW
     },
 ];

@@ -47,7 +47,10 @@ pub(super) const RULES: &[Rule] = &[
             "(matmul (softmax{2} (mul (matmul q:f32[A,C,D] k:f32[A,D,E]) 0.25)) v:f32[A,E,F])",
             "(matmul (softmax{1} (add (matmul q:f32[C,D] k:f32[D,E]) m:f32[C,E])) v:f32[E,F])",
         ],
-        refutes: &[("softmax-over-keys", "(matmul (softmax{2} (matmul q:f32[2,3,4,5] k:f32[2,3,5,4])) v:f32[2,3,4,6])")],
+        refutes: &[(
+            "softmax-over-keys",
+            "(matmul (softmax{2} (matmul q:f32[2,3,4,5] k:f32[2,3,5,4])) v:f32[2,3,4,6])",
+        )],
         ..ROW
     },
     Rule {
@@ -60,7 +63,10 @@ pub(super) const RULES: &[Rule] = &[
         examples: &[
             "p=(softmax{3} (add (mul (matmul q:f32[A,B,C,D] (transpose{0,1,3,2} k:f32[A,B,E,D])) 0.25) m:f32[A,1,1,E])); (matmul (select (is_nan p) 0 p) v:f32[A,B,E,F])",
         ],
-        refutes: &[("softmax-over-keys", "p=(softmax{2} (matmul q:f32[2,3,4,5] k:f32[2,3,5,4])); (matmul (select (is_nan p) 0 p) v:f32[2,3,4,6])")],
+        refutes: &[(
+            "softmax-over-keys",
+            "p=(softmax{2} (matmul q:f32[2,3,4,5] k:f32[2,3,5,4])); (matmul (select (is_nan p) 0 p) v:f32[2,3,4,6])",
+        )],
         ..ROW
     },
 ];
@@ -68,7 +74,8 @@ pub(super) const RULES: &[Rule] = &[
 fn attention(s: &mut Site, zero_masked_rows: bool) -> Option<Id> {
     let (q, k, v, root) = (s.var("q"), s.var("k"), s.var("v"), s.root());
     let rank = s.rank(q);
-    if s.rank(k) != rank || s.rank(v) != rank || !(2..=4).contains(&rank) || !s.dtype(q).is_float() {
+    if s.rank(k) != rank || s.rank(v) != rank || !(2..=4).contains(&rank) || !s.dtype(q).is_float()
+    {
         return None;
     }
     let mut swap: Vec<usize> = (0..rank).collect();

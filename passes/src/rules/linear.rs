@@ -21,7 +21,10 @@ const NOT_PADDED: Guard = Guard {
 pub(super) const RULES: &[Rule] = &[
     Rule {
         name: "conv-scale-after",
-        lhs: &["(mul (conv:a ?x ?w:const) ?s:const)", "(mul (conv:a ?x ?w:const ?b:const) ?s:const)"],
+        lhs: &[
+            "(mul (conv:a ?x ?w:const) ?s:const)",
+            "(mul (conv:a ?x ?w:const ?b:const) ?s:const)",
+        ],
         rhs: Rhs::Build(conv_scale_after),
         class: Reassociates,
         source: "linearity; folds batch normalisation",
@@ -60,7 +63,10 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "conv-shift-before",
-        lhs: &["(conv:a (add ?x ?s:const) ?w:const)", "(conv:a (add ?x ?s:const) ?w:const ?b:const)"],
+        lhs: &[
+            "(conv:a (add ?x ?s:const) ?w:const)",
+            "(conv:a (add ?x ?s:const) ?w:const ?b:const)",
+        ],
         rhs: Rhs::Build(conv_shift_before),
         sound_when: &[NOT_PADDED],
         class: Reassociates,
@@ -69,25 +75,39 @@ pub(super) const RULES: &[Rule] = &[
             "(conv{s1,1;p0,0,0,0} (add x:f32[2,3,H,W] s:=f32[3,1,1]) w:=f32[5,3,1,1] b:=f32[5])",
             "(conv{s1,2;p0,0,0,0;g3} (add x:f32[2,3,H,W] 0.5) w:=f32[3,1,1,2])",
         ],
-        refutes: &[("not-padded", "(conv{s1,1;p1,1,1,1} (add x:f32[2,3,5,4] 0.5) w:=f32[5,3,3,3])")],
+        refutes: &[(
+            "not-padded",
+            "(conv{s1,1;p1,1,1,1} (add x:f32[2,3,5,4] 0.5) w:=f32[5,3,3,3])",
+        )],
         ..ROW
     },
     Rule {
         name: "conv-transpose-scale-after",
-        lhs: &["(mul (conv_transpose:a ?x ?w:const) ?s:const)", "(mul (conv_transpose:a ?x ?w:const ?b:const) ?s:const)"],
+        lhs: &[
+            "(mul (conv_transpose:a ?x ?w:const) ?s:const)",
+            "(mul (conv_transpose:a ?x ?w:const ?b:const) ?s:const)",
+        ],
         rhs: Rhs::Build(conv_scale_after),
         class: Reassociates,
         source: "linearity; folds batch normalisation",
-        examples: &["(mul (conv_transpose{s2,2;p0,0,0,0} x:f32[2,3,H,W] w:=f32[3,5,2,2]) s:=f32[5,1,1])", "(mul (conv_transpose{s2,1;p1,0,0,0} x:f32[1,3,H,W] w:=f32[3,5,3,2] b:=f32[5]) 0.5)"],
+        examples: &[
+            "(mul (conv_transpose{s2,2;p0,0,0,0} x:f32[2,3,H,W] w:=f32[3,5,2,2]) s:=f32[5,1,1])",
+            "(mul (conv_transpose{s2,1;p1,0,0,0} x:f32[1,3,H,W] w:=f32[3,5,3,2] b:=f32[5]) 0.5)",
+        ],
         ..ROW
     },
     Rule {
         name: "conv-transpose-shift-after",
-        lhs: &["(add (conv_transpose:a ?x ?w) ?s:const)", "(add (conv_transpose:a ?x ?w ?b:const) ?s:const)"],
+        lhs: &[
+            "(add (conv_transpose:a ?x ?w) ?s:const)",
+            "(add (conv_transpose:a ?x ?w ?b:const) ?s:const)",
+        ],
         rhs: Rhs::Build(conv_shift_after),
         class: Reassociates,
         source: "definition of the bias",
-        examples: &["(add (conv_transpose{s2,2;p0,0,0,0} x:f32[2,3,H,W] w:=f32[3,5,2,2]) s:=f32[5,1,1])"],
+        examples: &[
+            "(add (conv_transpose{s2,2;p0,0,0,0} x:f32[2,3,H,W] w:=f32[3,5,2,2]) s:=f32[5,1,1])",
+        ],
         ..ROW
     },
     Rule {
@@ -96,7 +116,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Build(matmul_scale_after),
         class: Reassociates,
         source: "linearity",
-        examples: &["(mul (matmul x:f32[A,B,C] w:=f32[C,D]) s:=f32[D])", "(mul (matmul x:f32[A,C] w:=f32[C,D]) 0.25)"],
+        examples: &[
+            "(mul (matmul x:f32[A,B,C] w:=f32[C,D]) s:=f32[D])",
+            "(mul (matmul x:f32[A,C] w:=f32[C,D]) 0.25)",
+        ],
         ..ROW
     },
     Rule {
@@ -105,7 +128,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Build(matmul_scale_before),
         class: Reassociates,
         source: "linearity",
-        examples: &["(matmul (mul x:f32[A,B,C] s:=f32[C]) w:=f32[C,D])", "(matmul (mul x:f32[B,C] 0.25) w:=f32[C,D])"],
+        examples: &[
+            "(matmul (mul x:f32[A,B,C] s:=f32[C]) w:=f32[C,D])",
+            "(matmul (mul x:f32[B,C] 0.25) w:=f32[C,D])",
+        ],
         ..ROW
     },
     Rule {
@@ -114,7 +140,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Build(matmul_scale_out),
         class: Reassociates,
         source: "linearity: weight-only quantisation scales the product, not the weights",
-        examples: &["(matmul x:f32[A,B,C] (mul (cast{f32} q:=i8[C,D]) s:=f32[1,D]))", "(matmul x:f32[A,B,C] (mul k:f32[A,C,D] 0.25))"],
+        examples: &[
+            "(matmul x:f32[A,B,C] (mul (cast{f32} q:=i8[C,D]) s:=f32[1,D]))",
+            "(matmul x:f32[A,B,C] (mul k:f32[A,C,D] 0.25))",
+        ],
         ..ROW
     },
     Rule {

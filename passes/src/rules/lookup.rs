@@ -53,7 +53,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Build(binary_on_table),
         worth_when: &[SMALL_TABLE],
         source: "element-wise ops commute with lookups; the table folds",
-        examples: &["(add (gather{0} t:=f32[7,D] i:i64[A,B]%7) c:=f32[D])", "(mul (gather{0} t:=f32[7,D] i:i64[A]%7) 0.5)"],
+        examples: &[
+            "(add (gather{0} t:=f32[7,D] i:i64[A,B]%7) c:=f32[D])",
+            "(mul (gather{0} t:=f32[7,D] i:i64[A]%7) 0.5)",
+        ],
         ..ROW
     },
     Rule {
@@ -77,7 +80,10 @@ pub(super) const RULES: &[Rule] = &[
         lhs: &["(gather:g (mul ?t:const ?s:const) ?i)"],
         rhs: Rhs::Build(scale_after_lookup),
         source: "quantised embeddings: scale the rows that are read, not the table",
-        examples: &["(gather{0} (mul (cast{f32} t:=i8[7,D]) s:=f32[7,1]) i:i64[A,B]%7)", "(gather{0} (mul (cast{f32} t:=i8[7,D]) s:=f32[D]) i:i64[A]%7)"],
+        examples: &[
+            "(gather{0} (mul (cast{f32} t:=i8[7,D]) s:=f32[7,1]) i:i64[A,B]%7)",
+            "(gather{0} (mul (cast{f32} t:=i8[7,D]) s:=f32[D]) i:i64[A]%7)",
+        ],
         ..ROW
     },
 ];

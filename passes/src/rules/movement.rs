@@ -20,7 +20,10 @@ pub(super) const RULES: &[Rule] = &[
             s.transpose(s.var("x"), &composed)
         }),
         source: "composition of permutations",
-        examples: &["(transpose{2,0,1} (transpose{1,0,2} x:f32[A,B,C]))", "(transpose{1,0} (transpose{1,0} x:f32[A,B]))"],
+        examples: &[
+            "(transpose{2,0,1} (transpose{1,0,2} x:f32[A,B,C]))",
+            "(transpose{1,0} (transpose{1,0} x:f32[A,B]))",
+        ],
         ..ROW
     },
     Rule {
@@ -28,7 +31,10 @@ pub(super) const RULES: &[Rule] = &[
         lhs: &["(unary:u (transpose:p ?x))", "(cast:u (transpose:p ?x))"],
         rhs: Rhs::Text("(transpose:p (unary:u ?x))"),
         source: "element-wise ops commute with movement",
-        examples: &["(relu (transpose{0,2,1} x:f32[A,B,C]))", "(cast{i32} (transpose{1,0} x:f32[A,B]))"],
+        examples: &[
+            "(relu (transpose{0,2,1} x:f32[A,B,C]))",
+            "(cast{i32} (transpose{1,0} x:f32[A,B]))",
+        ],
         ..ROW
     },
     Rule {
@@ -61,7 +67,11 @@ pub(super) const RULES: &[Rule] = &[
         ],
         rhs: Rhs::Build(transpose_reduce),
         source: "a reduction over permuted axes",
-        examples: &["(reduce_mean{1,2} (transpose{0,2,3,1} x:f32[A,B,C,D]))", "(reduce_sum{1;keep} (transpose{2,0,1} x:f32[A,B,C]))", "(reduce_max{0} (transpose{2,1,0} x:f32[A,B,C]))"],
+        examples: &[
+            "(reduce_mean{1,2} (transpose{0,2,3,1} x:f32[A,B,C,D]))",
+            "(reduce_sum{1;keep} (transpose{2,0,1} x:f32[A,B,C]))",
+            "(reduce_max{0} (transpose{2,1,0} x:f32[A,B,C]))",
+        ],
         ..ROW
     },
     Rule {
@@ -81,7 +91,10 @@ pub(super) const RULES: &[Rule] = &[
         lhs: &["(pad:a (transpose:p ?x) ?v)", "(pad:a (transpose:p ?x))"],
         rhs: Rhs::Build(transpose_pad),
         source: "padding of permuted axes",
-        examples: &["(pad{0,0,1,2,0,3} (transpose{0,2,1} x:f32[A,B,C]) 1.5)", "(pad{0,0,1,1,0,0;edge} (transpose{0,2,1} x:f32[A,B,C]))"],
+        examples: &[
+            "(pad{0,0,1,2,0,3} (transpose{0,2,1} x:f32[A,B,C]) 1.5)",
+            "(pad{0,0,1,1,0,0;edge} (transpose{0,2,1} x:f32[A,B,C]))",
+        ],
         ..ROW
     },
     Rule {
@@ -116,7 +129,10 @@ pub(super) const RULES: &[Rule] = &[
         lhs: &["(transpose:p (reshape:s ?x))"],
         rhs: Rhs::Build(transpose_unit_axes),
         source: "inserting and dropping dims of 1 commutes with permuting the others",
-        examples: &["(transpose{0,2,1,3} (reshape{A,B,C,1} x:f32[A,B,C]))", "(transpose{1,0} (reshape{A,B} x:f32[A,1,B]))"],
+        examples: &[
+            "(transpose{0,2,1,3} (reshape{A,B,C,1} x:f32[A,B,C]))",
+            "(transpose{1,0} (reshape{A,B} x:f32[A,1,B]))",
+        ],
         ..ROW
     },
     Rule {
@@ -124,7 +140,10 @@ pub(super) const RULES: &[Rule] = &[
         lhs: &["(binary:b (reshape:s ?x) ?c:const)", "(binary:b ?c:const (reshape:s ?y))"],
         rhs: Rhs::Build(unit_axes_binary_constant),
         source: "inserting and dropping dims of 1 commutes with element-wise ops",
-        examples: &["(add (reshape{A,B,C} x:f32[A,B,C,1]) c:=f32[B,1])", "(sub c:=f32[A,1,B] (reshape{A,1,B} x:f32[A,B]))"],
+        examples: &[
+            "(add (reshape{A,B,C} x:f32[A,B,C,1]) c:=f32[B,1])",
+            "(sub c:=f32[A,1,B] (reshape{A,1,B} x:f32[A,B]))",
+        ],
         ..ROW
     },
     Rule {
@@ -132,7 +151,10 @@ pub(super) const RULES: &[Rule] = &[
         lhs: &["(reshape:s (binary:b ?x ?y))"],
         rhs: Rhs::Build(insert_axis_binary),
         source: "inserting dims of 1 commutes with element-wise ops on operands of one shape",
-        examples: &["(reshape{A,1,B} (sub x:f32[A,B] y:f32[A,B]))", "(reshape{A,1,B} (mul x:f32[A,B] 2.5))"],
+        examples: &[
+            "(reshape{A,1,B} (sub x:f32[A,B] y:f32[A,B]))",
+            "(reshape{A,1,B} (mul x:f32[A,B] 2.5))",
+        ],
         ..ROW
     },
     Rule {
@@ -161,7 +183,10 @@ pub(super) const RULES: &[Rule] = &[
         lhs: &["(binary:b (broadcast:s ?x) ?y)", "(binary:b ?y (broadcast:s ?x))"],
         rhs: Rhs::Build(broadcast_operand),
         source: "element-wise ops broadcast their operands themselves",
-        examples: &["(sub x:f32[A,B] (broadcast{A,B} y:f32[A,1]))", "(sub (broadcast{A,B} y:f32[B]) x:f32[A,B])"],
+        examples: &[
+            "(sub x:f32[A,B] (broadcast{A,B} y:f32[A,1]))",
+            "(sub (broadcast{A,B} y:f32[B]) x:f32[A,B])",
+        ],
         ..ROW
     },
     Rule {

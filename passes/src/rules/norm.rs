@@ -21,10 +21,8 @@ const ONE_OVER_COUNT: Guard = Guard {
 const COUNT: Guard =
     Guard { name: "count", holds: |s| count(s).is_some_and(|n| s.uniform(s.var("c")) == Some(n)) };
 
-const SAME_AXES: Guard = Guard {
-    name: "same-axes",
-    holds: |s| reduced(&s.attr("m")) == reduced(&s.attr("s")),
-};
+const SAME_AXES: Guard =
+    Guard { name: "same-axes", holds: |s| reduced(&s.attr("m")) == reduced(&s.attr("s")) };
 
 const AXES_KEPT: Guard = Guard {
     name: "axes-kept",
@@ -39,7 +37,10 @@ pub(super) const RULES: &[Rule] = &[
         sound_when: &[ONE_OVER_COUNT],
         class: Reassociates,
         source: "tf2onnx spells ReduceMean so",
-        examples: &["(mul (reduce_sum{1} x:f32[A,4]) 0.25)", "(mul (reduce_sum{1;keep} x:f32[A,5,B]) 0.2)"],
+        examples: &[
+            "(mul (reduce_sum{1} x:f32[A,4]) 0.25)",
+            "(mul (reduce_sum{1;keep} x:f32[A,5,B]) 0.2)",
+        ],
         refutes: &[("one-over-count", "(mul (reduce_sum{1} x:f32[A,4]) 0.3)")],
         ..ROW
     },
@@ -86,7 +87,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "layer-norm",
-        lhs: &["(mul ?d=(sub ?x (reduce_mean:r ?x)) (rsqrt (add (reduce_mean:r (mul ?d ?d)) ?e:scalar)))"],
+        lhs: &[
+            "(mul ?d=(sub ?x (reduce_mean:r ?x)) (rsqrt (add (reduce_mean:r (mul ?d ?d)) ?e:scalar)))",
+        ],
         rhs: Rhs::Build(layer_norm),
         sound_when: &[AXES_KEPT],
         class: Reassociates,
@@ -96,7 +99,10 @@ pub(super) const RULES: &[Rule] = &[
             "d=(sub x:f32[A,B,C] (reduce_mean{1;keep} x:f32[A,B,C])); (mul d (rsqrt (add (reduce_mean{1;keep} (mul d d)) 1e-6)))",
             "d=(sub x:f32[A,B,C] (reduce_mean{1,2;keep} x:f32[A,B,C])); (div d (sqrt (add (reduce_mean{1,2;keep} (mul d d)) 1e-5)))",
         ],
-        refutes: &[("axes-kept", "d=(sub x:f32[3,3] (reduce_mean{1} x:f32[3,3])); (div d (sqrt (add (reduce_mean{1} (mul d d)) 0.25)))")],
+        refutes: &[(
+            "axes-kept",
+            "d=(sub x:f32[3,3] (reduce_mean{1} x:f32[3,3])); (div d (sqrt (add (reduce_mean{1} (mul d d)) 0.25)))",
+        )],
         ..ROW
     },
     Rule {
@@ -105,7 +111,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Build(scale_norm),
         class: Reassociates,
         source: "associativity",
-        examples: &["(mul (layer_norm{1;1e-5} x:f32[A,B] g:=f32[B]) s:=f32[B])", "(mul (layer_norm{1;1e-5} x:f32[A,B] g:=f32[B] b:=f32[B]) 2.5)"],
+        examples: &[
+            "(mul (layer_norm{1;1e-5} x:f32[A,B] g:=f32[B]) s:=f32[B])",
+            "(mul (layer_norm{1;1e-5} x:f32[A,B] g:=f32[B] b:=f32[B]) 2.5)",
+        ],
         ..ROW
     },
     Rule {
@@ -114,7 +123,10 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Build(shift_norm),
         class: Reassociates,
         source: "associativity",
-        examples: &["(add (layer_norm{1;1e-5} x:f32[A,B] g:=f32[B]) s:=f32[B])", "(add (layer_norm{1;1e-5} x:f32[A,B] g:=f32[B] b:=f32[B]) s:=f32[B])"],
+        examples: &[
+            "(add (layer_norm{1;1e-5} x:f32[A,B] g:=f32[B]) s:=f32[B])",
+            "(add (layer_norm{1;1e-5} x:f32[A,B] g:=f32[B] b:=f32[B]) s:=f32[B])",
+        ],
         ..ROW
     },
     Rule {
@@ -124,8 +136,14 @@ pub(super) const RULES: &[Rule] = &[
         sound_when: &[AXES_KEPT],
         class: Reassociates,
         source: "Zhang and Sennrich, arXiv 1910.07467",
-        examples: &["(mul x:f32[A,B] (rsqrt (add (reduce_mean{1;keep} (mul x:f32[A,B] x:f32[A,B])) 1e-5)))", "(div x:f32[A,B] (sqrt (add (reduce_mean{1;keep} (pow x:f32[A,B] 2)) 1e-5)))"],
-        refutes: &[("axes-kept", "(mul x:f32[3,3] (rsqrt (add (reduce_mean{1} (mul x:f32[3,3] x:f32[3,3])) 1e-5)))")],
+        examples: &[
+            "(mul x:f32[A,B] (rsqrt (add (reduce_mean{1;keep} (mul x:f32[A,B] x:f32[A,B])) 1e-5)))",
+            "(div x:f32[A,B] (sqrt (add (reduce_mean{1;keep} (pow x:f32[A,B] 2)) 1e-5)))",
+        ],
+        refutes: &[(
+            "axes-kept",
+            "(mul x:f32[3,3] (rsqrt (add (reduce_mean{1} (mul x:f32[3,3] x:f32[3,3])) 1e-5)))",
+        )],
         ..ROW
     },
     Rule {
@@ -148,7 +166,10 @@ pub(super) const RULES: &[Rule] = &[
             "e=(exp (sub x:f32[A,B,C] (reduce_max{1;keep} x:f32[A,B,C]))); (div e (reduce_sum{1;keep} e))",
             "e=(exp (sub x:f32[A,B] (reduce_max{1;keep} x:f32[A,B]))); (mul e (recip (reduce_sum{1;keep} e)))",
         ],
-        refutes: &[("same-axes", "e=(exp (sub x:f32[4,4] (reduce_max{1;keep} x:f32[4,4]))); (div e (reduce_sum{0;keep} e))")],
+        refutes: &[(
+            "same-axes",
+            "e=(exp (sub x:f32[4,4] (reduce_max{1;keep} x:f32[4,4]))); (div e (reduce_sum{0;keep} e))",
+        )],
         ..ROW
     },
 ];

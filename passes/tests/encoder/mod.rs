@@ -44,7 +44,8 @@ impl Encoder {
         }
         let x_ty = TensorType::dense(DType::F32, [dims.clone(), vec![self.hidden.into()]].concat());
         let mut x = graph.add_param(Graph::ROOT, "x", x_ty);
-        let mask = graph.add_param(Graph::ROOT, "mask", TensorType::dense(DType::F32, dims.clone()));
+        let mask =
+            graph.add_param(Graph::ROOT, "mask", TensorType::dense(DType::F32, dims.clone()));
         let mut b = Build { graph, state: 7 };
         let shape = vec![dims[0].clone(), 1.into(), 1.into(), dims[1].clone()];
         let mask = b.op(Op::Reshape { shape }, &[mask]);
@@ -71,7 +72,8 @@ impl Encoder {
         let h = self.hidden;
         let [q, k, v] = [[0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]].map(|perm| {
             let y = b.linear(x, h, h);
-            let shape = vec![dims[0].clone(), dims[1].clone(), self.heads.into(), (h / self.heads).into()];
+            let shape =
+                vec![dims[0].clone(), dims[1].clone(), self.heads.into(), (h / self.heads).into()];
             let y = b.op(Op::Reshape { shape }, &[y]);
             b.op(Op::Transpose { perm: perm.to_vec() }, &[y])
         });
@@ -120,7 +122,12 @@ impl Build {
         let n: i64 = dims.iter().product();
         let data: Vec<u8> =
             (0..n).flat_map(|_| (self.number() as f32 * 0.4).to_le_bytes()).collect();
-        self.graph.add_const(Graph::ROOT, "", TensorType::fixed(DType::F32, dims), Bytes::from(data))
+        self.graph.add_const(
+            Graph::ROOT,
+            "",
+            TensorType::fixed(DType::F32, dims),
+            Bytes::from(data),
+        )
     }
 
     fn linear(&mut self, x: ValueId, k: i64, n: i64) -> ValueId {

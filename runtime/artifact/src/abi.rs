@@ -195,8 +195,21 @@ impl Import {
     pub const ALL: [Import; 15] = {
         use Import::*;
         [
-            GemmF32, DwConvF32, PackBF32, ExpF32, ErfF32, TanhF32, SigmoidF32, SiluF32,
-            GeluErfF32, GeluTanhF32, LogF32, SumF32, SumSqF32, MaxF32, ExpSumF32,
+            GemmF32,
+            DwConvF32,
+            PackBF32,
+            ExpF32,
+            ErfF32,
+            TanhF32,
+            SigmoidF32,
+            SiluF32,
+            GeluErfF32,
+            GeluTanhF32,
+            LogF32,
+            SumF32,
+            SumSqF32,
+            MaxF32,
+            ExpSumF32,
         ]
     };
 }

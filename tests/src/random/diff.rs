@@ -109,12 +109,12 @@ impl Differ {
         for runtime in runtimes.map(|i| &self.runtimes[i]) {
             let session =
                 artifact.session_with(runtime, &SessionOptions::default().poison(true))?;
-            for i in 0..case.bindings.len() {
-                compare_run(case, i, &session, &expected[i])
+            for (i, expected) in expected.iter().enumerate() {
+                compare_run(case, i, &session, expected)
                     .with_context(|| {
                         format!("{} threads, {:?}, binding {i}", runtime.threads(), runtime.isa())
                     })
-                    .map_err(|e| blame(e, case, i, &fused, &expected[i]))?;
+                    .map_err(|e| blame(e, case, i, &fused, expected))?;
                 runs += 1;
             }
         }

@@ -92,10 +92,12 @@ impl Builder {
         let mut b = self.partner(dtype, &shape, domain);
         if op == Pow && dtype.is_float() {
             a = self.above(a, 0.5)?;
-        } else if matches!(op, Add | Mul | Max | Min | Eq | Atan2) && self.rng.one_in(2) {
-            std::mem::swap(&mut a, &mut b);
-        } else if matches!(op, Sub | Div | Lt | Ge) && dtype.is_int() && self.rng.one_in(2) {
-            std::mem::swap(&mut a, &mut b);
+        } else {
+            let either = matches!(op, Add | Mul | Max | Min | Eq | Atan2);
+            let ints = matches!(op, Sub | Div | Lt | Ge) && dtype.is_int();
+            if (either || ints) && self.rng.one_in(2) {
+                std::mem::swap(&mut a, &mut b);
+            }
         }
         self.add(Op::Binary(op), &[a, b])
     }

@@ -170,7 +170,7 @@ fn data(rng: &mut Rng, dtype: DType, dims: &[usize], domain: Domain) -> Tensor {
     let wild = matches!(domain, Domain::Any) && dtype.is_int() && rng.one_in(4);
     let made = if wild {
         let size = dtype.size_bytes().unwrap_or(1);
-        let bytes: Vec<u8> = (0..n * size).map(|_| rng.next() as u8).collect();
+        let bytes: Vec<u8> = (0..n * size).map(|_| rng.bits() as u8).collect();
         Tensor::from_le_bytes(dtype, dims, &bytes)
     } else {
         let values = (0..n).map(|_| number(rng, dtype, domain)).collect();

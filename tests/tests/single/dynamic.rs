@@ -23,8 +23,7 @@ fn non_zero_of_several_dtypes() {
 #[test]
 fn compress() {
     let mask: Vec<bool> = (0..9).map(|i| i % 3 != 1).collect();
-    let args =
-        vec![Arg::Named(t(&[9], mask), &["N"]), Arg::Named(pattern(&[9, 4], 1), &["N", ""])];
+    let args = vec![Arg::Named(t(&[9], mask), &["N"]), Arg::Named(pattern(&[9, 4], 1), &["N", ""])];
     check_graph(args, 1e-6, |g, v| {
         let at = non_zero(g, v[0]);
         let n = g.tensor(at).shape[1].clone();
@@ -90,10 +89,9 @@ fn wrong_reshape_targets_are_refused() {
 #[test]
 fn random_numbers() {
     let (low, high) = (Scalar::f32(-2.0), Scalar::f32(5.0));
-    for distribution in [
-        Distribution::Uniform { low, high },
-        Distribution::Normal { mean: low, scale: high },
-    ] {
+    for distribution in
+        [Distribution::Uniform { low, high }, Distribution::Normal { mean: low, scale: high }]
+    {
         for dtype in [DType::F32, DType::F64] {
             let shape = [7, 1, 13].map(Dim::from).into_iter().collect();
             let attrs = RandomAttrs { distribution, dtype, shape, seed: u64::MAX - 5 };
@@ -112,10 +110,13 @@ fn nms(args: Vec<Arg>, center_point_box: bool) {
 
 #[test]
 fn non_max_suppression() {
-    let boxes: Vec<f32> = (0..2 * 23 * 4).map(|i| ((i * 37 + i / 4 * 11) % 50) as f32 / 10.0).collect();
+    let boxes: Vec<f32> =
+        (0..2 * 23 * 4).map(|i| ((i * 37 + i / 4 * 11) % 50) as f32 / 10.0).collect();
     let scores: Vec<f32> = (0..2 * 3 * 23).map(|i| ((i * 29) % 40) as f32 / 40.0).collect();
     for center in [false, true] {
-        for (most, iou, score) in [(100i64, 0.3f32, 0.2f32), (2, 0.0, 0.5), (0, 0.5, 0.0), (5, 0.6, 2.0)] {
+        for (most, iou, score) in
+            [(100i64, 0.3f32, 0.2f32), (2, 0.0, 0.5), (0, 0.5, 0.0), (5, 0.6, 2.0)]
+        {
             let args = vec![
                 Arg::Named(t(&[2, 23, 4], boxes.clone()), &["B", "N", ""]),
                 Arg::Named(t(&[2, 3, 23], scores.clone()), &["B", "", "N"]),

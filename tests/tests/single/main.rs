@@ -125,10 +125,7 @@ fn check_graph(
 }
 
 /// The error text of a run that interpreter and compiled code both refuse.
-fn refused(
-    args: Vec<Arg>,
-    build: impl FnOnce(&mut Graph, Vec<ValueId>) -> Vec<ValueId>,
-) -> String {
+fn refused(args: Vec<Arg>, build: impl FnOnce(&mut Graph, Vec<ValueId>) -> Vec<ValueId>) -> String {
     let (graph, inputs) = graph_of(args, build);
     let tensors: Vec<Tensor> = inputs.iter().map(|(_, x)| x.clone()).collect();
     run(&graph, &tensors).unwrap_err();

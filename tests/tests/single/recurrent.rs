@@ -126,8 +126,17 @@ fn gru_both_resets_in_all_directions() {
 #[test]
 fn rnn_with_every_activation() {
     let all = [
-        Relu, Tanh, Sigmoid, Affine, LeakyRelu, ThresholdedRelu, ScaledTanh, HardSigmoid, Elu,
-        Softsign, Softplus,
+        Relu,
+        Tanh,
+        Sigmoid,
+        Affine,
+        LeakyRelu,
+        ThresholdedRelu,
+        ScaledTanh,
+        HardSigmoid,
+        Elu,
+        Softsign,
+        Softplus,
     ];
     for (i, kind) in all.into_iter().enumerate() {
         let mut a = attrs(Direction::Forward, &[kind]);

@@ -1,9 +1,9 @@
 //! Resize in the modes that need many taps. Tolerance: f32 coordinates and weights.
 
 use super::*;
+use ResizeCoordinates::*;
 use cascata_ir::op::{NearestMode, ResizeAttrs, ResizeCoordinates, ResizeMode};
 use cascata_types::Scalar;
-use ResizeCoordinates::*;
 
 fn attrs(mode: ResizeMode, coordinates: ResizeCoordinates, shape: &[i64]) -> ResizeAttrs {
     ResizeAttrs {

@@ -63,7 +63,8 @@ fn max_pool_with_indices() {
         let op = pool(&[3, 2], &[2, 1], &[(1, 1), (0, 1)], column_major);
         check(op, vec![Arg::Input(x)], 0.0);
     }
-    let lowest = t(&[1, 2, 4], [f32::NEG_INFINITY, f32::NEG_INFINITY, f32::NAN, 1.0, 2.0, 2.0, 2.0, 1.0]);
+    let lowest =
+        t(&[1, 2, 4], [f32::NEG_INFINITY, f32::NEG_INFINITY, f32::NAN, 1.0, 2.0, 2.0, 2.0, 1.0]);
     check(pool(&[2], &[1], &[(0, 0)], false), vec![Arg::Input(lowest)], 0.0);
     let x = Arg::Named(pattern(&[3, 1, 6], 3), &["B", "", "S"]);
     check(pool(&[2], &[2], &[(0, 0)], false), vec![x], 0.0);

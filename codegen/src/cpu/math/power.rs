@@ -3,8 +3,8 @@
 use super::exp::exp;
 use super::log::log;
 use crate::cpu::ops::Ops;
-use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::Value;
+use cranelift_codegen::ir::condcodes::FloatCC;
 
 /// a^b as e^(b·ln|a|) with C's special cases: relative error at most 2^-51 per unit of
 /// `|b·ln a|`, so 2^-42 at worst; as f32, 1 ulp.

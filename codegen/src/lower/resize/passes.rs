@@ -20,8 +20,7 @@ pub(super) fn value_at(
     let dtype = body.graph.tensor(x).dtype;
     let shape = body.shape(x);
     let mut source = Source { shape: shape.clone(), temp: None };
-    for axis in 0..shape.len() {
-        let n = &shape[axis];
+    for (axis, n) in shape.iter().enumerate() {
         if !is_identity(attrs, n, axis) {
             source = resample(body, x, attrs, axis, source)?;
         }
@@ -32,8 +31,8 @@ pub(super) fn value_at(
     };
     if attrs.coordinates == ResizeCoordinates::TfCropAndResize {
         let fill = Expr::f32(attrs.extrapolation.to_f64() as f32);
-        for axis in 0..idx.len() {
-            let at = coordinate(attrs, axis, &shape[axis], &idx[axis]);
+        for (axis, i) in idx.iter().enumerate() {
+            let at = coordinate(attrs, axis, &shape[axis], i);
             value = inside(at, &shape[axis]).select(value, fill.clone());
         }
     }
@@ -156,7 +155,8 @@ impl Filter {
         let weight = match attrs.mode {
             ResizeMode::Cubic => {
                 let a = attrs.cubic_coeff.to_f64() as f32;
-                let far = d.clone().lt(Expr::f32(2.0)).select(keys(d.clone(), a, false), Expr::f32(0.0));
+                let far =
+                    d.clone().lt(Expr::f32(2.0)).select(keys(d.clone(), a, false), Expr::f32(0.0));
                 d.clone().le(Expr::f32(1.0)).select(keys(d, a, true), far)
             }
             _ => (Expr::f32(1.0) - d).max(Expr::f32(0.0)),

@@ -22,7 +22,8 @@ pub(in super::super) fn naive_matmul(
     let k = body.index("k", &depth);
     let from = |operand: &[Dim], row: Dim, col: Dim| {
         let lead = &operand[..operand.len() - 2];
-        let mut at = super::super::access::broadcast_index(lead, &shape[..rank - 2], &idx[..rank - 2]);
+        let mut at =
+            super::super::access::broadcast_index(lead, &shape[..rank - 2], &idx[..rank - 2]);
         at.extend([row, col]);
         at
     };

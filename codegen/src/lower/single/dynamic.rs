@@ -35,11 +35,7 @@ fn after(lowering: &Lowering, first: usize, then: Vec<BareStep>) -> Vec<BareStep
 }
 
 /// The node's operand in memory that a launch has written or the caller gave.
-fn bindable(
-    lowering: &mut Lowering,
-    group: &Group,
-    node: &Node,
-) -> Result<Operand, LowerError> {
+fn bindable(lowering: &mut Lowering, group: &Group, node: &Node) -> Result<Operand, LowerError> {
     let operand = dense(lowering, group, node.inputs[0])?;
     if !matches!(operand, Operand::Weight(_)) {
         return Ok(operand);
@@ -74,7 +70,9 @@ fn resolve(
         let is_zero = Expr::Local(local).equals(Expr::i64(0));
         match shape.get(i as usize) {
             _ if allow_zero => {}
-            Some(d) => stmts.push(Stmt::when(is_zero, vec![Stmt::assign(local, Expr::index(d.clone()))])),
+            Some(d) => {
+                stmts.push(Stmt::when(is_zero, vec![Stmt::assign(local, Expr::index(d.clone()))]))
+            }
             None => {
                 let there = Expr::Local(local).differs(Expr::i64(0));
                 body.check(there, "a reshape copies an axis that is not there".into());

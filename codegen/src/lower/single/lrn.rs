@@ -29,10 +29,7 @@ pub(super) fn lower(
     let number = |v: f64| Expr::number(dtype, v);
     let (sum, other) = (body.local("sum", dtype), body.local("near", dtype));
     let square = Expr::Local(other) * Expr::Local(other);
-    let walk = vec![
-        Stmt::declare(other, near),
-        Stmt::assign(sum, Expr::Local(sum) + square),
-    ];
+    let walk = vec![Stmt::declare(other, near), Stmt::assign(sum, Expr::Local(sum) + square)];
     let alpha = number(attrs.alpha.to_f64() / attrs.size as f64);
     let base = number(attrs.bias.to_f64()) + alpha * Expr::Local(sum);
     let result = body.local("y", dtype);

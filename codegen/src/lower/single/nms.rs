@@ -147,10 +147,8 @@ impl Class<'_> {
         let j = body.index("j", &self.n);
         let none = Expr::Local(best).lt(Expr::i64(0));
         let wins = none.or(Expr::Local(score).gt(top.into()));
-        let take = vec![
-            Stmt::assign(best, Expr::index(Dim::sym(j))),
-            Stmt::assign(top, score.into()),
-        ];
+        let take =
+            vec![Stmt::assign(best, Expr::index(Dim::sym(j))), Stmt::assign(top, score.into())];
         let look = vec![Stmt::declare(score, self.score(body, j)?), Stmt::when(wins, take)];
         let walk = vec![Stmt::when(self.is_alive(j), look)];
         let stmts = vec![

@@ -122,8 +122,8 @@ fn project(
     ] {
         outer.push(Axis { var: body.index(hint, &extent), extent });
     }
-    let [d, col0, row0] = [(0, 1), (1, BLOCK_COLS), (2, BLOCK_ROWS)]
-        .map(|(i, scale)| Dim::sym(outer[i].var) * scale);
+    let [d, col0, row0] =
+        [(0, 1), (1, BLOCK_COLS), (2, BLOCK_ROWS)].map(|(i, scale)| Dim::sym(outer[i].var) * scale);
     let a = Place::new(body.input(x), row0.clone() * sizes.input.clone());
     let panel = col0.floor_div(&(PANEL_WIDTH as i64).into()) * w.panel.clone();
     let b = Place::new(body.input(w.operand), d.clone() * w.matrix.clone() + panel);

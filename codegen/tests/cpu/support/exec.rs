@@ -36,8 +36,7 @@ impl Loaded {
         ranges: &[(i64, i64)],
         edge: Edge,
     ) -> Status {
-        let operands: Vec<Guarded> =
-            buffers.iter().map(|b| Guarded::new(edge, &b.bytes)).collect();
+        let operands: Vec<Guarded> = buffers.iter().map(|b| Guarded::new(edge, &b.bytes)).collect();
         let pointers: Vec<*mut u8> = operands.iter().map(Guarded::as_mut_ptr).collect();
         let scratch = self.scratch_bytes.eval(&|s| params.get(s.0 as usize).copied());
         let scratch = scratch.expect("a scratch size") as usize;

@@ -5,9 +5,7 @@ pub mod memory;
 pub mod random;
 
 use cascata_codegen::cpu::{CpuLevel, CpuTarget, compile};
-use cascata_ir::kernel::interp::{
-    HostBuffer, Outcome, Program, RunOptions, launch_buffers,
-};
+use cascata_ir::kernel::interp::{HostBuffer, Outcome, Program, RunOptions, launch_buffers};
 use cascata_ir::kernel::{Kernel, Space};
 use cascata_ir::types::{DType, Scalar};
 use cascata_kernels::Isa;

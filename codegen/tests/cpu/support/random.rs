@@ -47,8 +47,21 @@ impl Random {
     pub fn wild(&mut self, dtype: DType, len: usize) -> HostBuffer {
         let special: &[f64] = match dtype {
             d if d.is_float() => &[
-                0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 3.0, 1e-40, -1e-7, 65504.0, 65519.0, 1e30,
-                f64::INFINITY, f64::NEG_INFINITY, f64::NAN,
+                0.0,
+                -0.0,
+                1.0,
+                -1.0,
+                0.5,
+                2.0,
+                3.0,
+                1e-40,
+                -1e-7,
+                65504.0,
+                65519.0,
+                1e30,
+                f64::INFINITY,
+                f64::NEG_INFINITY,
+                f64::NAN,
             ],
             _ => &[0.0, 1.0, -1.0, 2.0, 3.0, 7.0, 31.0, 63.0, -128.0, 255.0, -9.3e18, 1.9e19],
         };

@@ -148,11 +148,7 @@ impl Machine {
     }
 
     /// The value that every thread gives; 0 when there are no threads.
-    fn agreed(
-        &mut self,
-        count: usize,
-        value: impl Fn(&mut Self) -> Step<i64>,
-    ) -> Step<i64> {
+    fn agreed(&mut self, count: usize, value: impl Fn(&mut Self) -> Step<i64>) -> Step<i64> {
         let mut first = 0;
         for thread in 0..count {
             self.switch(thread);

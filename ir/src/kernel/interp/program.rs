@@ -16,14 +16,35 @@ pub(super) struct Node<'k> {
 }
 
 pub(super) enum Action<'k> {
-    For { var: Target, extent: Index, kind: LoopKind, body: Vec<Node<'k>> },
+    For {
+        var: Target,
+        extent: Index,
+        kind: LoopKind,
+        body: Vec<Node<'k>>,
+    },
     /// Gives a symbol its value.
-    Bind { target: Target, value: Value },
+    Bind {
+        target: Target,
+        value: Value,
+    },
     /// Gives a local its value.
-    Set { register: usize, value: Value },
-    Store { access: Access, value: Value },
-    If { cond: Value, then: Vec<Node<'k>>, otherwise: Vec<Node<'k>> },
-    Check { cond: Value, message: usize },
+    Set {
+        register: usize,
+        value: Value,
+    },
+    Store {
+        access: Access,
+        value: Value,
+    },
+    If {
+        cond: Value,
+        then: Vec<Node<'k>>,
+        otherwise: Vec<Node<'k>>,
+    },
+    Check {
+        cond: Value,
+        message: usize,
+    },
     Gemm(Box<GemmPlan>),
     DwConv(Box<DwConvPlan>),
     PackB(Box<PackBPlan>),
@@ -46,7 +67,9 @@ impl Node<'_> {
             Action::For { kind, body, .. } => {
                 *kind == LoopKind::Threads || body.iter().any(Node::has_threads)
             }
-            Action::If { then, otherwise, .. } => then.iter().chain(otherwise).any(Node::has_threads),
+            Action::If { then, otherwise, .. } => {
+                then.iter().chain(otherwise).any(Node::has_threads)
+            }
             _ => false,
         }
     }

@@ -36,13 +36,7 @@ impl RowPlan {
         Self::new(src, n, Kind::Reduce { register, op })
     }
 
-    pub(super) fn exp_sum(
-        register: usize,
-        dst: &Place,
-        src: &Place,
-        n: &Dim,
-        bias: Value,
-    ) -> Self {
+    pub(super) fn exp_sum(register: usize, dst: &Place, src: &Place, n: &Dim, bias: Value) -> Self {
         Self::new(src, n, Kind::ExpSum { register, dst: Access::new(dst), bias })
     }
 
@@ -65,13 +59,7 @@ impl RowPlan {
     }
 
     /// Returns the sum of the rounded results.
-    fn map_row(
-        &self,
-        m: &mut Machine,
-        dst: &Access,
-        n: i64,
-        f: &dyn Fn(f64) -> f64,
-    ) -> Step<f64> {
+    fn map_row(&self, m: &mut Machine, dst: &Access, n: i64, f: &dyn Fn(f64) -> f64) -> Step<f64> {
         let (src, dst) = (self.src.base(m)?, dst.base(m)?);
         if src.overlaps(dst, n) && !src.is(dst) {
             return Err(Fault::RowOverlap.into());

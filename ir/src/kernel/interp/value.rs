@@ -61,9 +61,7 @@ impl Compiler<'_> {
         match expr {
             Expr::Const(x) => (Value::Const(raw_of_scalar(*x)), x.dtype),
             Expr::Index(dim) => (Value::Index(Index::new(dim)), DType::I64),
-            Expr::Local(id) => {
-                (Value::Register(self.register(*id)), self.kernel.locals[*id].dtype)
-            }
+            Expr::Local(id) => (Value::Register(self.register(*id)), self.kernel.locals[*id].dtype),
             Expr::Load(place) => {
                 (Value::Load(Access::new(place)), self.kernel.buffers[place.buffer].dtype)
             }

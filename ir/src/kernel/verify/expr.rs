@@ -22,7 +22,10 @@ impl Verifier<'_> {
             Expr::Binary(op, a, b) => {
                 let ((a, in_a), (b, in_b)) = (self.expr(a), self.expr(b));
                 let what = || format!("the second operand of '{op}'");
-                (a.and_then(|a| self.same(what, a, b)).and_then(|d| self.binary(*op, d)), in_a | in_b)
+                (
+                    a.and_then(|a| self.same(what, a, b)).and_then(|d| self.binary(*op, d)),
+                    in_a | in_b,
+                )
             }
             Expr::Select(c, a, b) => {
                 let in_c = self.expect_expr("the condition", DType::Bool, c);

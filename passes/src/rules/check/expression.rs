@@ -189,7 +189,9 @@ impl<'a> Reader<'a> {
                 Term::Value(v) => v,
                 Term::Number(x) => {
                     let value = Scalar::from_f64(dtype.unwrap_or(DType::F32), x);
-                    self.graph.add1(Graph::ROOT, Op::Fill { value, shape: vec![] }, vec![], "").ok()?
+                    self.graph
+                        .add1(Graph::ROOT, Op::Fill { value, shape: vec![] }, vec![], "")
+                        .ok()?
                 }
             });
         }

@@ -41,8 +41,15 @@ pub fn attributes(draw: &mut Draw, head: &str) -> Op {
         "layer_norm" => Op::LayerNorm { axis: one(list(parts[0])), epsilon: epsilon(parts[1]) },
         "rms_norm" => Op::RmsNorm { axis: one(list(parts[0])), epsilon: epsilon(parts[1]) },
         "pad" => {
-            let mode = if parts.get(1) == Some(&"edge") { PadMode::Edge } else { PadMode::Constant };
-            Op::Pad { pads: pairs(&list(parts[0])).iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(), mode }
+            let mode =
+                if parts.get(1) == Some(&"edge") { PadMode::Edge } else { PadMode::Constant };
+            Op::Pad {
+                pads: pairs(&list(parts[0]))
+                    .iter()
+                    .map(|(a, b)| ((*a).into(), (*b).into()))
+                    .collect(),
+                mode,
+            }
         }
         "conv" => conv(&parts, &mut list),
         "conv_transpose" => conv_transpose(&parts, &mut list),

@@ -1,8 +1,8 @@
 //! One time step of one batch entry: the gates, a vector loop over the units.
 
+use super::Kind;
 use super::activation::squash;
 use super::walk::Walk;
-use super::Kind;
 use crate::lower::body::Body;
 use cascata_ir::kernel::{Expr, Stmt};
 use cascata_ir::op::Activation;
@@ -122,4 +122,3 @@ impl Walk<'_> {
         self.peepholes.map(|p| Expr::load(p, at))
     }
 }
-

@@ -157,7 +157,8 @@ impl Walk<'_> {
                 stmts.push(self.recurrent_product(kept, 2, hidden.clone()));
             }
         }
-        let clear = |body: &mut Body, _: &Dim, y: &Dim| zeros(body, self.y, y.clone(), &self.sizes.hidden);
+        let clear =
+            |body: &mut Body, _: &Dim, y: &Dim| zeros(body, self.y, y.clone(), &self.sizes.hidden);
         stmts.push(self.entries(body, i, &|body, at| self.step(body, at), &clear));
         Stmt::serial(i, self.sizes.steps.clone(), stmts)
     }
