@@ -43,7 +43,7 @@ pub(super) fn value_at(
     let fill = Expr::Const(Scalar::from_f64(dtype, attrs.extrapolation.to_f64()));
     let mut cropped = value;
     for (axis, i) in idx.iter().enumerate() {
-        let at = coordinate(attrs, axis, &shape[axis], i);
+        let at = coordinate_f64(attrs, axis, &shape[axis], i);
         cropped = inside(at, &shape[axis]).select(cropped, fill.clone());
     }
     Ok(cropped)
@@ -51,8 +51,8 @@ pub(super) fn value_at(
 
 /// Whether a coordinate lies in an operand of length `n`.
 fn inside(at: Expr, n: &Dim) -> Expr {
-    let low = at.clone().ge(Expr::f32(0.0));
-    low.and(at.le(as_f32(n.clone() - 1)))
+    let low = at.clone().ge(number(0.0));
+    low.and(at.le(as_f64(n.clone() - 1)))
 }
 
 /// Whether every coordinate of an axis of length `n` maps to itself.
@@ -139,10 +139,6 @@ fn axis_taps(
     }
 }
 
-fn as_f32(d: Dim) -> Expr {
-    cast(DType::F32, DType::I64, Expr::Index(d))
-}
-
 /// [`coordinate_f64`] rounded once.
 fn coordinate(attrs: &ResizeAttrs, axis: usize, n: &Dim, i: &Dim) -> Expr {
     cast(DType::F32, DType::F64, coordinate_f64(attrs, axis, n, i))
@@ -223,14 +219,15 @@ fn cubic_weight(t: Expr, k: i64, a: f32) -> Expr {
         0 => t,
         _ => binary(Sub, number(k as f32), t),
     };
-    keys(d, a, k == 0 || k == 1)
+    keys(DType::F32, d, a.into(), k == 0 || k == 1)
 }
 
 /// Keys' convolution kernel at distance `d`, up to 1 when `near`, from 1 to 2 otherwise.
-fn keys(d: Expr, a: f32, near: bool) -> Expr {
+fn keys(dtype: DType, d: Expr, a: f64, near: bool) -> Expr {
+    let number = |x: f64| Expr::number(dtype, x);
     let [first, rest @ ..] = match near {
         true => [a + 2.0, -(a + 3.0), 0.0, 1.0],
         false => [a, -5.0 * a, 8.0 * a, -4.0 * a],
     };
-    rest.into_iter().fold(Expr::f32(first), |sum, c| sum * d.clone() + Expr::f32(c))
+    rest.into_iter().fold(number(first), |sum, c| sum * d.clone() + number(c))
 }

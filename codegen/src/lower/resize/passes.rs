@@ -1,9 +1,9 @@
 //! Weighted resizing with any number of taps, one launch per resized axis.
 //!
-//! `x[..] → f32[result shape]` in a temporary, which the reader of the result loads from.
+//! `x[..] → f64[result shape]` in a temporary, which the reader of the result loads from.
 //! For antialias, exclude_outside, crop-and-resize and dtypes other than f32. Bound by the
 //! taps: 2·radius/scale multiply-adds per element and axis. Error: coordinates and weights
-//! are f32 (2⁻²⁴ of the operand's length), sums are f32.
+//! are f64, sums are f64.
 
 use super::*;
 use crate::lower::body::{dot, strides};
@@ -27,19 +27,19 @@ pub(super) fn value_at(
     }
     let mut value = match source.temp {
         Some(temp) => Expr::load(body.input(temp), dot(idx, &strides(&source.shape))),
-        None => cast(DType::F32, dtype, body.value_at(x, idx)?),
+        None => cast(DType::F64, dtype, body.value_at(x, idx)?),
     };
     if attrs.coordinates == ResizeCoordinates::TfCropAndResize {
-        let fill = Expr::f32(attrs.extrapolation.to_f64() as f32);
+        let fill = number(attrs.extrapolation.to_f64());
         for (axis, i) in idx.iter().enumerate() {
-            let at = coordinate(attrs, axis, &shape[axis], i);
+            let at = coordinate_f64(attrs, axis, &shape[axis], i);
             value = inside(at, &shape[axis]).select(value, fill.clone());
         }
     }
     if !dtype.is_float() {
         value = value.unary(UnaryOp::Round);
     }
-    Ok(cast(dtype, DType::F32, value))
+    Ok(cast(dtype, DType::F64, value))
 }
 
 /// What a pass reads: the operand itself or the temporary of the pass before.
@@ -61,7 +61,7 @@ fn resample(
     let mut shape = source.shape.clone();
     shape[axis] = attrs.shape[axis].clone();
     let total = shape.iter().fold(Dim::from(1), |n, d| n * d.clone());
-    let temp = lowering.temp(DType::F32, total.clone());
+    let temp = lowering.temp(DType::F64, total.clone());
     let mut body = Body::new(lowering, &group);
     let axes = body.axes(&shape);
     let mut idx: Vec<Dim> = axes.iter().map(|a| Dim::sym(a.var)).collect();
@@ -77,13 +77,13 @@ fn resample(
         Some(temp) => Expr::load(body.input(temp), dot(&idx, &strides(&source.shape))),
         None => {
             let dtype = body.graph.tensor(x).dtype;
-            cast(DType::F32, dtype, body.value_at(x, &idx)?)
+            cast(DType::F64, dtype, body.value_at(x, &idx)?)
         }
     };
     if !body.prelude.is_empty() {
         return Err(body.error("resizing of values read through an index"));
     }
-    let [sum, weights, weight] = ["sum", "weights", "weight"].map(|h| body.local(h, DType::F32));
+    let [sum, weights, weight] = ["sum", "weights", "weight"].map(|h| body.local(h, DType::F64));
     let low = position.clone().cast(DType::I64).max(Expr::i64(0));
     let step = vec![
         Stmt::bind(at, low.min(Expr::index(n.clone() - 1))),
@@ -91,7 +91,7 @@ fn resample(
         Stmt::assign(sum, Expr::Local(sum) + Expr::Local(weight) * value),
         Stmt::assign(weights, Expr::Local(weights) + Expr::Local(weight)),
     ];
-    stmts.extend([Stmt::declare(sum, Expr::f32(0.0)), Stmt::declare(weights, Expr::f32(0.0))]);
+    stmts.extend([Stmt::declare(sum, number(0.0)), Stmt::declare(weights, number(0.0))]);
     stmts.push(Stmt::serial(k, filter.taps.clone(), step));
     let normalised = attrs.antialias || attrs.exclude_outside;
     let result = if normalised { Expr::Local(sum) / Expr::Local(weights) } else { sum.into() };
@@ -127,26 +127,26 @@ impl Filter {
         let out = &attrs.shape[axis];
         let scale = attrs.scales.as_ref().map(|s| s[axis].to_f64());
         let (reach, shrink) = match scale {
-            _ if !attrs.antialias => (Dim::from(radius), Expr::f32(1.0)),
+            _ if !attrs.antialias => (Dim::from(radius), number(1.0)),
             Some(s) => {
                 let shrink = s.min(1.0);
-                (((radius as f64 / shrink).ceil() as i64).into(), Expr::f32(shrink as f32))
+                (((radius as f64 / shrink).ceil() as i64).into(), number(shrink))
             }
             None => {
                 let reach = (n.maximum(out) * radius).ceil_div(out);
-                let ratio = binary(BinaryOp::Div, as_f32(out.clone()), as_f32(n.clone()));
-                (reach, ratio.min(Expr::f32(1.0)))
+                let ratio = binary(BinaryOp::Div, as_f64(out.clone()), as_f64(n.clone()));
+                (reach, ratio.min(number(1.0)))
             }
         };
-        let [at, floor] = ["at", "floor"].map(|h| body.local(h, DType::F32));
-        stmts.push(Stmt::declare(at, coordinate(attrs, axis, n, i)));
+        let [at, floor] = ["at", "floor"].map(|h| body.local(h, DType::F64));
+        stmts.push(Stmt::declare(at, coordinate_f64(attrs, axis, n, i)));
         stmts.push(Stmt::declare(floor, Expr::Local(at).unary(UnaryOp::Floor)));
         Self { taps: reach.clone() * 2, first: Dim::from(1) - reach, at, floor, shrink }
     }
 
     /// The whole coordinate of tap `k`.
     fn position(&self, k: Dim) -> Expr {
-        Expr::Local(self.floor) + as_f32(self.first.clone() + k)
+        Expr::Local(self.floor) + as_f64(self.first.clone() + k)
     }
 
     fn weight(&self, attrs: &ResizeAttrs, position: Expr, n: &Dim) -> Expr {
@@ -154,15 +154,17 @@ impl Filter {
         let d = distance.unary(UnaryOp::Abs);
         let weight = match attrs.mode {
             ResizeMode::Cubic => {
-                let a = attrs.cubic_coeff.to_f64() as f32;
-                let far =
-                    d.clone().lt(Expr::f32(2.0)).select(keys(d.clone(), a, false), Expr::f32(0.0));
-                d.clone().le(Expr::f32(1.0)).select(keys(d, a, true), far)
+                let a = attrs.cubic_coeff.to_f64();
+                let far = d
+                    .clone()
+                    .lt(number(2.0))
+                    .select(keys(DType::F64, d.clone(), a, false), number(0.0));
+                d.clone().le(number(1.0)).select(keys(DType::F64, d, a, true), far)
             }
-            _ => (Expr::f32(1.0) - d).max(Expr::f32(0.0)),
+            _ => (number(1.0) - d).max(number(0.0)),
         };
         match attrs.exclude_outside {
-            true => inside(position, n).select(weight, Expr::f32(0.0)),
+            true => inside(position, n).select(weight, number(0.0)),
             false => weight,
         }
     }
