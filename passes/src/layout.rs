@@ -14,7 +14,7 @@
 //! meet the source's own transposes there and cancel.
 
 use bytes::Bytes;
-use cascata_ir::graph::{Graph, NodeId, ValueId};
+use cascata_ir::graph::{Graph, NodeId, RegionId, ValueId};
 use cascata_ir::infer::InferError;
 use cascata_ir::op::{BinaryOp, ChannelLayout, ConvTransposeAttrs, Op, ResizeAttrs, SliceRange};
 use cascata_types::{Dim, TensorType};
@@ -164,7 +164,26 @@ impl Layout<'_> {
         let inputs = self.graph.nodes[id].inputs.clone();
         let inputs: Result<Vec<_>, _> = inputs.into_iter().map(|v| self.first(v)).collect();
         self.graph.nodes[id].inputs = inputs?;
+        for region in self.graph.nodes[id].op.regions() {
+            self.captures(region)?;
+        }
         self.graph.regions[Graph::ROOT].nodes.push(id);
+        Ok(())
+    }
+
+    /// Lets a region read the channels-first forms of what it captures.
+    fn captures(&mut self, region: RegionId) -> Result<(), InferError> {
+        for id in self.graph.regions[region].nodes.clone() {
+            let inputs = self.graph.nodes[id].inputs.clone();
+            let inputs: Result<Vec<_>, _> = inputs.into_iter().map(|v| self.first(v)).collect();
+            self.graph.nodes[id].inputs = inputs?;
+            for inner in self.graph.nodes[id].op.regions() {
+                self.captures(inner)?;
+            }
+        }
+        let results = self.graph.regions[region].results.clone();
+        let results: Result<Vec<_>, _> = results.into_iter().map(|v| self.first(v)).collect();
+        self.graph.regions[region].results = results?;
         Ok(())
     }
 

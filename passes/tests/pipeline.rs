@@ -19,9 +19,10 @@ fn text(graph: &Graph) -> String {
     print(graph, PrintOptions { consts: ConstText::Full })
 }
 
-/// Names of the body's ops, sorted.
+/// Names of the ops, those inside fused groups too, sorted.
 fn ops(graph: &Graph) -> Vec<&'static str> {
-    let mut names: Vec<_> = graph.root().nodes.iter().map(|n| graph.nodes[*n].op.name()).collect();
+    let nodes = graph.regions.values().flat_map(|r| &r.nodes);
+    let mut names: Vec<_> = nodes.map(|n| graph.nodes[*n].op.name()).collect();
     names.sort_unstable();
     names
 }

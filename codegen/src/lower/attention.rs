@@ -21,6 +21,8 @@ use cascata_types::{DType, Dim, PANEL_WIDTH, Scalar, SymbolId};
 
 /// Query rows of a block: their scores of a few hundred keys stay in L2.
 const BLOCK_ROWS: i64 = 64;
+/// Below this many operations a tile is not worth another thread.
+const PARALLEL_FLOPS: i64 = 100_000;
 
 /// Queries in memory, packed kᵀ and v.
 struct Operands {
@@ -38,6 +40,13 @@ struct Sizes {
     keys: Dim,
     depth: Dim,
     value_depth: Dim,
+}
+
+impl Sizes {
+    /// Operations of one query row.
+    fn row_work(&self) -> Dim {
+        self.keys.clone() * (self.depth.clone() + self.value_depth.clone()) * 2
+    }
 }
 
 pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
@@ -134,35 +143,32 @@ fn attend(
     let (kt, vp) = (body.input(kt), body.input(vp));
     let kt_at = Place::new(kt, head.clone() * t.clone() * sizes.depth.clone());
     let vp_at = Place::new(vp, head * sizes.keys.clone() * e.clone());
-    let score_rows = Rows::Strided {
-        base: Place::new(scores, 0),
-        row_stride: t.clone(),
-        batch_stride: Dim::from(0),
-    };
     let mut stmts =
         vec![product(q_rows, kt_at, Place::new(scores, 0), &t, &count, &sizes.keys, &sizes.depth)];
     let block = Softmax { attrs, sizes, row0: &row0, b: &b, h: &h, scores, inverse, pitch: &t };
     stmts.extend(block.rows(&mut body, node, &count)?);
-    stmts.push(product(
-        score_rows,
-        vp_at,
-        Place::new(out, 0),
-        &e,
-        &count,
-        &sizes.value_depth,
-        &sizes.keys,
-    ));
+    let (p, o) = (dense_rows(scores, &t), Place::new(out, 0));
+    stmts.push(product(p, vp_at, o, &e, &count, &sizes.value_depth, &sizes.keys));
     let place = [b, h, row0, count];
     stmts.extend(store(&mut body, group, node, sizes, &place, (out, inverse, &e))?);
 
-    let work = sizes.keys.clone() * (sizes.depth.clone() + sizes.value_depth.clone()) * 2;
+    let work = sizes.row_work();
     body.flops = work.clone() * sizes.batch.clone() * sizes.heads.clone() * sizes.queries.clone();
     let per_tile = estimate(&(work * rows), &body.symbols);
     let (mut grid, mut head) = body.grid(&outer, 1);
-    grid.min_tiles = (100_000 / per_tile.max(1)).max(1);
+    grid.min_tiles = (PARALLEL_FLOPS / per_tile.max(1)).max(1);
     head.extend(stmts);
     body.finish(&name, grid, head);
     Ok(())
+}
+
+/// Rows of a dense matrix in scratch.
+fn dense_rows(buffer: BufferId, pitch: &Dim) -> Rows {
+    Rows::Strided {
+        base: Place::new(buffer, 0),
+        row_stride: pitch.clone(),
+        batch_stride: Dim::from(0),
+    }
 }
 
 fn product(a: Rows, b: Place, c: Place, pitch: &Dim, m: &Dim, n: &Dim, k: &Dim) -> Stmt {

@@ -11,7 +11,7 @@ use super::body::Body;
 use super::epilogue::{Block, Target};
 use super::matmul::{BLOCK_ROWS, View, block_cols};
 use super::nest::{Axis, estimate};
-use super::{Group, LowerError, Lowering, Operand, Weight, WeightData};
+use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
 use cascata_ir::graph::{Node, ValueId};
 use cascata_ir::kernel::{BufferId, DwConv, Expr, Gemm, LocalId, Place, Rows, Stmt};
 use cascata_ir::op::{BinaryOp, ChannelLayout, Op};
@@ -122,6 +122,37 @@ struct Weights {
     tap_stride: Dim,
 }
 
+/// Weights packed at compile time, when all sizes are numbers.
+fn constant_weights(
+    lowering: &mut Lowering,
+    id: WeightId,
+    geometry: &Geometry,
+    cg: &Dim,
+    og: &Dim,
+) -> Option<Weights> {
+    let (c, o, taps) = (cg.as_const()?, og.as_const()?, geometry.taps().as_const()?);
+    if geometry.transposed && geometry.groups > 1 {
+        return None;
+    }
+    let source = lowering.weights.items[id].0.source;
+    let encoding = PanelEncoding { k: (c * taps) as u64, n: o as u64, k_block: c.max(1) as u64 };
+    let data = WeightData::Panels {
+        encoding,
+        count: geometry.groups as u64,
+        matrix_stride: o as u64,
+        row_stride: (o * geometry.groups) as u64,
+        col_stride: 1,
+        to_f32: false,
+    };
+    let weight = lowering.weights.add(lowering.graph, Weight { source, data });
+    Some(Weights {
+        operand: Operand::Weight(weight),
+        group_stride: (encoding.elements() as i64).into(),
+        panel_stride: (encoding.panel_stride() as i64).into(),
+        tap_stride: (encoding.block_stride() as i64).into(),
+    })
+}
+
 fn pack_weights(
     lowering: &mut Lowering,
     group: &Group,
@@ -138,29 +169,10 @@ fn pack_weights(
         true => (cg.floor_div(&geometry.groups.into()), og.clone()),
     };
     let operand = dense(lowering, group, node.inputs[1])?;
-    let fixed = (cg.as_const(), og.as_const(), geometry.taps().as_const());
-    let width = PANEL_WIDTH as i64;
-    if let (Operand::Weight(id), (Some(c), Some(o), Some(taps))) = (operand, fixed)
-        && !(geometry.transposed && geometry.groups > 1)
+    if let Operand::Weight(id) = operand
+        && let Some(weights) = constant_weights(lowering, id, geometry, &cg, &og)
     {
-        let source = lowering.weights.items[id].0.source;
-        let encoding =
-            PanelEncoding { k: (c * taps) as u64, n: o as u64, k_block: c.max(1) as u64 };
-        let data = WeightData::Panels {
-            encoding,
-            count: geometry.groups as u64,
-            matrix_stride: o as u64,
-            row_stride: (o * geometry.groups) as u64,
-            col_stride: 1,
-            to_f32: false,
-        };
-        let weight = lowering.weights.add(lowering.graph, Weight { source, data });
-        return Ok(Weights {
-            operand: Operand::Weight(weight),
-            group_stride: (encoding.elements() as i64).into(),
-            panel_stride: (encoding.panel_stride() as i64).into(),
-            tap_stride: (encoding.block_stride() as i64).into(),
-        });
+        return Ok(weights);
     }
     if geometry.groups != 1 {
         return Err(lowering.error(
@@ -168,6 +180,7 @@ fn pack_weights(
             "grouped convolution with weights computed at run time (or transposed)",
         ));
     }
+    let width = PANEL_WIDTH as i64;
     let k = cg.clone() * geometry.taps();
     let view = View {
         operand,

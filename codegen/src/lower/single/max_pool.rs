@@ -8,6 +8,16 @@ use super::*;
 use crate::lower::columns::neutral;
 use cascata_ir::op::{ChannelLayout, PoolAttrs, PoolKind, ReduceOp, UnaryOp};
 
+/// Whether a candidate replaces the best so far: NaN wins over every number.
+fn wins(candidate: Expr, best: Expr, dtype: DType) -> Expr {
+    let larger = candidate.clone().gt(best.clone());
+    if !dtype.is_float() {
+        return larger;
+    }
+    let number = best.unary(UnaryOp::IsNan).unary(UnaryOp::Not);
+    larger.or(and(candidate.unary(UnaryOp::IsNan), number))
+}
+
 pub(super) fn lower(
     lowering: &mut Lowering,
     group: &Group,
@@ -40,11 +50,7 @@ pub(super) fn lower(
     let value = body.value_at(x, &idx)?;
     let (best, at) = (body.local("best", dtype), body.local("at", DType::I64));
     let candidate = body.local("x", dtype);
-    let mut wins = Expr::Local(candidate).gt(Expr::Local(best));
-    if dtype.is_float() {
-        let number = Expr::Local(best).unary(UnaryOp::IsNan).unary(UnaryOp::Not);
-        wins = wins.or(and(Expr::Local(candidate).unary(UnaryOp::IsNan), number));
-    }
+    let wins = wins(Expr::Local(candidate), Expr::Local(best), dtype);
     let first = Expr::Local(at).lt(Expr::i64(0));
     let take = vec![Stmt::assign(best, candidate.into()), Stmt::assign(at, Expr::index(flat))];
     let step = vec![Stmt::declare(candidate, value), Stmt::when(first.or(wins), take)];
