@@ -14,7 +14,7 @@
 
 use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::{Effect, GroupKind, Op};
-use cascata_types::{DType, Dim, SecondaryMap};
+use cascata_types::{DType, Dim, Encoding, SecondaryMap};
 use std::collections::{BTreeMap, HashMap};
 
 /// Whether each result element is an expression of operand elements.
@@ -89,7 +89,11 @@ fn own_results(graph: &mut Graph) {
             owned.push(owner);
             continue;
         }
-        let ty = graph.tensor(v).clone();
+        // Only dense tensors can be copied; code generation refuses the rest by name.
+        let Some(ty) = graph.ty(v).as_tensor().filter(|t| t.encoding == Encoding::Dense).cloned()
+        else {
+            continue;
+        };
         let copy = Op::Reshape { shape: ty.shape.clone() };
         let made = graph.add_node_typed(Graph::ROOT, copy, vec![v], vec![ty.into()], "copy")[0];
         graph.values[made].name = format!("{}.copy", graph.values[v].name);
@@ -127,12 +131,25 @@ struct Plan {
     users: HashMap<ValueId, Vec<NodeId>>,
 }
 
+/// Everything that a region mentions; what it captures from outside is among it.
+fn captured(graph: &Graph, region: RegionId, read: &mut Vec<ValueId>) {
+    read.extend(&graph.regions[region].results);
+    for id in &graph.regions[region].nodes {
+        let node = &graph.nodes[*id];
+        read.extend(&node.inputs);
+        node.op.regions().into_iter().for_each(|r| captured(graph, r, read));
+    }
+}
+
 impl Plan {
     fn new(graph: &Graph) -> Self {
         let mut users: HashMap<ValueId, Vec<NodeId>> = HashMap::new();
         for id in &graph.root().nodes {
-            for v in &graph.nodes[*id].inputs {
-                users.entry(*v).or_default().push(*id);
+            let node = &graph.nodes[*id];
+            let mut read = node.inputs.clone();
+            node.op.regions().into_iter().for_each(|r| captured(graph, r, &mut read));
+            for v in read {
+                users.entry(v).or_default().push(*id);
             }
         }
         let mut plan = Plan { groups: Vec::new(), of: SecondaryMap::new(), users };

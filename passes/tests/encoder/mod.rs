@@ -23,9 +23,10 @@ impl Default for Encoder {
     }
 }
 
-/// Nodes of the body with this op.
+/// Nodes with this op, inside fused groups too.
 pub fn count(graph: &Graph, op: &str) -> usize {
-    graph.root().nodes.iter().filter(|n| graph.nodes[**n].op.name() == op).count()
+    let nodes = graph.regions.values().flat_map(|r| &r.nodes);
+    nodes.filter(|n| graph.nodes[**n].op.name() == op).count()
 }
 
 struct Build {
