@@ -1,9 +1,9 @@
 //! Fused groups to Kernel IR.
 //!
-//! [`lower`] turns one group of the graph into launches: a Kernel IR kernel each,
+//! [`Lowering::group`] turns one group of the graph into launches: a Kernel IR kernel each,
 //! with the values, temporaries and packed weights that it touches. A template
 //! per group kind lives in a file of its own; all of them read operands through
-//! [`body::Body::value_at`], which writes any chain of element-wise ops and data movement
+//! `Body::value_at`, which writes any chain of element-wise ops and data movement
 //! as one expression of the result's index.
 
 mod access;

@@ -2,7 +2,7 @@
 //!
 //! The reader resolves names and builds the graph; it does not check types: run
 //! [`crate::verify`] on text from outside. It never panics, and what it allocates
-//! is bounded by the length of the text (and [`SPLAT_BYTES`] per constant).
+//! is bounded by the length of the text (and `SPLAT_BYTES` per constant).
 
 use crate::graph::{Const, ConstId, DimCheck, Graph, RegionId, ValueId};
 use crate::op::table::parse_op;
