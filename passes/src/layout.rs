@@ -5,7 +5,8 @@
 //!
 //! *Precondition*: any valid graph. *Postcondition*: every `Conv`, `ConvTranspose` and `Pool`
 //! of the root region has [`ChannelLayout::Last`], every `Softmax` normalises its last
-//! axis, values and results are unchanged. *Cost*: linear in nodes, plus constants that
+//! axis, values and results are unchanged; nodes that nobody reads any more are left to
+//! `canonicalise`. *Cost*: linear in nodes, plus constants that
 //! are transposed once.
 //!
 //! A value has up to two forms, channels first (as the source model has it) and channels
@@ -35,40 +36,7 @@ pub fn channels_last(graph: &mut Graph) -> Result<(), InferError> {
     let results: Result<Vec<_>, _> = results.into_iter().map(|v| pass.first(v)).collect();
     let results = results?;
     graph.regions[Graph::ROOT].results = results;
-    remove_dead(graph);
     Ok(())
-}
-
-/// Drops root nodes whose results nobody reads.
-fn remove_dead(graph: &mut Graph) {
-    let mut live: HashSet<ValueId> = graph.outputs().iter().copied().collect();
-    let mut kept = Vec::new();
-    for id in graph.root().nodes.iter().rev() {
-        let node = &graph.nodes[*id];
-        let needed = node.op.effect() != cascata_ir::op::Effect::Pure
-            || node.outputs.iter().any(|v| live.contains(v));
-        if needed {
-            live.extend(&node.inputs);
-            for region in node.op.regions() {
-                mark_region(graph, region, &mut live);
-            }
-            kept.push(*id);
-        }
-    }
-    kept.reverse();
-    graph.regions[Graph::ROOT].nodes = kept;
-}
-
-/// Everything a region reads from outside is live.
-fn mark_region(graph: &Graph, region: cascata_ir::graph::RegionId, live: &mut HashSet<ValueId>) {
-    live.extend(&graph.regions[region].results);
-    for id in &graph.regions[region].nodes {
-        let node = &graph.nodes[*id];
-        live.extend(&node.inputs);
-        for inner in node.op.regions() {
-            mark_region(graph, inner, live);
-        }
-    }
 }
 
 struct Layout<'g> {
