@@ -79,19 +79,19 @@ pub fn compile(
     Ok(Compiled { built, report })
 }
 
-/// Runs the passes; also gives the printed graphs to keep.
+/// Runs the passes; also gives the printed graph after each stage that changed it.
 fn optimised(
     graph: &mut Graph,
     options: &CompileOptions,
     progress: &mut dyn Progress,
-) -> Result<(Report, BTreeMap<String, String>), PassError> {
+) -> Result<(Report, Vec<(String, String)>), PassError> {
     let names: Vec<&str> = pipeline(&options.passes).iter().map(|p| p.name).collect();
     let mut coming = names.iter();
-    let mut graphs = BTreeMap::new();
+    let mut graphs = Vec::new();
     let mut seen = |stage: &str, graph: &Graph| {
         progress.stage(stage, graph);
-        if options.keep_text && matches!(stage, "input" | "fuse") {
-            graphs.insert(stage.to_string(), print(graph, PrintOptions::default()));
+        if options.keep_text {
+            keep(&mut graphs, stage, print(graph, PrintOptions::default()));
         }
         if let Some(next) = coming.next() {
             progress.phase(next);
@@ -101,12 +101,24 @@ fn optimised(
     Ok((report, graphs))
 }
 
+/// Keeps what differs from the stage before. A stage that runs again is numbered: `fold-2`.
+fn keep(graphs: &mut Vec<(String, String)>, stage: &str, text: String) {
+    if graphs.last().is_some_and(|(_, last)| *last == text) {
+        return;
+    }
+    let numbered = |n: usize| if n == 1 { stage.to_string() } else { format!("{stage}-{n}") };
+    let taken = |name: &String| graphs.iter().any(|(kept, _)| kept == name);
+    if let Some(name) = (1..).map(numbered).find(|name| !taken(name)) {
+        graphs.push((name, text));
+    }
+}
+
 /// Where the artifact comes from. No time and no path: two compiles give the same bytes.
 fn provenance(
     path: &Path,
     options: &CompileOptions,
     passes: &Report,
-    graphs: BTreeMap<String, String>,
+    graphs: Vec<(String, String)>,
 ) -> Result<Provenance, CompileError> {
     let io = |source| CompileError::Hash { path: path.to_path_buf(), source };
     let mut hasher = blake3::Hasher::new();

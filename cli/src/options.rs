@@ -19,7 +19,7 @@ pub struct CompileOptions {
     /// Every named result of a fused group becomes an output too. The kernels stay as they
     /// are, so this shows where two compiles of one model part.
     pub fetch_groups: bool,
-    /// Keep the printed graphs (`input`, `fuse`) and kernels in the artifact, for `inspect`.
+    /// Keep the printed graphs (after each stage that changed them) and kernels in the artifact, for `inspect`.
     pub keep_text: bool,
 }
 

@@ -30,6 +30,8 @@ fn compile_run_and_look() {
     assert!(
         s.ok(&["inspect", "a.casc", "--graph", "--stage", "input"]).contains("graph \"small\"")
     );
+    let unknown = s.fails(2, &["inspect", "a.casc", "--graph", "--stage", "nowhere"]);
+    assert!(unknown.contains("only input") && unknown.contains("fuse"), "{unknown}");
     assert!(s.ok(&["inspect", "a.casc", "--cascade"]).contains("flops"));
     assert!(s.ok(&["inspect", "a.casc", "--kernels"]).contains("kernel"));
     assert!(s.ok(&["explain", "a.casc", "y"]).contains("node_y"));

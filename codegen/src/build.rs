@@ -90,7 +90,7 @@ impl Built<'_> {
 /// Every op without a kernel, or every kernel without code.
 pub fn build<'g>(graph: &'g Graph, options: &BuildOptions) -> Result<Built<'g>, BuildError> {
     let (lowering, steps) = entry::lower(graph).map_err(BuildError::Unsupported)?;
-    let (kernels, kernel_of) = distinct(&lowering);
+    let (kernels, kernels_of) = distinct(&lowering);
     let compiled = options
         .targets
         .iter()
@@ -98,7 +98,7 @@ pub fn build<'g>(graph: &'g Graph, options: &BuildOptions) -> Result<Built<'g>, 
         .collect::<Result<Vec<_>, _>>()
         .map_err(BuildError::Codegen)?;
     let scratch = compiled.first().map_or(&[][..], |c| &c.scratch);
-    let mut entry = entry::describe(graph, &lowering, &steps, &kernel_of, scratch);
+    let mut entry = entry::describe(graph, &lowering, &steps, &kernels_of, scratch);
     let used = entry::number_weights(&mut entry);
     let weights = entry::weights(&lowering, &used);
     let code = options.targets.iter().zip(&compiled).map(|(t, c)| variant(t, c)).collect();
@@ -144,19 +144,20 @@ fn info(kernel: &Kernel) -> KernelInfo {
     }
 }
 
-/// The distinct kernels, and for each launch which one it runs.
-fn distinct<'l>(lowering: &'l Lowering) -> (Vec<&'l Kernel>, Vec<usize>) {
-    let mut seen: HashMap<String, usize> = HashMap::new();
+/// The distinct kernels, and for each launch which one each of its variants runs.
+fn distinct<'l>(lowering: &'l Lowering) -> (Vec<&'l Kernel>, Vec<Vec<u32>>) {
+    let mut seen: HashMap<String, u32> = HashMap::new();
     let mut kernels = Vec::new();
-    let mut of = Vec::with_capacity(lowering.launches.len());
-    for launch in &lowering.launches {
-        let key = facts::anonymous_text(&launch.kernel);
-        let index = *seen.entry(key).or_insert_with(|| {
-            kernels.push(&launch.kernel);
-            kernels.len() - 1
-        });
-        of.push(index);
-    }
+    let mut number = |kernel: &'l Kernel| {
+        *seen.entry(facts::anonymous_text(kernel)).or_insert_with(|| {
+            kernels.push(kernel);
+            kernels.len() as u32 - 1
+        })
+    };
+    let of = lowering.launches.iter().map(|launch| {
+        launch.variants.iter().map(|variant| number(&variant.kernel)).collect()
+    });
+    let of = of.collect();
     (kernels, of)
 }
 

@@ -59,17 +59,26 @@ pub struct Temp {
     pub len: Dim,
 }
 
-/// One kernel with its operands.
+/// One step of computation: kernels that do the same, of which one runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
-    /// The kernel.
-    pub kernel: Kernel,
-    /// Operands in the order of the kernel's input and output buffers.
+    /// Candidates in order; the first whose guard holds runs, the last always may.
+    pub variants: Vec<Variant>,
+    /// Operands in the order of the kernels' input and output buffers.
     pub operands: Vec<Operand>,
     /// Arithmetic operations.
     pub flops: Dim,
     /// Bytes that must be read or written at least once.
     pub bytes: Dim,
+}
+
+/// A kernel and when it is the right one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Holds when every dim is ≥ 0; empty means always.
+    pub guard: Vec<Dim>,
+    /// The kernel.
+    pub kernel: Kernel,
     /// Fewest tiles worth handing to another thread.
     pub min_tiles: i64,
 }
@@ -148,6 +157,23 @@ impl<'g> Lowering<'g> {
     /// Members of a group; a bare node of the root region has none beside it.
     fn members(&self, group: &Group) -> &'g [NodeId] {
         if group.region == Graph::ROOT { &[] } else { &self.graph.regions[group.region].nodes }
+    }
+
+    /// Makes the last launch the general variant of the one before, which then runs only
+    /// where `guard` is not negative.
+    ///
+    /// Both must compute the same results from the same operands.
+    fn join_variants(&mut self, guard: Dim) {
+        let mut general = self.launches.pop().expect("two launches were just made");
+        let special = self.launches.last_mut().expect("two launches were just made");
+        assert_eq!(special.operands, general.operands, "variants differ in their operands");
+        for variant in &mut special.variants {
+            variant.guard.push(guard.clone());
+        }
+        for (i, variant) in general.variants.iter_mut().enumerate() {
+            variant.kernel.name = format!("{}_v{}", special.variants[0].kernel.name, i + 1);
+        }
+        special.variants.append(&mut general.variants);
     }
 
     fn error(&self, node: NodeId, reason: impl Into<String>) -> LowerError {

@@ -94,7 +94,7 @@ impl Explain {
 
     /// The line that defines the value in a kept graph.
     fn in_graph(&self, file: &ArtifactFile, stage: &str) -> Option<String> {
-        let text = file.manifest.provenance.graphs.get(stage)?;
+        let text = file.manifest.provenance.graph(stage)?;
         let name = format!("\"{}\"", self.value);
         let defines = |l: &&str| {
             l.trim_start().starts_with('%')

@@ -34,7 +34,8 @@ pub struct Inspect {
     /// The entry point, if there are several
     #[arg(long, value_name = "NAME")]
     entry: Option<String>,
-    /// With --graph: `input` (the imported model) or `fuse` (what was compiled)
+    /// With --graph: `input` (the imported model), `fuse` (what was compiled), or a pass that
+    /// changed the graph (`egraph`, `layout`; a second run is `fold-2`)
     #[arg(long, default_value = "fuse", value_name = "STAGE")]
     stage: String,
     /// With --cascade: how attention is written
@@ -146,12 +147,13 @@ impl Inspect {
     }
 
     fn graph_text<'f>(&self, file: &'f ArtifactFile) -> Result<&'f str> {
-        let graphs = &file.manifest.provenance.graphs;
-        match graphs.get(&self.stage) {
+        let provenance = &file.manifest.provenance;
+        match provenance.graph(&self.stage) {
             Some(text) => Ok(text),
-            None if graphs.is_empty() => Err(stripped("graphs")),
+            None if provenance.graphs.is_empty() => Err(stripped("graphs")),
             None => {
-                let stages: Vec<&str> = graphs.keys().map(String::as_str).collect();
+                let stages: Vec<&str> =
+                    provenance.graphs.iter().map(|(name, _)| name.as_str()).collect();
                 let text = format!(
                     "no graph of stage '{}' is kept, only {}",
                     self.stage,

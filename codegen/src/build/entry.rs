@@ -1,7 +1,7 @@
 //! Steps, buffers and weights of an artifact's entry.
 
 use super::facts;
-use crate::lower::{BareStep, Launch, LowerError, Lowering, Operand, WeightId};
+use crate::lower::{BareStep, LowerError, Lowering, Operand, Variant, WeightId};
 use cascata_artifact::manifest as m;
 use cascata_ir::graph::{Graph, NodeId, ValueId};
 use cascata_ir::op::Op;
@@ -85,7 +85,7 @@ pub(super) fn describe(
     graph: &Graph,
     lowering: &Lowering,
     steps: &[Step],
-    kernel_of: &[usize],
+    kernels_of: &[Vec<u32>],
     scratch: &[Dim],
 ) -> m::Entry {
     let mut buffers = Buffers { graph, lowering, ids: HashMap::new(), items: Vec::new() };
@@ -98,13 +98,18 @@ pub(super) fn describe(
             }
             Step::Launches(group, range) => {
                 for i in range.clone() {
-                    let kernel = kernel_of[i];
                     let at = out.len();
                     let launch = &lowering.launches[i];
-                    let operands = launch.operands.iter().map(|o| buffers.id(*o, at)).collect();
-                    let bytes = scratch.get(kernel).cloned().unwrap_or_default();
-                    let step = launch_step(graph, *group, launch, kernel as u32, operands, bytes);
-                    out.push(m::Step::Launch(step));
+                    let kernels = launch.variants.iter().zip(&kernels_of[i]);
+                    let node = &graph.nodes[*group];
+                    out.push(m::Step::Launch(m::Launch {
+                        variants: kernels.map(|(v, k)| variant(v, *k, scratch)).collect(),
+                        buffers: launch.operands.iter().map(|o| buffers.id(*o, at)).collect(),
+                        values: node.outputs.iter().map(|v| graph.values[*v].name.clone()).collect(),
+                        source: sources(graph, *group),
+                        flops: launch.flops.clone(),
+                        bytes: launch.bytes.clone(),
+                    }));
                 }
             }
         }
@@ -125,36 +130,20 @@ pub(super) fn describe(
     }
 }
 
-fn launch_step(
-    graph: &Graph,
-    group: NodeId,
-    launch: &Launch,
-    kernel: u32,
-    buffers: Vec<u32>,
-    scratch_bytes: Dim,
-) -> m::Launch {
-    let used = facts::used_params(&launch.kernel);
+fn variant(variant: &Variant, kernel: u32, scratch: &[Dim]) -> m::Variant {
+    let used = facts::used_params(&variant.kernel);
     // A parameter that the kernel does not use may not be bound yet: pass anything.
     let value = |i: usize| {
         let id = SymbolId(i as u32);
         if used.contains(&id) { Dim::sym(id) } else { Dim::from(0) }
     };
-    let node = &graph.nodes[group];
-    let variant = m::Variant {
-        guard: vec![],
+    m::Variant {
+        guard: variant.guard.clone(),
         kernel,
-        dims: (0..launch.kernel.params).map(value).collect(),
-        tiles: launch.kernel.grid.clone(),
-        scratch_bytes,
-        min_tiles: launch.min_tiles.into(),
-    };
-    m::Launch {
-        variants: vec![variant],
-        buffers,
-        values: node.outputs.iter().map(|v| graph.values[*v].name.clone()).collect(),
-        source: sources(graph, group),
-        flops: launch.flops.clone(),
-        bytes: launch.bytes.clone(),
+        dims: (0..variant.kernel.params).map(value).collect(),
+        tiles: variant.kernel.grid.clone(),
+        scratch_bytes: scratch.get(kernel as usize).cloned().unwrap_or_default(),
+        min_tiles: variant.min_tiles.into(),
     }
 }
 

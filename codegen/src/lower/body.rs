@@ -1,7 +1,7 @@
 //! A kernel under construction.
 
 use super::visit::{Visitor, visit_stmt};
-use super::{Group, Launch, LowerError, Lowering, Operand};
+use super::{Group, Launch, LowerError, Lowering, Operand, Variant};
 use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::kernel::{Buffer, BufferId, Expr, Kernel, Local, LocalId, Place, Space, Stmt};
 use cascata_types::{DType, Dim, PrimaryMap, SymbolId, SymbolTable};
@@ -238,7 +238,8 @@ impl<'l, 'g> Body<'l, 'g> {
             symbols: std::mem::take(&mut self.symbols),
         };
         let (flops, min_tiles) = (self.flops, grid.min_tiles);
-        self.lowering.launches.push(Launch { kernel, operands, flops, bytes, min_tiles });
+        let variants = vec![Variant { guard: vec![], kernel, min_tiles }];
+        self.lowering.launches.push(Launch { variants, operands, flops, bytes });
     }
 
     /// New buffer ids: operands first, scratch after.

@@ -9,7 +9,7 @@
 
 use super::body::Body;
 use super::epilogue::{Block, Target};
-use super::matmul::{BLOCK_ROWS, View, block_cols};
+use super::matmul::{BLOCK_COLS, BLOCK_ROWS, View, block_cols};
 use super::nest::{Axis, estimate};
 use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
 use cascata_ir::graph::{Node, ValueId};
@@ -214,7 +214,7 @@ fn gemm_conv(
     let groups = Dim::from(geometry.groups);
     let (cg, og) = (c.floor_div(&groups), o.floor_div(&groups));
     let pixels = geometry.y[..geometry.y.len() - 1].iter().fold(Dim::from(1), |n, d| n * d.clone());
-    let cols = block_cols(&og);
+    let cols = block_cols(&og, BLOCK_COLS);
     let counts = [groups.clone(), og.ceil_div(&cols.into()), pixels.ceil_div(&BLOCK_ROWS.into())];
     let outer: Vec<Axis> = ["g", "cb", "rb"]
         .into_iter()

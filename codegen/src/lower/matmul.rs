@@ -18,7 +18,10 @@ use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, SymbolId};
 /// Rows of a block: A's block and the result's stay in L2 beside a K block of B.
 pub(super) const BLOCK_ROWS: i64 = 64;
 /// Most columns of a block, a whole number of panels.
-const BLOCK_COLS: i64 = 192;
+pub(super) const BLOCK_COLS: i64 = 192;
+/// Most columns where one block holds all rows: enough blocks for many threads, each
+/// still long enough to hide the start of its loads.
+const NARROW_COLS: i64 = 64;
 /// Longest K block: a register tile of A and its two panels of B stay in L1.
 const BLOCK_K: u64 = 512;
 /// Below this many operations a tile is not worth another thread.
@@ -38,12 +41,14 @@ pub(super) struct View {
 }
 
 /// The right operand, packed: matrix β starts at `Σ β·batch`.
+#[derive(Clone)]
 struct Packed {
     operand: Operand,
     batch: Vec<Dim>,
     encoding: PackedShape,
 }
 
+#[derive(Clone)]
 struct PackedShape {
     k_block: Dim,
     blocks: Dim,
@@ -290,13 +295,15 @@ fn scaled_strides(extents: &[Dim], unit: &Dim) -> Vec<Dim> {
     strides.into_iter().map(|s| s * unit.clone()).collect()
 }
 
-/// Columns of a block: near [`BLOCK_COLS`], a whole number of panels, even shares.
-pub(super) fn block_cols(n: &Dim) -> i64 {
-    let n = n.as_const().unwrap_or(BLOCK_COLS).max(1) as u64;
-    let share = n.div_ceil(n.div_ceil(BLOCK_COLS as u64));
+/// Columns of a block: near `most`, a whole number of panels, even shares.
+pub(super) fn block_cols(n: &Dim, most: i64) -> i64 {
+    let n = n.as_const().unwrap_or(most).max(1) as u64;
+    let share = n.div_ceil(n.div_ceil(most as u64));
     share.next_multiple_of(PANEL_WIDTH as u64) as i64
 }
 
+/// Where the number of rows is only known at run time there are two variants: a single
+/// block of rows leaves just the column blocks to share among threads, so they are narrow.
 fn multiply(
     lowering: &mut Lowering,
     group: &Group,
@@ -304,14 +311,24 @@ fn multiply(
     a: View,
     b: Packed,
 ) -> Result<(), LowerError> {
-    let root = lowering.graph.nodes[lowering.root(group)].clone();
-    let name = super::map::name(lowering, group);
-    let mut body = Body::new(lowering, group);
-    let shape = body.shape(c);
-    let k = body.shape(root.inputs[0]).last().cloned().expect("a matrix has columns");
+    let (rows, batch) = rows_and_batch(&lowering.graph.tensor(c).shape, &a, &b);
+    let (least, most) = rows.bounds(&lowering.graph.symbols);
+    if most <= BLOCK_ROWS {
+        return multiply_in_blocks(lowering, group, c, &a, &b, NARROW_COLS);
+    }
+    if least <= BLOCK_ROWS && batch.is_empty() {
+        multiply_in_blocks(lowering, group, c, &a, &b, NARROW_COLS)?;
+        multiply_in_blocks(lowering, group, c, &a, &b, BLOCK_COLS)?;
+        lowering.join_variants(Dim::from(BLOCK_ROWS) - rows);
+        return Ok(());
+    }
+    multiply_in_blocks(lowering, group, c, &a, &b, BLOCK_COLS)
+}
+
+/// The rows of the product and the axes left: leading axes that B does not depend on and
+/// that A steps over evenly become rows.
+fn rows_and_batch(shape: &[Dim], a: &View, b: &Packed) -> (Dim, Vec<Dim>) {
     let rank = shape.len();
-    let n = shape[rank - 1].clone();
-    // Leading axes that B does not depend on and that A steps over evenly become rows.
     let mut batch: Vec<Dim> = shape[..rank - 2].to_vec();
     let mut m = shape[rank - 2].clone();
     while let Some(last) = batch.last() {
@@ -323,7 +340,26 @@ fn multiply(
         m = m * last.clone();
         batch.pop();
     }
-    let cols = block_cols(&n);
+    (m, batch)
+}
+
+fn multiply_in_blocks(
+    lowering: &mut Lowering,
+    group: &Group,
+    c: ValueId,
+    a: &View,
+    b: &Packed,
+    most_cols: i64,
+) -> Result<(), LowerError> {
+    let root = lowering.graph.nodes[lowering.root(group)].clone();
+    let name = super::map::name(lowering, group);
+    let mut body = Body::new(lowering, group);
+    let shape = body.shape(c);
+    let k = body.shape(root.inputs[0]).last().cloned().expect("a matrix has columns");
+    let rank = shape.len();
+    let n = shape[rank - 1].clone();
+    let (m, batch) = rows_and_batch(&shape, a, b);
+    let cols = block_cols(&n, most_cols);
     let rows = m.as_const().map_or(BLOCK_ROWS, |m| m.clamp(1, BLOCK_ROWS));
     let mut outer: Vec<Axis> =
         batch.iter().map(|d| Axis { var: body.index("batch", d), extent: d.clone() }).collect();

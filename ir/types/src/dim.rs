@@ -7,12 +7,13 @@
 //! (so that negation is exact); evaluation is checked and reports overflow instead.
 
 use crate::{SymbolId, SymbolTable};
-use serde::{Deserialize, Serialize};
+use ::serde::{Deserialize, Serialize};
 use std::ops::{Add, Mul, Neg, Sub};
 
 mod bounds;
 mod eval;
 mod linear;
+mod serde;
 mod text;
 
 pub use eval::EvalError;
@@ -42,8 +43,7 @@ pub enum Atom {
 pub struct Monomial(pub Vec<(Atom, u32)>);
 
 /// An integer expression over symbols; see the module text.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Dim {
     /// `(monomial, coefficient)`, sorted, coefficients non-zero.
     terms: Vec<(Monomial, i64)>,

@@ -123,6 +123,14 @@ proptest! {
     }
 
     #[test]
+    fn json_round_trips(e in raw()) {
+        let dim = e.dim();
+        let json = serde_json::to_string(&dim).expect("a dim is plain data");
+        prop_assert_eq!(dim.as_const().is_some(), !json.starts_with('['), "{}", json);
+        prop_assert_eq!(serde_json::from_str::<Dim>(&json).expect("what was written"), dim);
+    }
+
+    #[test]
     fn substitution_is_evaluation(e in raw(), a in 0i64..7, b in -5i64..6, c in 1i64..10) {
         let dim = e.dim();
         if let Ok(want) = eval(&dim, [a, b, c]) {
@@ -184,6 +192,19 @@ fn extremes_saturate_and_division_by_zero_is_an_error() {
     assert_eq!(eval(&(s.clone() * s.clone()), [i64::MAX, 0, 0]), Err(EvalError::Overflow));
     assert_eq!(eval(&s, [1, 0, 0]), Ok(1));
     assert_eq!(Dim::sym(SymbolId(7)).eval(&|_| None), Err(EvalError::Unbound(SymbolId(7))));
+}
+
+#[test]
+fn hostile_json_is_a_dim_in_normal_form_or_an_error() {
+    let read = serde_json::from_str::<Dim>;
+    assert_eq!(read("[[[],2],[[],3]]").expect("two constants"), 5.into());
+    assert_eq!(read("[[[[{\"sym\":0},1]],0]]").expect("a zero term"), 0.into());
+    for text in ["1.5", "\"N\"", "null", "18446744073709551615", "[[[],1.5]]", "[1]"] {
+        assert!(read(text).is_err(), "{text}");
+    }
+    let huge = read("[[[[{\"sym\":0},4294967295]],1]]").expect("a power");
+    assert_eq!(eval(&huge, [2, 0, 0]), Err(EvalError::Overflow));
+    assert_eq!(eval(&huge, [1, 0, 0]), Ok(1));
 }
 
 #[test]

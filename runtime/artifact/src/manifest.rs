@@ -227,10 +227,18 @@ pub struct Provenance {
     /// Why each value looks as it does: value name → rules that led to it.
     #[serde(default)]
     pub explanations: BTreeMap<String, Vec<String>>,
-    /// Printed graph after named stages, for `inspect --graph`.
+    /// Printed graph after the stages that changed it, in order: `(stage, text)`, for
+    /// `inspect --graph`.
     #[serde(default)]
-    pub graphs: BTreeMap<String, String>,
+    pub graphs: Vec<(String, String)>,
     /// Printed Kernel IR by kernel name, for `inspect --kernels`.
     #[serde(default)]
     pub kernel_ir: BTreeMap<String, String>,
+}
+
+impl Provenance {
+    /// The printed graph after a stage, if it was kept.
+    pub fn graph(&self, stage: &str) -> Option<&str> {
+        self.graphs.iter().find(|(name, _)| name == stage).map(|(_, text)| text.as_str())
+    }
 }

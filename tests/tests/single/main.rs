@@ -8,6 +8,7 @@ mod dynamic;
 mod recurrent;
 mod resize;
 mod search;
+mod variants;
 
 use cascata_codegen::cpu::CpuLevel;
 use cascata_ir::graph::{Graph, ValueId};

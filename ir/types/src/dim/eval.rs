@@ -30,10 +30,8 @@ impl Dim {
         for (m, c) in &self.terms {
             let mut product = *c;
             for (atom, power) in &m.0 {
-                let x = atom.eval(bind)?;
-                for _ in 0..*power {
-                    product = product.checked_mul(x).ok_or(EvalError::Overflow)?;
-                }
+                let factor = atom.eval(bind)?.checked_pow(*power).ok_or(EvalError::Overflow)?;
+                product = product.checked_mul(factor).ok_or(EvalError::Overflow)?;
             }
             sum = sum.checked_add(product).ok_or(EvalError::Overflow)?;
         }
