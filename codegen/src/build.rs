@@ -154,9 +154,10 @@ fn distinct<'l>(lowering: &'l Lowering) -> (Vec<&'l Kernel>, Vec<Vec<u32>>) {
             kernels.len() as u32 - 1
         })
     };
-    let of = lowering.launches.iter().map(|launch| {
-        launch.variants.iter().map(|variant| number(&variant.kernel)).collect()
-    });
+    let of = lowering
+        .launches
+        .iter()
+        .map(|launch| launch.variants.iter().map(|variant| number(&variant.kernel)).collect());
     let of = of.collect();
     (kernels, of)
 }

@@ -105,7 +105,11 @@ pub(super) fn describe(
                     out.push(m::Step::Launch(m::Launch {
                         variants: kernels.map(|(v, k)| variant(v, *k, scratch)).collect(),
                         buffers: launch.operands.iter().map(|o| buffers.id(*o, at)).collect(),
-                        values: node.outputs.iter().map(|v| graph.values[*v].name.clone()).collect(),
+                        values: node
+                            .outputs
+                            .iter()
+                            .map(|v| graph.values[*v].name.clone())
+                            .collect(),
                         source: sources(graph, *group),
                         flops: launch.flops.clone(),
                         bytes: launch.bytes.clone(),

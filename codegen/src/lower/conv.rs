@@ -9,7 +9,7 @@
 
 use super::body::Body;
 use super::epilogue::{Block, Target};
-use super::matmul::{BLOCK_COLS, BLOCK_ROWS, View, block_cols};
+use super::matmul::{BLOCK_COLS, BLOCK_ROWS, View, block_cols, block_rows, row_blocks};
 use super::nest::{Axis, estimate};
 use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
 use cascata_ir::graph::{Node, ValueId};
@@ -215,16 +215,18 @@ fn gemm_conv(
     let (cg, og) = (c.floor_div(&groups), o.floor_div(&groups));
     let pixels = geometry.y[..geometry.y.len() - 1].iter().fold(Dim::from(1), |n, d| n * d.clone());
     let cols = block_cols(&og, BLOCK_COLS);
-    let counts = [groups.clone(), og.ceil_div(&cols.into()), pixels.ceil_div(&BLOCK_ROWS.into())];
+    let blocks = row_blocks(&pixels);
+    let counts = [groups.clone(), og.ceil_div(&cols.into()), blocks.clone()];
     let outer: Vec<Axis> = ["g", "cb", "rb"]
         .into_iter()
         .zip(counts)
         .map(|(hint, extent)| Axis { var: body.index(hint, &extent), extent })
         .collect();
     let [g, cb, rb] = [0, 1, 2].map(|i| outer[i].at());
-    let (col, row0) = (cb * cols, rb * BLOCK_ROWS);
+    let col = cb * cols;
+    let (row0, rows) = block_rows(&rb, &pixels, &blocks);
     let block = Block {
-        rows: (pixels - row0.clone()).minimum(&BLOCK_ROWS.into()),
+        rows,
         cols: (og.clone() - col.clone()).minimum(&cols.into()),
         row0,
         col0: g.clone() * og.clone() + col.clone(),
@@ -313,15 +315,10 @@ fn depthwise_conv(
     let mut body = Body::new(lowering, group);
     let c = geometry.channels();
     let pixels = geometry.y[..geometry.y.len() - 1].iter().fold(Dim::from(1), |n, d| n * d.clone());
-    let blocks = pixels.ceil_div(&BLOCK_ROWS.into());
-    let outer = vec![Axis { var: body.index("rb", &blocks), extent: blocks }];
-    let row0 = Dim::sym(outer[0].var) * BLOCK_ROWS;
-    let block = Block {
-        rows: (pixels - row0.clone()).minimum(&BLOCK_ROWS.into()),
-        cols: c.clone(),
-        row0,
-        col0: Dim::from(0),
-    };
+    let blocks = row_blocks(&pixels);
+    let outer = vec![Axis { var: body.index("rb", &blocks), extent: blocks.clone() }];
+    let (row0, rows) = block_rows(&Dim::sym(outer[0].var), &pixels, &blocks);
+    let block = Block { rows, cols: c.clone(), row0, col0: Dim::from(0) };
     let fused = body.fused_epilogue(node.outputs[0], &c, bias.is_some());
     let target = body.target(&fused, group.outputs[0], &block, (BLOCK_ROWS.into(), c.clone()))?;
     let bias = bias_place(&mut body, bias, fused.bias, &block.col0);

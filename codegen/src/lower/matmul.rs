@@ -15,8 +15,12 @@ use cascata_ir::graph::ValueId;
 use cascata_ir::kernel::{Expr, Gemm, PackB, Place, Rows, Stmt};
 use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, SymbolId};
 
-/// Rows of a block: A's block and the result's stay in L2 beside a K block of B.
+/// Most rows of a block: A's block and the result's stay in L2 beside a K block of B.
 pub(super) const BLOCK_ROWS: i64 = 64;
+/// Blocks of rows come in multiples of this, so that few threads get equal shares.
+// PERF: a 20x20 feature map in blocks of 64 pixels leaves one of two threads 256 of its
+// 400 pixels; in blocks of 50 each has 200.
+const BLOCKS_AT_ONCE: i64 = 4;
 /// Most columns of a block, a whole number of panels.
 pub(super) const BLOCK_COLS: i64 = 192;
 /// Most columns where one block holds all rows: enough blocks for many threads, each
@@ -295,6 +299,23 @@ fn scaled_strides(extents: &[Dim], unit: &Dim) -> Vec<Dim> {
     strides.into_iter().map(|s| s * unit.clone()).collect()
 }
 
+/// Number of row blocks of a contraction with `rows` rows; none has more than [`BLOCK_ROWS`].
+pub(super) fn row_blocks(rows: &Dim) -> Dim {
+    let blocks = rows.ceil_div(&(BLOCKS_AT_ONCE * BLOCK_ROWS).into()) * BLOCKS_AT_ONCE;
+    // A kernel for any number of rows lets a block be empty.
+    if rows.as_const().is_some() { blocks.minimum(rows) } else { blocks }
+}
+
+/// The first row and the number of rows of a block: even shares.
+pub(super) fn block_rows(block: &Dim, rows: &Dim, blocks: &Dim) -> (Dim, Dim) {
+    if blocks.is(1) {
+        return (0.into(), rows.clone());
+    }
+    let start = |i: Dim| (i * rows.clone()).floor_div(blocks);
+    let first = start(block.clone());
+    (first.clone(), start(block.clone() + 1) - first)
+}
+
 /// Columns of a block: near `most`, a whole number of panels, even shares.
 pub(super) fn block_cols(n: &Dim, most: i64) -> i64 {
     let n = n.as_const().unwrap_or(most).max(1) as u64;
@@ -313,16 +334,36 @@ fn multiply(
 ) -> Result<(), LowerError> {
     let (rows, batch) = rows_and_batch(&lowering.graph.tensor(c).shape, &a, &b);
     let (least, most) = rows.bounds(&lowering.graph.symbols);
+    let mut multiply = |blocks| multiply_in_blocks(lowering, group, c, &a, &b, blocks);
     if most <= BLOCK_ROWS {
-        return multiply_in_blocks(lowering, group, c, &a, &b, NARROW_COLS);
+        return multiply(Blocks::one_row());
     }
-    if least <= BLOCK_ROWS && batch.is_empty() {
-        multiply_in_blocks(lowering, group, c, &a, &b, NARROW_COLS)?;
-        multiply_in_blocks(lowering, group, c, &a, &b, BLOCK_COLS)?;
-        lowering.join_variants(Dim::from(BLOCK_ROWS) - rows);
-        return Ok(());
+    if least > BLOCK_ROWS || !batch.is_empty() {
+        return multiply(Blocks::of(&rows));
     }
-    multiply_in_blocks(lowering, group, c, &a, &b, BLOCK_COLS)
+    multiply(Blocks::one_row())?;
+    multiply(Blocks::of(&rows))?;
+    lowering.join_variants(Dim::from(BLOCK_ROWS) - rows);
+    Ok(())
+}
+
+/// How a product is cut into blocks.
+struct Blocks {
+    /// Number of blocks along the rows.
+    rows: Dim,
+    /// Most columns of a block.
+    cols: i64,
+}
+
+impl Blocks {
+    /// All rows in one block.
+    fn one_row() -> Self {
+        Self { rows: 1.into(), cols: NARROW_COLS }
+    }
+
+    fn of(rows: &Dim) -> Self {
+        Self { rows: row_blocks(rows), cols: BLOCK_COLS }
+    }
 }
 
 /// The rows of the product and the axes left: leading axes that B does not depend on and
@@ -349,7 +390,7 @@ fn multiply_in_blocks(
     c: ValueId,
     a: &View,
     b: &Packed,
-    most_cols: i64,
+    blocks: Blocks,
 ) -> Result<(), LowerError> {
     let root = lowering.graph.nodes[lowering.root(group)].clone();
     let name = super::map::name(lowering, group);
@@ -359,26 +400,25 @@ fn multiply_in_blocks(
     let rank = shape.len();
     let n = shape[rank - 1].clone();
     let (m, batch) = rows_and_batch(&shape, a, b);
-    let cols = block_cols(&n, most_cols);
-    let rows = m.as_const().map_or(BLOCK_ROWS, |m| m.clamp(1, BLOCK_ROWS));
+    let cols = block_cols(&n, blocks.cols);
     let mut outer: Vec<Axis> =
         batch.iter().map(|d| Axis { var: body.index("batch", d), extent: d.clone() }).collect();
-    for (hint, count) in [("cb", n.ceil_div(&cols.into())), ("rb", m.ceil_div(&rows.into()))] {
+    for (hint, count) in [("cb", n.ceil_div(&cols.into())), ("rb", blocks.rows.clone())] {
         outer.push(Axis { var: body.index(hint, &count), extent: count });
     }
     let vars: Vec<Dim> = outer.iter().map(Axis::at).collect();
     let (lead, block_at) = vars.split_at(batch.len());
     let col0 = block_at[0].clone() * cols;
-    let row0 = block_at[1].clone() * rows;
+    let (row0, rows) = block_rows(&block_at[1], &m, &blocks.rows);
     let matrix_row = super::body::dot(lead, &scaled_strides(&batch, &m));
     let block = Block {
-        rows: (m.clone() - row0.clone()).minimum(&rows.into()),
+        rows,
         cols: (n.clone() - col0.clone()).minimum(&cols.into()),
         row0: matrix_row + row0.clone(),
         col0: col0.clone(),
     };
     let fused = body.fused_epilogue(c, &n, false);
-    let target = body.target(&fused, group.outputs[0], &block, (rows.into(), cols.into()))?;
+    let target = body.target(&fused, group.outputs[0], &block, (BLOCK_ROWS.into(), cols.into()))?;
     let bias = fused.bias.map(|v| {
         let operand = body.operand_of(v);
         Place { buffer: body.input(operand), at: col0.clone() }
@@ -411,7 +451,7 @@ fn multiply_in_blocks(
         clamp: fused.clamp,
     }));
     body.flops = shape.iter().fold(k.clone() * 2, |p, d| p * d.clone());
-    let work = estimate(&(k * (2 * rows * cols)), &body.symbols);
+    let work = estimate(&(k * block.rows * (2 * cols)), &body.symbols);
     let (mut grid, mut stmts) = body.grid(&outer, 1);
     grid.min_tiles = (PARALLEL_FLOPS / work.max(1)).max(1);
     stmts.push(gemm);

@@ -20,7 +20,7 @@ const RUN: Duration = Duration::from_millis(2);
 
 const STRIDED: Rows = Rows::Strided(0);
 /// Name, m, n, k, batch and A's mode.
-const SHAPES: [(&str, usize, usize, usize, usize, Rows); 13] = [
+const SHAPES: [(&str, usize, usize, usize, usize, Rows); 15] = [
     ("gemm block 128x256x256", 128, 256, 256, 1, STRIDED),
     ("gemm block 96x192x256", 96, 192, 256, 1, STRIDED),
     ("gemm block 256x512x768", 256, 512, 256, 3, STRIDED),
@@ -32,6 +32,8 @@ const SHAPES: [(&str, usize, usize, usize, usize, Rows); 13] = [
     ("gemm conv1x1 196x256x64", 196, 256, 64, 1, STRIDED),
     ("gemm conv1x1 100x24x96", 100, 24, 96, 1, STRIDED),
     ("gemm conv1x1 100x16x96", 100, 16, 96, 1, STRIDED),
+    ("gemm conv3x3 64x24x96·9", 64, 24, 96, 9, Rows::Offsets(0)),
+    ("gemm conv1x1 100x40x96", 100, 40, 96, 1, STRIDED),
     ("gemm tails 61x57x77", 61, 57, 77, 1, STRIDED),
     ("gemm attention 64x128x64", 64, 128, 64, 1, STRIDED),
 ];

@@ -132,12 +132,14 @@ macro_rules! level {
     )*};
 }
 
-/// Defines a vector level's contractions and its GEMM tiles: `rows: [widths in panels]`.
+/// Defines a vector level's contractions and its GEMM tiles: `rows: [widths in panels]`,
+/// and those that use half of their last panel: `rows: [widths in vectors of 8]`.
 #[cfg(target_arch = "x86_64")]
 macro_rules! contractions {
     ($token:ident, $features:literal, dwconv [$pixels:literal x $vectors:literal],
      $width:expr, $height:expr,
-     $($rows:literal: [$($panels:literal)*])*) => {
+     $($rows:literal: [$($panels:literal)*])*;
+     half $half_height:expr, $($half_rows:literal: [$($halves:literal)*])*) => {
         unsafe extern "C" fn gemm_f32(args: *const GemmF32Args) {
             // SAFETY: the caller's promise.
             unsafe { gemm::gemm::<$token>(&*args) }
@@ -163,6 +165,14 @@ macro_rules! contractions {
             unsafe { gemm::tile::<_, MR, NV>($token::assume(), pass, row, column) }
         }
 
+        #[target_feature(enable = $features)]
+        unsafe fn half_tile<const MR: usize, const NV: usize>(
+            pass: &gemm::Pass, row: usize, column: usize,
+        ) {
+            // SAFETY: as of `exp_sum_f32`; every vector level includes AVX2 and FMA.
+            unsafe { gemm::tile::<_, MR, NV>(Avx2::assume(), pass, row, column) }
+        }
+
         impl gemm::GemmIsa for $token {
             fn width(m: usize) -> usize {
                 ($width)(m)
@@ -174,6 +184,15 @@ macro_rules! contractions {
                 match (rows, width) {
                     $($(($rows, $panels) => tile::<$rows, { $panels * gemm::PANEL / $token::LANES }>,)*)*
                     _ => unreachable!("no tile of {rows} rows and {width} panels"),
+                }
+            }
+            fn half_height(width: usize) -> Option<usize> {
+                ($half_height)(width)
+            }
+            fn half_tile(rows: usize, width: usize) -> gemm::TileFn {
+                match (rows, 2 * width - 1) {
+                    $($(($half_rows, $halves) => half_tile::<$half_rows, $halves>,)*)*
+                    _ => unreachable!("no half tile of {rows} rows and {width} panels"),
                 }
             }
         }
@@ -213,7 +232,9 @@ mod avx2 {
         Avx2, "avx2,fma", dwconv [3 x 4],
         |m| match m { 0..=1 => 4, 2 => 2, _ => 1 },
         |width| match width { 1 => 6, 2 => 2, _ => 1 },
-        1: [1 2 3 4] 2: [1 2] 3: [1] 4: [1] 5: [1] 6: [1]
+        1: [1 2 3 4] 2: [1 2] 3: [1] 4: [1] 5: [1] 6: [1];
+        half |width| (width == 1).then_some(12),
+        1: [1] 2: [1] 3: [1] 4: [1] 5: [1] 6: [1] 7: [1] 8: [1] 9: [1] 10: [1] 11: [1] 12: [1]
     }
     level!(Avx2, "avx2,fma");
 }
@@ -221,7 +242,7 @@ mod avx2 {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use super::*;
-    use crate::simd::{Avx512, Simd};
+    use crate::simd::{Avx2, Avx512, Simd};
     use crate::{dwconv, gemm, math, pack, rows};
 
     contractions! {
@@ -230,7 +251,34 @@ mod avx512 {
         |width| match width { 1 => 14, 2 => 12, 3 => 8, 4 => 6, 5 => 5, 6 => 4, _ => 3 },
         1: [1 2 3 4 5 6 7 8] 2: [1 2 3 4 5 6 7 8] 3: [1 2 3 4 5 6 7 8]
         4: [1 2 3 4 5 6] 5: [1 2 3 4 5] 6: [1 2 3 4] 7: [1 2 3] 8: [1 2 3]
-        9: [1 2] 10: [1 2] 11: [1 2] 12: [1 2] 13: [1] 14: [1]
+        9: [1 2] 10: [1 2] 11: [1 2] 12: [1 2] 13: [1] 14: [1];
+        half |width| match width { 1 => Some(14), 2 => Some(8), 3 => Some(5), _ => None },
+        1: [1 3 5] 2: [1 3 5] 3: [1 3 5] 4: [1 3 5] 5: [1 3 5] 6: [1 3] 7: [1 3] 8: [1 3]
+        9: [1] 10: [1] 11: [1] 12: [1] 13: [1] 14: [1]
     }
     level!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma");
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use crate::gemm::GemmIsa;
+    use crate::simd::{Avx2, Avx512};
+
+    /// Choosing a tile runs no code of its level, so this needs no CPU that has it.
+    fn every_tile_exists<S: GemmIsa>() {
+        for width in (1..40).map(S::width).flat_map(|most| 1..=most) {
+            for rows in 1..=S::height(width) {
+                S::tile(rows, width);
+            }
+            for rows in 1..=S::half_height(width).unwrap_or(0) {
+                S::half_tile(rows, width);
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_are_there_for_all_heights() {
+        every_tile_exists::<Avx2>();
+        every_tile_exists::<Avx512>();
+    }
 }

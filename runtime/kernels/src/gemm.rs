@@ -52,6 +52,21 @@ pub(crate) trait GemmIsa: Simd {
     fn height(width: usize) -> usize;
     /// The tile of `rows <= height(width)` rows.
     fn tile(rows: usize, width: usize) -> TileFn;
+    /// The most rows of a tile that uses at most half of its last panel; `None` if there
+    /// is none of this width.
+    fn half_height(width: usize) -> Option<usize>;
+    /// The tile of `rows <= half_height(width)` rows that leaves half of its last panel out.
+    fn half_tile(rows: usize, width: usize) -> TileFn;
+}
+
+/// Column tiles side by side, all of the same kind.
+struct Columns {
+    /// The panels that they cover.
+    panels: Range<usize>,
+    /// Panels a tile.
+    width: usize,
+    /// At most half of the last panel is C's: one tile, of the kind that leaves the rest out.
+    half: bool,
 }
 
 /// One pass over the K blocks `blocks`, in each over the rows `depth` of B.
@@ -105,21 +120,31 @@ fn for_each_pass(args: &GemmF32Args, limit: usize, run: &mut dyn FnMut(&Pass)) {
     }
 }
 
-/// Calls `run(first_panel, panels, width)` for the runs of equally wide column tiles.
+/// Calls `run` with the runs of equally wide column tiles of `n` columns.
 /// A single left-over panel of a width of 3 is avoided by two tiles of 2.
-fn for_each_width(panels: usize, width: usize, run: &mut dyn FnMut(Range<usize>, usize)) {
+fn for_each_run<S: GemmIsa>(n: usize, width: usize, run: &mut dyn FnMut(Columns)) {
+    let panels = n.div_ceil(PANEL);
     let mut wide = panels - panels % width;
     if width == 3 && panels % 3 == 1 && panels > 3 {
         wide -= 3;
     }
-    if wide > 0 {
-        run(0..wide, width);
-    }
-    match panels - wide {
-        0 => {}
-        4 if width == 3 => run(wide..panels, 2),
-        rest => run(wide..panels, rest),
-    }
+    let (rest, last) = match panels - wide {
+        0 => (width, width.min(panels)),
+        4 if width == 3 => (2, 2),
+        rest => (rest, rest),
+    };
+    let half = (1..=PANEL / 2).contains(&(n % PANEL)) && S::half_height(last).is_some();
+    let mut at = 0;
+    let mut until = |end: usize, width: usize, half: bool| {
+        if end > at {
+            run(Columns { panels: at..end, width, half });
+            at = end;
+        }
+    };
+    let end = if half { panels - last } else { panels };
+    until(wide.min(end), width, false);
+    until(end, rest, false);
+    until(panels, last, true);
 }
 
 /// Runs a call.
@@ -132,24 +157,27 @@ pub(crate) unsafe fn gemm<S: GemmIsa>(args: &GemmF32Args) {
     // One row tile reads A once per column tile in any case: no reason to cut K.
     let limit = if m <= S::height(width) { usize::MAX } else { PASS_DEPTH };
     for_each_pass(args, limit, &mut |pass| {
-        for_each_width(n.div_ceil(PANEL), width, &mut |panels, width| {
+        for_each_run::<S>(n, width, &mut |columns| {
             // SAFETY: the caller's promise; the tiles cover `m` x `n` once.
-            unsafe { gemm_run::<S>(pass, m, panels, width) };
+            unsafe { gemm_run::<S>(pass, m, columns) };
         });
     });
 }
 
-/// One pass over the columns `panels`, in tiles `width` panels wide. Row tiles differ
-/// in height by at most one, so that no tile is too low to hide the FMA latency.
+/// One pass over some columns. Row tiles differ in height by at most one, so that no
+/// tile is too low to hide the FMA latency.
 ///
 /// # Safety
 /// As of [`gemm`].
-unsafe fn gemm_run<S: GemmIsa>(pass: &Pass, m: usize, panels: Range<usize>, width: usize) {
-    let tiles = m.div_ceil(S::height(width));
+unsafe fn gemm_run<S: GemmIsa>(pass: &Pass, m: usize, columns: Columns) {
+    let Columns { panels, width, half } = columns;
+    let half = S::half_height(width).filter(|_| half);
+    let tiles = m.div_ceil(half.unwrap_or(S::height(width)));
     // The tile `index` begins at row `index·m / tiles`.
     let row = |index: usize| index * m / tiles;
     let run = |index: usize, panel: usize| {
-        let tile = S::tile(row(index + 1) - row(index), width);
+        let rows = row(index + 1) - row(index);
+        let tile = if half.is_some() { S::half_tile(rows, width) } else { S::tile(rows, width) };
         // SAFETY: the caller's promise; the tile starts inside of C.
         unsafe { tile(pass, row(index), panel * PANEL) };
     };

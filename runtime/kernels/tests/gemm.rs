@@ -111,9 +111,10 @@ fn every_tile_height_and_width() {
     for isa in levels() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(8));
         for m in 1..=30 {
-            for n in
-                (1..=9).chain([15, 16, 17, 31, 33, 48, 50, 64, 65, 79, 81, 97, 113, 129, 144, 161])
-            {
+            for n in (1..=9).chain([
+                15, 16, 17, 24, 31, 33, 40, 48, 50, 56, 64, 65, 72, 79, 81, 88, 97, 113, 129, 144,
+                161,
+            ]) {
                 let rows = if (m + n) % 2 == 0 { Rows::Strided(1) } else { Rows::Offsets(4) };
                 let shape = GemmShape { m, n, k: 3, k_last: 2, batch: 2, rows };
                 let case = Gemm::random(&mut rng, Place::AtGuard, shape);
