@@ -11,6 +11,7 @@ pub mod fold;
 pub mod fuse;
 pub mod horizontal;
 pub mod layout;
+pub mod pad_columns;
 pub mod pipeline;
 pub mod report;
 pub mod rules;

@@ -7,6 +7,7 @@ use crate::error::PassError;
 use crate::fold::fold;
 use crate::fuse::fuse;
 use crate::layout::channels_last;
+use crate::pad_columns::pad_columns;
 use crate::report::{Phase, Report};
 use crate::{dims, horizontal, rules, walk};
 use cascata_ir::graph::Graph;
@@ -73,6 +74,7 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
     // From here on the graph is shaped for code generation.
     passes.extend([
         Pass { name: "layout", run: |g, _, _| Ok(channels_last(g).map(|()| 0)?) },
+        Pass { name: "pad-columns", run: |g, _, _| Ok(pad_columns(g)?) },
         Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },
         Pass { name: "compact", run: |g, _, _| compacted(g) },
         Pass { name: "fuse", run: |g, _, _| Ok(fuse(g)) },

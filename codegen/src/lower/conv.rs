@@ -3,7 +3,8 @@
 //! No im2col: output pixels are the rows of a batch-reduce GEMM, kernel taps its
 //! blocks. A small table of row offsets per block of pixels says where each tap of
 //! each pixel starts (negative: padding), so stride, dilation, padding and
-//! transposition are one code path. Depthwise convolutions use the same table with
+//! transposition are one code path. Without padding along the last spatial axis a whole
+//! row of the kernel is one tap. Depthwise convolutions use the same table with
 //! their own micro-kernel. Bound by flops except for depthwise (bytes). Error: one f32
 //! FMA chain over all taps and channels.
 
@@ -30,6 +31,9 @@ struct Geometry {
     dilations: Vec<i64>,
     groups: i64,
     transposed: bool,
+    /// Neighbouring pixels that one tap reads: a whole row of the kernel, where none of
+    /// it can be padding.
+    row: i64,
 }
 
 impl Geometry {
@@ -48,7 +52,7 @@ impl Geometry {
             }
         };
         debug_assert_eq!(layout, ChannelLayout::Last, "the layout pass made it channels last");
-        Ok(Self {
+        let mut geometry = Self {
             kernel: w[..w.len() - 2].to_vec(),
             x,
             y,
@@ -57,7 +61,29 @@ impl Geometry {
             dilations: dilations.clone(),
             groups,
             transposed,
-        })
+            row: 1,
+        };
+        if pads.last() == Some(&(0, 0)) {
+            geometry.join_row();
+        }
+        Ok(geometry)
+    }
+
+    /// Makes the taps along the last spatial axis, which has no padding, one tap: their
+    /// pixels are neighbours in memory, and so are their weights.
+    fn join_row(&mut self) {
+        let (Some(width), Some(1)) = (self.kernel.last_mut(), self.dilations.last()) else {
+            return;
+        };
+        if let (Some(row), false, 1) = (width.as_const(), self.transposed, self.groups) {
+            self.row = row;
+            *width = Dim::from(1);
+        }
+    }
+
+    /// What one tap sums: the channels of a group, or of a row of pixels.
+    fn tap_channels(&self) -> Dim {
+        self.channels().floor_div(&self.groups.into()) * self.row
     }
 
     fn channels(&self) -> Dim {
@@ -74,7 +100,8 @@ impl Geometry {
 
     /// Every output pixel reads the input pixel of the same number.
     fn is_pointwise(&self) -> bool {
-        self.kernel.iter().all(|k| k.is(1))
+        self.row == 1
+            && self.kernel.iter().all(|k| k.is(1))
             && self.strides.iter().all(|s| *s == 1)
             && self.begin.iter().all(|p| *p == 0)
             && self.x[..self.x.len() - 1] == self.y[..self.y.len() - 1]
@@ -160,14 +187,12 @@ fn pack_weights(
     geometry: &Geometry,
 ) -> Result<Weights, LowerError> {
     let w = lowering.graph.tensor(node.inputs[1]).shape.clone();
-    let [.., cg, og] = w.as_slice() else {
+    let Some(og) = w.last() else {
         return Err(lowering.error(lowering.root(group), "weights need two channel axes"));
     };
     // Convolution weights are [k…, C/g, O], transposed ones [k…, C, O/g].
-    let (cg, og) = match geometry.transposed {
-        false => (cg.clone(), og.floor_div(&geometry.groups.into())),
-        true => (cg.floor_div(&geometry.groups.into()), og.clone()),
-    };
+    let groups = if geometry.transposed { 1 } else { geometry.groups };
+    let (cg, og) = (geometry.tap_channels(), og.floor_div(&groups.into()));
     let operand = dense(lowering, group, node.inputs[1])?;
     if let Operand::Weight(id) = operand
         && let Some(weights) = constant_weights(lowering, id, geometry, &cg, &og)
@@ -212,7 +237,7 @@ fn gemm_conv(
     let mut body = Body::new(lowering, group);
     let (c, o) = (geometry.channels(), geometry.outputs());
     let groups = Dim::from(geometry.groups);
-    let (cg, og) = (c.floor_div(&groups), o.floor_div(&groups));
+    let (cg, og) = (geometry.tap_channels(), o.floor_div(&groups));
     let pixels = geometry.y[..geometry.y.len() - 1].iter().fold(Dim::from(1), |n, d| n * d.clone());
     let cols = block_cols(&og, BLOCK_COLS);
     let blocks = row_blocks(&pixels);
