@@ -30,7 +30,7 @@ pub enum OptLevel {
 pub struct Options {
     /// How much is optimised.
     pub level: OptLevel,
-    /// Verify the graph after every pass.
+    /// Verify the graph after every pass, and every rewritten slice in the interpreter.
     pub verify: bool,
     /// Options of the e-graph stage, with the fold budget.
     pub egraph: EGraphOptions,
@@ -112,7 +112,7 @@ fn rewrite(
     report: &mut Report,
     round: u64,
 ) -> Result<usize, PassError> {
-    let stage = egraph::run(graph, rules::ALL, &options.egraph, round)?;
+    let stage = egraph::run(graph, rules::ALL, &options.egraph, round, options.verify)?;
     let used = stage.rules.values().map(|c| c.used).sum();
     add(report, stage, round == 0);
     Ok(used)
@@ -124,6 +124,7 @@ fn add(report: &mut Report, stage: EGraphReport, first: bool) {
     sum.distinct += stage.distinct;
     sum.kept += stage.kept;
     sum.enodes += stage.enodes;
+    sum.checks.add(stage.checks);
     for (stop, n) in stage.stops {
         *sum.stops.entry(stop).or_default() += n;
     }

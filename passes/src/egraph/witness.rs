@@ -1,0 +1,319 @@
+//! `--verify`: each distinct slice before and after rewriting, in the interpreter.
+//!
+//! Symbols take small values that the graph's checks allow, leaves random data; constants
+//! keep theirs, because rules read them. Results are compared in the exactness class of
+//! the rules that fired. Slices that would take too long are listed, not guessed at.
+
+use super::optimise::{NewNode, Optimised};
+use super::slice::{Place, Ref, Slice, SliceNode};
+use crate::error::PassError;
+use crate::rules::{CompiledRule, Exactness};
+use cascata_ir::graph::{DimCheck, Graph, ValueId};
+use cascata_ir::interp::{self, Tensor};
+use cascata_ir::op::{BinaryOp, Op, UnaryOp};
+use cascata_types::{DType, Dim, SymbolId, TensorType};
+use serde::Serialize;
+use std::time::Instant;
+
+/// What one slice may cost: scalar operations of the interpreter, each way.
+const OPERATIONS: f64 = 1e8;
+/// Elements of one tensor.
+const ELEMENTS: f64 = 4e6;
+/// A fail-safe for all slices of one round together.
+const SECONDS: f64 = 60.0;
+/// Sums of f32 in another order, relative to a result's largest element.
+const REASSOCIATED: f64 = 1e-4;
+/// Beside a jump (rounding, comparison) another order of rounding may land on the other
+/// side: this many elements may differ, each by a step.
+const JUMPS: (f64, f64) = (0.02, 0.05);
+
+/// What was compared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Checks {
+    /// Distinct slices that were compared and agree.
+    pub compared: usize,
+    /// Distinct slices in which no rule fired.
+    pub unchanged: usize,
+    /// Distinct slices that were not compared.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A slice that was not compared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Skipped {
+    /// Names of its results.
+    pub values: Vec<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Checks {
+    /// Adds another round's.
+    pub fn add(&mut self, other: Checks) {
+        self.compared += other.compared;
+        self.unchanged += other.unchanged;
+        self.skipped.extend(other.skipped);
+    }
+}
+
+/// Compares slices; one per round.
+pub struct Witness {
+    started: Instant,
+    /// What was compared so far.
+    pub checks: Checks,
+}
+
+impl Witness {
+    /// Nothing compared yet.
+    pub fn new() -> Self {
+        Self { started: Instant::now(), checks: Checks::default() }
+    }
+
+    /// Compares a slice of `graph` with what it became.
+    ///
+    /// # Errors
+    /// They differ: [`PassError::Extraction`].
+    pub fn compare(
+        &mut self,
+        graph: &Graph,
+        (slice, place): (&Slice, &Place),
+        new: &Optimised,
+        rules: &[CompiledRule],
+    ) -> Result<(), PassError> {
+        let fired = |r: &&CompiledRule| new.counts.get(r.rule.name).is_some_and(|c| c.fired > 0);
+        let fired: Vec<&CompiledRule> = rules.iter().filter(fired).collect();
+        if fired.is_empty() || new.kept_source {
+            self.checks.unchanged += 1;
+            return Ok(());
+        }
+        let values = || -> Vec<String> {
+            place.outputs.iter().map(|v| graph.values[*v].name.clone()).collect()
+        };
+        let outcome = match self.started.elapsed().as_secs_f64() > SECONDS {
+            true => Outcome::Skipped(format!("the checks took {SECONDS} s already")),
+            false => both_ways(graph, slice, place, new, bound(&fired)),
+        };
+        match outcome {
+            Outcome::Equal => self.checks.compared += 1,
+            Outcome::Skipped(reason) => {
+                self.checks.skipped.push(Skipped { values: values(), reason });
+            }
+            Outcome::Differs(what) => {
+                let names: Vec<&str> = fired.iter().map(|r| r.rule.name).collect();
+                let (values, rules) = (values().join(", "), names.join(", "));
+                return Err(PassError::Extraction { values, rules, what });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far results may be apart, relative to the largest.
+fn bound(fired: &[&CompiledRule]) -> f64 {
+    let one = |r: &&CompiledRule| match r.rule.class {
+        Exactness::Bitwise => 0.0,
+        Exactness::Reassociates => REASSOCIATED,
+        Exactness::Approx(bound) => REASSOCIATED.max(bound),
+    };
+    fired.iter().map(one).fold(0.0, f64::max)
+}
+
+enum Outcome {
+    Equal,
+    Skipped(String),
+    Differs(String),
+}
+
+fn both_ways(graph: &Graph, slice: &Slice, place: &Place, new: &Optimised, bound: f64) -> Outcome {
+    let old: Vec<&SliceNode> = slice.nodes.iter().collect();
+    let rewritten: Vec<&SliceNode> = new.nodes.iter().map(|n: &NewNode| &n.node).collect();
+    let before = program(graph, place, &old, &slice.outputs);
+    let after = program(graph, place, &rewritten, &new.outputs);
+    let Some(sizes) = small_sizes(&before, &graph.checks) else {
+        return Outcome::Skipped("no small sizes satisfy the graph's checks".into());
+    };
+    if let Some(reason) = too_large(&before, &sizes).or_else(|| too_large(&after, &sizes)) {
+        return Outcome::Skipped(reason);
+    }
+    let jumps = slice.nodes.iter().any(|n| jumps(&n.op));
+    let mut refused = String::new();
+    let mut compared = 0;
+    for draw in 0..DRAWS.len() {
+        let Some(inputs) = inputs(&before, &sizes, draw) else { continue };
+        let expected = match interp::run(&before, &inputs) {
+            Ok(expected) => expected,
+            Err(e) => {
+                refused = e.to_string();
+                continue;
+            }
+        };
+        let differs = match interp::run(&after, &inputs) {
+            Ok(got) => expected.iter().zip(&got).enumerate().find_map(|(i, (a, b))| {
+                Some(format!("result {i}: {}", differs(a, b, bound, jumps)?))
+            }),
+            Err(e) => Some(format!("it fails: {e}")),
+        };
+        if let Some(what) = differs {
+            return Outcome::Differs(what);
+        }
+        compared += 1;
+    }
+    match compared {
+        0 => Outcome::Skipped(format!("it runs on none of the data drawn: {refused}")),
+        _ => Outcome::Equal,
+    }
+}
+
+/// Nodes as a graph of their own. Its inputs are `u8[0,S]` for each symbol S, which binds
+/// it, and then the leaves that are no constants.
+fn program(graph: &Graph, place: &Place, nodes: &[&SliceNode], outputs: &[Ref]) -> Graph {
+    let mut out = Graph::new("slice");
+    out.symbols = graph.symbols.clone();
+    for (id, symbol) in graph.symbols.iter() {
+        let ty = TensorType::dense(DType::U8, vec![Dim::from(0), Dim::sym(id)]);
+        out.add_param(Graph::ROOT, symbol.name.clone(), ty);
+    }
+    let mut leaves: Vec<ValueId> = vec![];
+    for &v in &place.leaves {
+        leaves.push(match graph.as_const(v) {
+            Some(c) => out.add_const(Graph::ROOT, "", c.ty.clone(), c.data.clone()),
+            None => out.add_param(Graph::ROOT, "", graph.ty(v).clone()),
+        });
+    }
+    let mut results: Vec<Vec<ValueId>> = vec![];
+    let value = |results: &[Vec<ValueId>], r: &Ref| match r {
+        Ref::Leaf(i) => leaves[*i as usize],
+        Ref::Node(n, i) => results[*n as usize][*i as usize],
+    };
+    for n in nodes {
+        let inputs = n.inputs.iter().map(|r| value(&results, r)).collect();
+        let made = out.add_node_typed(Graph::ROOT, n.op.clone(), inputs, n.types.clone(), "");
+        results.push(made);
+    }
+    for (i, r) in outputs.iter().enumerate() {
+        let v = value(&results, r);
+        out.add_output(i.to_string(), v);
+    }
+    out
+}
+
+/// Values of all symbols, small ones first, with which every shape and check agrees.
+fn small_sizes(program: &Graph, checks: &[DimCheck]) -> Option<Vec<i64>> {
+    let distinct: &[i64] = &[3, 5, 2, 7, 4, 6];
+    let candidates = [distinct, &[4], &[2], &[8], &[16], &[32], &[64], &[1]];
+    candidates.into_iter().find_map(|values| {
+        let pick = |(i, s): (usize, &cascata_types::Symbol)| {
+            values[i % values.len()].clamp(s.min, s.max.max(s.min))
+        };
+        let sizes: Vec<i64> = program.symbols.iter().map(|(_, s)| s).enumerate().map(pick).collect();
+        let at = |d: &Dim| eval(d, &sizes);
+        let shapes = program.values.values().filter_map(|v| v.ty.as_tensor());
+        let fits = shapes.flat_map(|t| &t.shape).all(|d| at(d).is_some_and(|n| n >= 0))
+            && checks.iter().all(|c| at(&c.lhs).is_some() && at(&c.lhs) == at(&c.rhs));
+        fits.then_some(sizes)
+    })
+}
+
+fn eval(dim: &Dim, sizes: &[i64]) -> Option<i64> {
+    dim.eval(&|s: SymbolId| sizes.get(s.0 as usize).copied()).ok()
+}
+
+fn elements(ty: &TensorType, sizes: &[i64]) -> f64 {
+    ty.shape.iter().map(|d| eval(d, sizes).map_or(f64::INFINITY, |n| n as f64)).product()
+}
+
+/// Why a program is not run, if it is too large.
+fn too_large(program: &Graph, sizes: &[i64]) -> Option<String> {
+    let mut operations = 0.0;
+    for id in &program.root().nodes {
+        let node = &program.nodes[*id];
+        let size = |v: &ValueId| program.ty(*v).as_tensor().map_or(0.0, |t| elements(t, sizes));
+        let (read, written): (Vec<f64>, Vec<f64>) =
+            (node.inputs.iter().map(size).collect(), node.outputs.iter().map(size).collect());
+        let result: f64 = written.iter().sum();
+        let is_const = matches!(node.op, Op::Const(_));
+        if !is_const && (result > ELEMENTS || !result.is_finite()) {
+            return Some(format!("a result of '{}' has {result:.1e} elements", node.op.name()));
+        }
+        let last = |i: usize| {
+            let dim = program.tensor(node.inputs[i]).shape.last().cloned();
+            dim.and_then(|d| eval(&d, sizes)).unwrap_or(1) as f64
+        };
+        operations += match &node.op {
+            Op::Const(_) => 0.0,
+            Op::MatMul => result * last(0),
+            // Each weight meets each position once, within its group.
+            Op::Conv(_) | Op::ConvTranspose(_) => result * read[1],
+            Op::Attention(_) => (result + read[0]) * read[1] / last(1).max(1.0),
+            Op::Pool(a) => result * a.kernel.iter().product::<i64>() as f64,
+            _ => result + read.iter().sum::<f64>(),
+        };
+    }
+    (operations > OPERATIONS).then(|| format!("it takes {operations:.1e} operations"))
+}
+
+/// Lowest and highest number of floats and of integers, per draw: signed, positive, and
+/// integers that are valid indices of anything.
+const DRAWS: [[(f64, f64); 2]; 3] =
+    [[(-2.0, 2.0), (0.0, 3.0)], [(0.1, 2.0), (0.0, 1.0)], [(-1.0, 1.0), (0.0, 0.0)]];
+
+fn inputs(program: &Graph, sizes: &[i64], draw: usize) -> Option<Vec<Tensor>> {
+    let [floats, integers] = DRAWS[draw];
+    let mut state = 0x9E37_79B9_7F4A_7C15u64.wrapping_mul(draw as u64 + 1);
+    let mut random = move |(low, high): (f64, f64)| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        low + (high - low) * ((state >> 11) as f64 / (1u64 << 53) as f64)
+    };
+    let tensor = |v: &ValueId| {
+        let ty = program.tensor(*v);
+        let dims = ty.shape.iter().map(|d| eval(d, sizes).and_then(|n| usize::try_from(n).ok()));
+        let dims: Vec<usize> = dims.collect::<Option<_>>()?;
+        let n: usize = dims.iter().product();
+        match ty.dtype.is_float() {
+            true => Tensor::from_f64(ty.dtype, &dims, (0..n).map(|_| random(floats)).collect()),
+            false => {
+                let values: Vec<i128> = (0..n).map(|_| random(integers).round() as i128).collect();
+                Tensor::from_i128(ty.dtype, &dims, &values)
+            }
+        }
+        .ok()
+    };
+    program.inputs().iter().map(tensor).collect()
+}
+
+/// Whether a small change of an operand may change the result by a step.
+fn jumps(op: &Op) -> bool {
+    use UnaryOp::{Ceil, Floor, Round, Sign, Trunc};
+    match op {
+        Op::Unary(u) => matches!(u, Ceil | Floor | Round | Sign | Trunc),
+        Op::Binary(b) => b.is_comparison() || matches!(b, BinaryOp::Mod | BinaryOp::Rem),
+        Op::Cast { to } => !to.is_float(),
+        Op::ArgReduce { .. } | Op::TopK { .. } => true,
+        _ => false,
+    }
+}
+
+/// How two results differ, if they do. Elements that were NaN or infinite before are
+/// compared only where the bits must agree.
+fn differs(a: &Tensor, b: &Tensor, bound: f64, jumps: bool) -> Option<String> {
+    if (a.dims(), a.dtype()) != (b.dims(), b.dtype()) {
+        return Some(format!("{} {:?} and {} {:?}", a.dtype(), a.dims(), b.dtype(), b.dims()));
+    }
+    let (x, y) = (a.to_f64()?, b.to_f64()?);
+    let largest = x.iter().filter(|v| v.is_finite()).fold(0.0f64, |m, v| m.max(v.abs()));
+    let same = |p: f64, q: f64, bound: f64| {
+        p == q
+            || p.is_nan() && q.is_nan()
+            || bound > 0.0 && !p.is_finite()
+            || (p - q).abs() <= bound * largest.max(1e-3)
+    };
+    let wrong = |bound: f64| {
+        let pairs = x.iter().zip(&y).enumerate();
+        pairs.filter(move |(_, (p, q))| !same(**p, **q, bound))
+    };
+    let tolerated = if jumps && bound > 0.0 { 1 + (JUMPS.0 * x.len() as f64) as usize } else { 0 };
+    let bound = if jumps && bound > 0.0 { bound.max(JUMPS.1) } else { bound };
+    let count = wrong(bound).count();
+    let (i, (p, q)) = wrong(bound).next()?;
+    (count > tolerated).then(|| format!("{count} of {} elements differ, the first at {i}: {p} and {q}", x.len()))
+}
