@@ -8,7 +8,7 @@ use crate::fold::fold;
 use crate::fuse::fuse;
 use crate::layout::channels_last;
 use crate::report::{Phase, Report};
-use crate::{dims, horizontal, rules, walk};
+use crate::{dims, horizontal, names, rules, walk};
 use cascata_ir::graph::Graph;
 use cascata_ir::verify::VerifyError;
 use std::time::Instant;
@@ -75,9 +75,15 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
         Pass { name: "layout", run: |g, _, _| Ok(channels_last(g).map(|()| 0)?) },
         Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },
         Pass { name: "compact", run: |g, _, _| compacted(g) },
+        Pass { name: "names", run: |g, _, _| Ok(names::complete(g)) },
         Pass { name: "fuse", run: |g, _, _| Ok(fuse(g)) },
     ]);
     passes
+}
+
+/// The stage after which the graph is rewritten and not yet shaped for code generation.
+pub(crate) fn rewritten(options: &Options) -> &'static str {
+    if options.level >= OptLevel::O2 { "egraph-second" } else { "fold" }
 }
 
 /// Called with the name of a stage and the graph after it; first with `input`.

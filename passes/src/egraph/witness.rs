@@ -8,15 +8,15 @@ use super::optimise::{NewNode, Optimised};
 use super::slice::{Place, Ref, Slice, SliceNode};
 use crate::error::PassError;
 use crate::rules::{CompiledRule, Exactness};
-use cascata_ir::graph::{DimCheck, Graph, ValueId};
+use cascata_ir::graph::{DimCheck, Graph, Node, ValueId};
 use cascata_ir::interp::{self, Tensor};
-use cascata_ir::op::{BinaryOp, Op, UnaryOp};
+use cascata_ir::op::{BinaryOp, ChannelLayout, Op, UnaryOp};
 use cascata_types::{DType, Dim, SymbolId, TensorType};
 use serde::Serialize;
 use std::time::Instant;
 
 /// What one slice may cost: scalar operations of the interpreter, each way.
-const OPERATIONS: f64 = 1e8;
+const OPERATIONS: f64 = 3e8;
 /// Elements of one tensor.
 const ELEMENTS: f64 = 4e6;
 /// A fail-safe for all slices of one round together.
@@ -86,9 +86,11 @@ impl Witness {
             self.checks.unchanged += 1;
             return Ok(());
         }
-        let values = || -> Vec<String> {
-            place.outputs.iter().map(|v| graph.values[*v].name.clone()).collect()
+        let name = |v: &ValueId| match graph.values[*v].name.as_str() {
+            "" => graph.def_node(*v).map(|n| n.source.clone()).unwrap_or_default(),
+            name => name.to_string(),
         };
+        let values = || place.outputs.iter().map(name).collect::<Vec<String>>();
         let outcome = match self.started.elapsed().as_secs_f64() > SECONDS {
             true => Outcome::Skipped(format!("the checks took {SECONDS} s already")),
             false => both_ways(graph, slice, place, new, bound(&fired)),
@@ -129,12 +131,16 @@ fn both_ways(graph: &Graph, slice: &Slice, place: &Place, new: &Optimised, bound
     let rewritten: Vec<&SliceNode> = new.nodes.iter().map(|n: &NewNode| &n.node).collect();
     let before = program(graph, place, &old, &slice.outputs);
     let after = program(graph, place, &rewritten, &new.outputs);
-    let Some(sizes) = small_sizes(&before, &graph.checks) else {
-        return Outcome::Skipped("no small sizes satisfy the graph's checks".into());
-    };
-    if let Some(reason) = too_large(&before, &sizes).or_else(|| too_large(&after, &sizes)) {
-        return Outcome::Skipped(reason);
-    }
+    let mut reason = "no small sizes satisfy the graph's checks".to_string();
+    let sizes = SIZES.iter().find_map(|values| {
+        let sizes = fitting(&before, &graph.checks, values)?;
+        match too_large(&before, &sizes).or_else(|| too_large(&after, &sizes)) {
+            Some(large) => reason = large,
+            None => return Some(sizes),
+        }
+        None
+    });
+    let Some(sizes) = sizes else { return Outcome::Skipped(reason) };
     let jumps = slice.nodes.iter().any(|n| jumps(&n.op));
     let mut refused = String::new();
     let mut compared = 0;
@@ -197,21 +203,21 @@ fn program(graph: &Graph, place: &Place, nodes: &[&SliceNode], outputs: &[Ref]) 
     out
 }
 
-/// Values of all symbols, small ones first, with which every shape and check agrees.
-fn small_sizes(program: &Graph, checks: &[DimCheck]) -> Option<Vec<i64>> {
-    let distinct: &[i64] = &[3, 5, 2, 7, 4, 6];
-    let candidates = [distinct, &[4], &[2], &[8], &[16], &[32], &[64], &[1]];
-    candidates.into_iter().find_map(|values| {
-        let pick = |(i, s): (usize, &cascata_types::Symbol)| {
-            values[i % values.len()].clamp(s.min, s.max.max(s.min))
-        };
-        let sizes: Vec<i64> = program.symbols.iter().map(|(_, s)| s).enumerate().map(pick).collect();
-        let at = |d: &Dim| eval(d, &sizes);
-        let shapes = program.values.values().filter_map(|v| v.ty.as_tensor());
-        let fits = shapes.flat_map(|t| &t.shape).all(|d| at(d).is_some_and(|n| n >= 0))
-            && checks.iter().all(|c| at(&c.lhs).is_some() && at(&c.lhs) == at(&c.rhs));
-        fits.then_some(sizes)
-    })
+/// Values that symbols take in turn, the best first: different and odd, then what models
+/// with strides can take, then what is small.
+const SIZES: [&[i64]; 8] = [&[3, 5, 2, 7, 4, 6], &[2, 3], &[4], &[8], &[16], &[32], &[2], &[1]];
+
+/// Values of all symbols with which every shape and check agrees.
+fn fitting(program: &Graph, checks: &[DimCheck], values: &[i64]) -> Option<Vec<i64>> {
+    let pick = |(i, s): (usize, &cascata_types::Symbol)| {
+        values[i % values.len()].clamp(s.min, s.max.max(s.min))
+    };
+    let sizes: Vec<i64> = program.symbols.iter().map(|(_, s)| s).enumerate().map(pick).collect();
+    let at = |d: &Dim| eval(d, &sizes);
+    let shapes = program.values.values().filter_map(|v| v.ty.as_tensor());
+    let fits = shapes.flat_map(|t| &t.shape).all(|d| at(d).is_some_and(|n| n >= 0))
+        && checks.iter().all(|c| at(&c.lhs).is_some() && at(&c.lhs) == at(&c.rhs));
+    fits.then_some(sizes)
 }
 
 fn eval(dim: &Dim, sizes: &[i64]) -> Option<i64> {
@@ -224,32 +230,45 @@ fn elements(ty: &TensorType, sizes: &[i64]) -> f64 {
 
 /// Why a program is not run, if it is too large.
 fn too_large(program: &Graph, sizes: &[i64]) -> Option<String> {
-    let mut operations = 0.0;
+    let mut sum = 0.0;
     for id in &program.root().nodes {
         let node = &program.nodes[*id];
-        let size = |v: &ValueId| program.ty(*v).as_tensor().map_or(0.0, |t| elements(t, sizes));
-        let (read, written): (Vec<f64>, Vec<f64>) =
-            (node.inputs.iter().map(size).collect(), node.outputs.iter().map(size).collect());
-        let result: f64 = written.iter().sum();
-        let is_const = matches!(node.op, Op::Const(_));
-        if !is_const && (result > ELEMENTS || !result.is_finite()) {
-            return Some(format!("a result of '{}' has {result:.1e} elements", node.op.name()));
+        let largest = node.outputs.iter().map(|v| size(program, *v, sizes)).fold(0.0, f64::max);
+        if matches!(node.op, Op::Const(_)) {
+            continue;
         }
-        let last = |i: usize| {
-            let dim = program.tensor(node.inputs[i]).shape.last().cloned();
-            dim.and_then(|d| eval(&d, sizes)).unwrap_or(1) as f64
-        };
-        operations += match &node.op {
-            Op::Const(_) => 0.0,
-            Op::MatMul => result * last(0),
-            // Each weight meets each position once, within its group.
-            Op::Conv(_) | Op::ConvTranspose(_) => result * read[1],
-            Op::Attention(_) => (result + read[0]) * read[1] / last(1).max(1.0),
-            Op::Pool(a) => result * a.kernel.iter().product::<i64>() as f64,
-            _ => result + read.iter().sum::<f64>(),
-        };
+        if largest > ELEMENTS {
+            return Some(format!("a result of '{}' has {largest:.1e} elements", node.op.name()));
+        }
+        sum += operations(program, node, sizes);
     }
-    (operations > OPERATIONS).then(|| format!("it takes {operations:.1e} operations"))
+    (sum > OPERATIONS).then(|| format!("it takes {sum:.1e} operations"))
+}
+
+fn size(program: &Graph, v: ValueId, sizes: &[i64]) -> f64 {
+    program.ty(v).as_tensor().map_or(0.0, |t| elements(t, sizes))
+}
+
+/// Scalar operations of the interpreter, roughly.
+fn operations(program: &Graph, node: &Node, sizes: &[i64]) -> f64 {
+    let result: f64 = node.outputs.iter().map(|v| size(program, *v, sizes)).sum();
+    let read = |i: usize| size(program, node.inputs[i], sizes);
+    let dim = |i: usize, axis: usize| {
+        let shape = &program.tensor(node.inputs[i]).shape;
+        shape.get(axis).and_then(|d| eval(d, sizes)).unwrap_or(1).max(1) as f64
+    };
+    let rank = |i: usize| program.tensor(node.inputs[i]).rank();
+    match &node.op {
+        Op::MatMul => result * dim(0, rank(0) - 1),
+        // A filter of each output channel meets each result element of that channel.
+        Op::Conv(a) if a.layout == ChannelLayout::First => result * read(1) / dim(1, 0),
+        Op::Conv(_) => result * read(1) / dim(1, rank(1) - 1),
+        Op::ConvTranspose(a) if a.layout == ChannelLayout::First => read(0) * read(1) / dim(1, 0),
+        Op::ConvTranspose(_) => read(0) * read(1) / dim(1, rank(1) - 2),
+        Op::Attention(_) => (result + read(0)) * dim(1, 2),
+        Op::Pool(a) => result * a.kernel.iter().product::<i64>() as f64,
+        _ => result + (0..node.inputs.len()).map(read).sum::<f64>(),
+    }
 }
 
 /// Lowest and highest number of floats and of integers, per draw: signed, positive, and
