@@ -56,7 +56,8 @@ impl CompileOptions {
         text.extend(
             self.import.values.iter().map(|v| format!("--set {}={}", v.input, numbers(&v.values))),
         );
-        let sizes = |p: &ProfilePoint| p.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
+        let sizes =
+            |p: &ProfilePoint| p.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
         let points = &self.passes.egraph.profile;
         text.extend(points.iter().map(|p| format!("--profile {}", sizes(p).join(","))));
         text.extend(self.passes.egraph.without.iter().map(|r| format!("--without {r}")));

@@ -43,7 +43,12 @@ fn main() -> Result<()> {
         r.cost_after / 1e3
     );
     let c = &r.checks;
-    println!("compared {} slices, {} unchanged, {} not compared", c.compared, c.unchanged, c.skipped.len());
+    println!(
+        "compared {} slices, {} unchanged, {} not compared",
+        c.compared,
+        c.unchanged,
+        c.skipped.len()
+    );
     for s in &c.skipped {
         println!("  not compared: {}: {}", s.values.join(", "), s.reason);
     }

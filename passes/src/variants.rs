@@ -89,9 +89,10 @@ fn guard(
     if gain(&other.point) <= 0.0 {
         return None;
     }
-    let differing = other.point.iter().filter(|(name, value)| {
-        typical.point.get(*name).is_some_and(|t| t != *value)
-    });
+    let differing = other
+        .point
+        .iter()
+        .filter(|(name, value)| typical.point.get(*name).is_some_and(|t| t != *value));
     let mut dims = vec![];
     for (name, value) in differing {
         let symbol = graph.symbols.lookup(name)?;

@@ -15,8 +15,16 @@ use std::fmt::Write as _;
 
 /// Models of `models/models.toml`.
 pub const MODELS: [&str; 10] = [
-    "magika", "minilm_int8", "minilm_l3", "nsfw", "nudenet", "ocr_cls", "ocr_det", "ocr_rec",
-    "silero", "silero_ifless",
+    "magika",
+    "minilm_int8",
+    "minilm_l3",
+    "nsfw",
+    "nudenet",
+    "ocr_cls",
+    "ocr_det",
+    "ocr_rec",
+    "silero",
+    "silero_ifless",
 ];
 
 /// What a compile gives.

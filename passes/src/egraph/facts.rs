@@ -67,7 +67,13 @@ impl ConstFacts {
         let finite =
             !constant.ty.dtype.is_float() || small && elements().all(|e| e.to_f64().is_finite());
         let all: Vec<Scalar> = if small { elements().collect() } else { vec![] };
-        Self { uniform, iota, finite, triangle: triangle(&dims, &all), repeats: repeats(&dims, &all) }
+        Self {
+            uniform,
+            iota,
+            finite,
+            triangle: triangle(&dims, &all),
+            repeats: repeats(&dims, &all),
+        }
     }
 }
 
@@ -226,13 +232,11 @@ fn op_facts(egraph: &EGraph, op: &Op, children: &[Id]) -> Facts {
 /// Facts that survive data movement, and those of leaves with an attribute for a value.
 fn elements(op: &Op, operands: &[&Facts]) -> ConstFacts {
     match op {
-        Op::Fill { value, .. } => {
-            ConstFacts {
-                uniform: Some(*value),
-                finite: value.to_f64().is_finite(),
-                ..ConstFacts::default()
-            }
-        }
+        Op::Fill { value, .. } => ConstFacts {
+            uniform: Some(*value),
+            finite: value.to_f64().is_finite(),
+            ..ConstFacts::default()
+        },
         Op::Iota { shape, axis, .. } => ConstFacts {
             iota: Some(*axis).filter(|&a| shape[a].as_const().is_some_and(|d| d > 1)),
             finite: true,

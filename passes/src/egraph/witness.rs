@@ -334,5 +334,6 @@ fn differs(a: &Tensor, b: &Tensor, bound: f64, jumps: bool) -> Option<String> {
     let bound = if jumps && bound > 0.0 { bound.max(JUMPS.1) } else { bound };
     let count = wrong(bound).count();
     let (i, (p, q)) = wrong(bound).next()?;
-    (count > tolerated).then(|| format!("{count} of {} elements differ, the first at {i}: {p} and {q}", x.len()))
+    (count > tolerated)
+        .then(|| format!("{count} of {} elements differ, the first at {i}: {p} and {q}", x.len()))
 }

@@ -8,10 +8,26 @@ macro_rules! of_cubic {
     ($before:literal, $after:literal) => {
         [
             // x + x·(x·(c·x)), x + c·x³, x·(1 + c·x²), and the root on the factor x
-            concat!($before, "(mul (add ?x (mul ?x (mul ?x (mul ?x ~0.044715)))) ~0.79788456)", $after),
-            concat!($before, "(mul (add ?x (mul (mul ?x (mul ?x ?x)) ~0.044715)) ~0.79788456)", $after),
-            concat!($before, "(mul (mul ?x (add (mul (mul ?x ?x) ~0.044715) #1)) ~0.79788456)", $after),
-            concat!($before, "(mul (mul ?x ~0.79788456) (add (mul (mul ?x ?x) ~0.044715) #1))", $after),
+            concat!(
+                $before,
+                "(mul (add ?x (mul ?x (mul ?x (mul ?x ~0.044715)))) ~0.79788456)",
+                $after
+            ),
+            concat!(
+                $before,
+                "(mul (add ?x (mul (mul ?x (mul ?x ?x)) ~0.044715)) ~0.79788456)",
+                $after
+            ),
+            concat!(
+                $before,
+                "(mul (mul ?x (add (mul (mul ?x ?x) ~0.044715) #1)) ~0.79788456)",
+                $after
+            ),
+            concat!(
+                $before,
+                "(mul (mul ?x ~0.79788456) (add (mul (mul ?x ?x) ~0.044715) #1))",
+                $after
+            ),
         ]
     };
 }
@@ -43,7 +59,11 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Text("(silu ?x)"),
         class: Reassociates,
         source: "Elfwing et al., arXiv 1702.03118",
-        examples: &["(mul x:f32[A,B] (sigmoid x:f32[A,B]))", "(mul (sigmoid x:f32[A]) x:f32[A])", "(div x:f32[A] (add 1 (exp (neg x:f32[A]))))"],
+        examples: &[
+            "(mul x:f32[A,B] (sigmoid x:f32[A,B]))",
+            "(mul (sigmoid x:f32[A]) x:f32[A])",
+            "(div x:f32[A] (add 1 (exp (neg x:f32[A]))))",
+        ],
         ..ROW
     },
     Rule {

@@ -8,7 +8,7 @@
 //!
 //! On finite operands, as in every row that hides keys: a hidden NaN would be seen again.
 
-use super::positions::causal_offset;
+use super::positions::{Mask, causal_offset};
 use super::{Exactness::*, Guard, ROW, Rhs, Rule};
 use crate::egraph::site::Site;
 use cascata_ir::op::{AttentionAttrs, BinaryOp, Op, ReduceOp, UnaryOp};
@@ -44,9 +44,7 @@ const CAUSAL_FILLED: Guard = Guard {
 
 const GROUPS: Guard = Guard {
     name: "heads-repeat-in-groups",
-    holds: |s| {
-        ["k", "v"].into_iter().all(|x| s.rank(s.var(x)) == 5 && s.shape(s.var(x))[2].is(1))
-    },
+    holds: |s| ["k", "v"].into_iter().all(|x| s.rank(s.var(x)) == 5 && s.shape(s.var(x))[2].is(1)),
 };
 
 const GATHERS_GROUPS: Guard = Guard {
@@ -58,13 +56,27 @@ const GATHERS_GROUPS: Guard = Guard {
     },
 };
 
+const FILL_HIDES_LATER: Guard = Guard {
+    name: "each-row-sees-a-key",
+    holds: |s| {
+        let seen = |m: Option<Id>, as_mask: Mask| {
+            let offset = m.and_then(|m| causal_offset(s, m, as_mask));
+            offset.is_some_and(|k| s.at_least(&k, 0))
+        };
+        seen(s.get("b"), Mask::Shows) || seen(s.get("n"), Mask::Hides)
+    },
+};
+
 /// Whether the mask `m` is what the op's causal attribute says.
 fn offset_fits(s: &Site, hidden: fn(f64) -> bool, more: fn(&Site, &Dim) -> bool) -> bool {
     let Op::Attention(attrs) = s.attr("a") else { return false };
     let (queries, keys) = (s.shape(s.var("q"))[2].clone(), s.shape(s.var("k"))[2].clone());
+    let mask = match s.dtype(s.var("m")) {
+        DType::Bool => Mask::Shows,
+        _ => Mask::Added(hidden),
+    };
     !attrs.causal
-        && causal_offset(s, s.var("m"), hidden)
-            .is_some_and(|k| k == keys - queries && more(s, &k))
+        && causal_offset(s, s.var("m"), mask).is_some_and(|k| k == keys - queries && more(s, &k))
 }
 
 /// The pattern with every form of the scores.
@@ -168,6 +180,30 @@ pub(super) const RULES: &[Rule] = &[
         class: Reassociates,
         source: "masked_fill(mask, -inf)",
         examples: &["(softmax{2} (select (gt m:f32[1,B,C] 0) -inf x:f32[A,B,C]))"],
+        ..ROW
+    },
+    Rule {
+        name: "hide-by-filling-later-keys",
+        lhs: &["(softmax:s (select ?b ?x ?f:scalar))", "(softmax:s (select ?n ?f:scalar ?x))"],
+        rhs: Rhs::Build(hide_later),
+        sound_when: &[OVER_KEYS, FILL_HIDES, FILL_HIDES_LATER],
+        class: Approx(1e-6),
+        source: "GPT-2 fills later keys with a large negative number; each query sees the first key, beside which they vanish",
+        examples: &[
+            "(softmax{2} (select m:=bool[4,4]:tril x:f32[A,4,4] -1e9))",
+            "(softmax{2} (select (gt (iota{i64;1,5;1}) (add (iota{i64;3,1;0}) 2)) -1e4 x:f32[A,3,5]))",
+        ],
+        refutes: &[
+            (
+                "softmax-over-keys",
+                "(softmax{1} (select (le (iota{i64;1,5;1}) (iota{i64;3,1;0})) x:f32[3,3,5] -1e9))",
+            ),
+            ("fill-hides", "(softmax{2} (select m:=bool[4,4]:tril x:f32[3,4,4] -1))"),
+            (
+                "each-row-sees-a-key",
+                "(softmax{2} (select (lt (iota{i64;1,4;1}) (iota{i64;4,1;0})) x:f32[3,4,4] -1e9))",
+            ),
+        ],
         ..ROW
     },
     Rule {
@@ -343,6 +379,18 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
+fn hide_later(s: &mut Site) -> Option<Id> {
+    let dtype = s.dtype(s.root());
+    let (zero, hidden) = (s.number(dtype, 0.0)?, s.number(dtype, f64::NEG_INFINITY)?);
+    let mask = match (s.get("b"), s.get("n")) {
+        (Some(seen), _) => [seen, zero, hidden],
+        (None, n) => [n?, hidden, zero],
+    };
+    let mask = s.add(Op::Select, &mask)?;
+    let masked = s.binary(BinaryOp::Add, s.var("x"), mask)?;
+    s.add(s.attr("s"), &[masked])
+}
+
 /// The op's operands, as `[B,H,·,·]`, and what they are scaled by.
 struct Parts {
     operands: Vec<Id>,
@@ -436,7 +484,11 @@ fn shared_heads(s: &mut Site) -> Option<Id> {
         }
         // The copies lie on axis 2, or wrongly on axis 1, and join axes 1 and 2.
         let heads = wide[1].clone() * wide[2].clone();
-        if joined.len() != 4 || joined[1] != heads || joined[0] != wide[0] || joined[2..] != wide[3..] {
+        if joined.len() != 4
+            || joined[1] != heads
+            || joined[0] != wide[0]
+            || joined[2..] != wide[3..]
+        {
             return None;
         }
         let groups = shape[1].clone() * shape[2].clone();

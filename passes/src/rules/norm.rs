@@ -222,9 +222,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "softmax-of-log-softmax",
-        lhs: &[
-            "(exp (sub ?d=(sub ?x (reduce_max:m ?x)) (log (reduce_sum:s (exp ?d)))))",
-        ],
+        lhs: &["(exp (sub ?d=(sub ?x (reduce_max:m ?x)) (log (reduce_sum:s (exp ?d)))))"],
         rhs: Rhs::Build(softmax),
         sound_when: &[SAME_AXES],
         source: "e^(d − ln Σe^d) = e^d/Σe^d",

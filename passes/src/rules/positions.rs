@@ -47,11 +47,23 @@ impl Linear {
     }
 }
 
+/// How a mask is meant.
+#[derive(Clone, Copy)]
+pub(super) enum Mask {
+    /// A bool that is true where a key is seen.
+    Shows,
+    /// A bool that is true where it is not.
+    Hides,
+    /// A number added to the score: 0 where the key is seen, else what this accepts.
+    Added(fn(f64) -> bool),
+}
+
 /// `k`, where a mask shows query `i` exactly the keys `j ≤ i + k`.
-pub(super) fn causal_offset(s: &Site, mask: Id, hidden: fn(f64) -> bool) -> Option<Dim> {
-    let seen = match s.dtype(mask) {
-        DType::Bool => half_plane(s, mask, DEPTH)?,
-        _ => shown(s, mask, hidden)?,
+pub(super) fn causal_offset(s: &Site, mask: Id, meant: Mask) -> Option<Dim> {
+    let seen = match meant {
+        Mask::Shows => half_plane(s, mask, DEPTH)?,
+        Mask::Hides => half_plane(s, mask, DEPTH)?.negated(),
+        Mask::Added(hidden) => shown(s, mask, hidden)?,
     };
     match seen.steps.split_last_chunk::<2>()? {
         (lead, [1, -1]) if lead.iter().all(|x| *x == 0) => Some(seen.offset),
@@ -101,7 +113,9 @@ fn half_plane(s: &Site, id: Id, depth: usize) -> Option<Linear> {
         };
     }
     comparison(s, id, depth)
-        .or_else(|| s.ops(id, "not").iter().find_map(|(_, x)| half_plane(s, x[0], depth)?.negated().into()))
+        .or_else(|| {
+            s.ops(id, "not").iter().find_map(|(_, x)| half_plane(s, x[0], depth)?.negated().into())
+        })
         .or_else(|| s.ops(id, "cast").iter().find_map(|(_, x)| truth(s, x[0], depth)))
         .or_else(|| unwrapped(s, id, |s, x| half_plane(s, x, depth)))
 }
@@ -145,7 +159,8 @@ fn linear(s: &Site, id: Id, depth: usize) -> Option<Linear> {
     let depth = depth.checked_sub(1)?;
     let rank = s.rank(id);
     if let Some(x) = s.uniform(id) {
-        return (x.fract() == 0.0 && x.abs() < 1e15).then(|| Linear::constant(rank, (x as i64).into()));
+        return (x.fract() == 0.0 && x.abs() < 1e15)
+            .then(|| Linear::constant(rank, (x as i64).into()));
     }
     if let Some(axis) = s.iota_axis(id).or_else(|| counted(s, id)) {
         let mut steps = vec![0; rank];
@@ -167,7 +182,8 @@ fn linear(s: &Site, id: Id, depth: usize) -> Option<Linear> {
         }
     }
     let wide = |d: DType| matches!(d, DType::I32 | DType::I64 | DType::F64);
-    let cast = s.ops(id, "cast").into_iter().find(|(_, x)| wide(s.dtype(id)) && wide(s.dtype(x[0])));
+    let cast =
+        s.ops(id, "cast").into_iter().find(|(_, x)| wide(s.dtype(id)) && wide(s.dtype(x[0])));
     cast.and_then(|(_, x)| linear(s, x[0], depth))
         .or_else(|| unwrapped(s, id, |s, x| linear(s, x, depth)))
 }
