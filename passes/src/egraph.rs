@@ -128,7 +128,7 @@ pub fn run(
         sizes: options.sizes,
         round,
         rules_of: HashMap::new(),
-        witness: verify.then(Witness::new),
+        witness: verify.then(Witness::default),
     };
     for region in walk::regions(graph) {
         stage.region(graph, region)?;

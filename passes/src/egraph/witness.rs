@@ -63,12 +63,14 @@ pub struct Witness {
     pub checks: Checks,
 }
 
-impl Witness {
+impl Default for Witness {
     /// Nothing compared yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { started: Instant::now(), checks: Checks::default() }
     }
+}
 
+impl Witness {
     /// Compares a slice of `graph` with what it became.
     ///
     /// # Errors

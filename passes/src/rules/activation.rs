@@ -118,7 +118,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "gelu-tanh",
-        lhs: &[
+        lhs: [
             // ½ in three places, and distributed over the sum
             of_cubic!("(mul ?x (mul (add (tanh ", ") #1) #0.5))"),
             of_cubic!("(mul (mul ?x #0.5) (add (tanh ", ") #1))"),
