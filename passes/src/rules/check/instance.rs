@@ -49,11 +49,7 @@ pub fn attributes(draw: &mut Draw, head: &str) -> Op {
         "slice" => slice(&parts, &mut list),
         "pool" => pool(&parts, &mut list),
         "resize" => resize(&parts, &mut list),
-        "attention" => Op::Attention(AttentionAttrs {
-            scale: epsilon(parts[0]),
-            causal: parts.len() > 1,
-            zero_masked_rows: false,
-        }),
+        "attention" => attention(&parts),
         "layer_norm" => Op::LayerNorm { axis: one(list(parts[0])), epsilon: epsilon(parts[1]) },
         "rms_norm" => Op::RmsNorm { axis: one(list(parts[0])), epsilon: epsilon(parts[1]) },
         "pad" => {
@@ -76,6 +72,12 @@ pub fn attributes(draw: &mut Draw, head: &str) -> Op {
     };
     assert_eq!(op_name(&op), name);
     op
+}
+
+/// The scale, and `causal` if it is.
+fn attention(parts: &[&str]) -> Op {
+    let (scale, causal) = (epsilon(parts[0]), parts.len() > 1);
+    Op::Attention(AttentionAttrs { scale, causal, zero_masked_rows: false })
 }
 
 /// `axis,start,len` per range; steps are 1.
