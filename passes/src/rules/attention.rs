@@ -67,16 +67,19 @@ const FILL_HIDES_LATER: Guard = Guard {
     },
 };
 
-/// Whether the mask `m` is what the op's causal attribute says.
+/// Whether the mask `m` is what the op's causal attribute says. It has a row for each
+/// query: one row for all would be repeated, whatever its index says.
 fn offset_fits(s: &Site, hidden: fn(f64) -> bool, more: fn(&Site, &Dim) -> bool) -> bool {
     let Op::Attention(attrs) = s.attr("a") else { return false };
     let (queries, keys) = (s.shape(s.var("q"))[2].clone(), s.shape(s.var("k"))[2].clone());
-    let mask = match s.dtype(s.var("m")) {
+    let mask = s.var("m");
+    let whole = s.shape(mask).ends_with(&[queries.clone(), keys.clone()]);
+    let meant = match s.dtype(mask) {
         DType::Bool => Mask::Shows,
         _ => Mask::Added(hidden),
     };
-    !attrs.causal
-        && causal_offset(s, s.var("m"), mask).is_some_and(|k| k == keys - queries && more(s, &k))
+    let offset = causal_offset(s, mask, meant);
+    !attrs.causal && whole && offset.is_some_and(|k| k == keys - queries && more(s, &k))
 }
 
 /// The pattern with every form of the scores.
@@ -266,6 +269,14 @@ pub(super) const RULES: &[Rule] = &[
             (
                 "mask-is-causal",
                 "(attention{0.5} q:f32[2,3,4,5] k:f32[2,3,4,5] v:f32[2,3,4,6] (ge (iota{i64;1,4;1}) (iota{i64;4,1;0})))",
+            ),
+            (
+                "mask-is-causal",
+                "(attention{0.5} q:f32[2,3,4,5] k:f32[2,3,4,5] v:f32[2,3,4,6] (le (iota{i64;1,4;1}) (iota{i64;1,1;0})))",
+            ),
+            (
+                "mask-is-causal",
+                "(attention{0.5} q:f32[2,3,4,5] k:f32[2,3,4,5] v:f32[2,3,4,6] (ge (sub (iota{u8;4,1;0}) (iota{u8;1,4;1})) 0))",
             ),
             (
                 "mask-is-causal",

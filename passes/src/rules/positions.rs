@@ -154,9 +154,13 @@ fn truth(s: &Site, id: Id, depth: usize) -> Option<Linear> {
     select.or_else(|| unwrapped(s, id, |s, x| truth(s, x, depth.checked_sub(1)?)))
 }
 
-/// An integer that is linear in its indices.
+/// A signed integer (or f64) that is linear in its indices; narrow ones might wrap.
 fn linear(s: &Site, id: Id, depth: usize) -> Option<Linear> {
     let depth = depth.checked_sub(1)?;
+    let wide = |d: DType| matches!(d, DType::I32 | DType::I64 | DType::F64);
+    if !wide(s.dtype(id)) {
+        return None;
+    }
     let rank = s.rank(id);
     if let Some(x) = s.uniform(id) {
         return (x.fract() == 0.0 && x.abs() < 1e15)
@@ -181,9 +185,7 @@ fn linear(s: &Site, id: Id, depth: usize) -> Option<Linear> {
             }
         }
     }
-    let wide = |d: DType| matches!(d, DType::I32 | DType::I64 | DType::F64);
-    let cast =
-        s.ops(id, "cast").into_iter().find(|(_, x)| wide(s.dtype(id)) && wide(s.dtype(x[0])));
+    let cast = s.ops(id, "cast").into_iter().find(|(_, x)| wide(s.dtype(x[0])));
     cast.and_then(|(_, x)| linear(s, x[0], depth))
         .or_else(|| unwrapped(s, id, |s, x| linear(s, x, depth)))
 }
