@@ -10,6 +10,7 @@ use cascata_frontends::onnx::{ImportOptions, import};
 use cascata_ir::graph::Graph;
 use cascata_passes::egraph::runner::RuleCount;
 use cascata_passes::pipeline::{Options, optimise};
+use cascata_runtime::format::manifest::Step;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -43,6 +44,15 @@ pub struct Baseline {
     pub size: Size,
     /// Rules that fired.
     pub rules: BTreeMap<&'static str, RuleCount>,
+    /// Steps whose values or source nodes nobody could name.
+    pub nameless: Vec<usize>,
+}
+
+/// What one compile says.
+struct Outcome {
+    size: Size,
+    rules: BTreeMap<&'static str, RuleCount>,
+    nameless: Vec<usize>,
 }
 
 /// Compiles a model of the cache with all rules.
@@ -52,9 +62,9 @@ pub struct Baseline {
 pub fn baseline(id: &str) -> Result<Baseline> {
     let path = cache().join("models").join(id).join("model.onnx");
     let graph = import(&path, &options(id)?).with_context(|| path.display().to_string())?.graph;
-    let (size, mut rules) = compile(&graph, &[])?;
+    let Outcome { size, mut rules, nameless } = compile(&graph, &[])?;
     rules.retain(|_, c| c.fired > 0);
-    Ok(Baseline { graph, size, rules })
+    Ok(Baseline { graph, size, rules, nameless })
 }
 
 /// silero decides its branches on its dims and its sample rate.
@@ -66,17 +76,29 @@ fn options(id: &str) -> Result<ImportOptions> {
     }
 }
 
-fn compile(graph: &Graph, without: &[&str]) -> Result<(Size, BTreeMap<&'static str, RuleCount>)> {
+fn compile(graph: &Graph, without: &[&str]) -> Result<Outcome> {
     let mut graph = graph.clone();
     let mut options = Options::default();
     options.egraph.without = without.iter().map(ToString::to_string).collect();
     let report = optimise(&mut graph, &options, &mut |_, _| ())?;
     let build_options =
         BuildOptions { targets: vec![], keep_kernel_ir: false, provenance: Default::default() };
-    let built = build(&graph, &build_options);
-    let launches = built.ok().map(|b| b.manifest.entries.iter().map(|e| e.steps.len()).sum());
-    let cost = report.rewriting.cost_after / 1e3;
-    Ok((Size { launches, cost }, report.rewriting.rules))
+    let entries = build(&graph, &build_options).ok().map(|b| b.manifest.entries);
+    let steps: Option<Vec<Step>> = entries.map(|e| e.into_iter().flat_map(|e| e.steps).collect());
+    let nameless = steps.iter().flatten().enumerate().filter(|(_, s)| is_nameless(s));
+    Ok(Outcome {
+        nameless: nameless.map(|(i, _)| i).collect(),
+        size: Size {
+            launches: steps.as_ref().map(Vec::len),
+            cost: report.rewriting.cost_after / 1e3,
+        },
+        rules: report.rewriting.rules,
+    })
+}
+
+fn is_nameless(step: &Step) -> bool {
+    let named = |names: &[String]| !names.is_empty() && names.iter().all(|n| !n.is_empty());
+    matches!(step, Step::Launch(l) if !named(&l.values) || !named(&l.source))
 }
 
 impl Baseline {
@@ -101,7 +123,7 @@ impl Baseline {
         out.push_str("\n| rule | matched | fired | used | steps without | cost without |\n");
         out.push_str("|---|---:|---:|---:|---:|---:|\n");
         for rule in self.rules.keys() {
-            let (size, _) = compile(&self.graph, &[rule])?;
+            let size = compile(&self.graph, &[rule])?.size;
             let _ = writeln!(out, "{} {} |", self.row(rule), self.change(size));
         }
         Ok(out)

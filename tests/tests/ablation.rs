@@ -1,4 +1,5 @@
-//! `passes/ABLATION.md` is what the rules do now. `CASCATA_BLESS=1` rewrites it.
+//! `passes/ABLATION.md` is what the rules do now (`CASCATA_BLESS=1` rewrites it), and each
+//! launch of a real model has the names of its values and source nodes.
 
 use anyhow::Result;
 use cascata_tests::ablation::{INTRODUCTION, MODELS, baseline};
@@ -37,7 +38,7 @@ fn bless() {
 }
 
 #[test]
-fn the_page_is_current() {
+fn the_page_is_current_and_launches_have_names() {
     if cases_or_skip(MODELS[0]).is_empty() {
         return;
     }
@@ -47,6 +48,7 @@ fn the_page_is_current() {
     let kept = std::fs::read_to_string(page()).unwrap_or_default();
     let missing = each_model(|id| {
         let now = baseline(id)?;
+        assert!(now.nameless.is_empty(), "{id}: steps without a name: {:?}", now.nameless);
         let rows = now.rules.keys().map(|r| now.row(r));
         let expected = rows.chain([now.head(id)]);
         let section = kept.split("\n## ").find(|s| s.lines().next() == Some(id));
