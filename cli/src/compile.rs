@@ -41,6 +41,7 @@ pub fn compile(
         changes: 0,
     };
     fetch::fetch_values(&mut graph, &options.fetch)?;
+    known_symbols(&graph, options)?;
 
     // 2. The passes rewrite it and group it into kernels.
     let (passes, graphs) = optimised(&mut graph, options, progress)?;
@@ -77,6 +78,14 @@ pub fn compile(
         weight_bytes: manifest.weights.iter().map(|w| w.bytes).sum(),
     };
     Ok(Compiled { built, report })
+}
+
+/// Every symbol of the profile points is one of the graph's.
+fn known_symbols(graph: &Graph, options: &CompileOptions) -> Result<(), CompileError> {
+    let mut names = options.passes.egraph.profile.iter().flat_map(|p| p.keys());
+    let Some(name) = names.find(|n| graph.symbols.lookup(n).is_none()) else { return Ok(()) };
+    let symbols: Vec<String> = graph.symbols.iter().map(|(_, s)| s.name.clone()).collect();
+    Err(CompileError::NoSuchSymbol { name: name.clone(), symbols: symbols.join(", ") })
 }
 
 /// Runs the passes; also gives the printed graph after each stage that changed it.
@@ -216,6 +225,14 @@ pub enum CompileError {
         "no node of the model's body computes a value '{0}'; `inspect --graph --stage input` lists them"
     )]
     NoSuchValue(String),
+    /// A profile point names a symbol that the model does not have.
+    #[error("the model has no symbol '{name}' for --profile; it has: {symbols}")]
+    NoSuchSymbol {
+        /// The name.
+        name: String,
+        /// The model's symbols.
+        symbols: String,
+    },
     /// A pass failed: a defect of the compiler.
     #[error(transparent)]
     Pass(#[from] PassError),

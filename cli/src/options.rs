@@ -3,6 +3,7 @@
 use crate::onnx::ImportOptions;
 use cascata_codegen::cpu::CpuLevel;
 use cascata_ir::graph::Graph;
+use cascata_passes::egraph::cost::ProfilePoint;
 use cascata_passes::pipeline::{OptLevel, Options as PassOptions};
 
 /// What a compile is asked to do.
@@ -55,6 +56,10 @@ impl CompileOptions {
         text.extend(
             self.import.values.iter().map(|v| format!("--set {}={}", v.input, numbers(&v.values))),
         );
+        let sizes =
+            |p: &ProfilePoint| p.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
+        let points = &self.passes.egraph.profile;
+        text.extend(points.iter().map(|p| format!("--profile {}", sizes(p).join(","))));
         text.extend(self.passes.egraph.without.iter().map(|r| format!("--without {r}")));
         text.extend(self.fetch.iter().map(|f| format!("--fetch {f}")));
         text

@@ -70,6 +70,25 @@ fn two_compiles_give_the_same_bytes() {
 }
 
 #[test]
+fn profile_points_and_comparisons_are_reported() {
+    let s = Scene::new();
+    s.small();
+    let estimate = |profile: &[&str]| {
+        let args = [&["compile", "small.onnx", "--json", "--verify"], profile].concat();
+        let rewriting = s.json(&args)["rewriting"].clone();
+        let checks = rewriting["checks"].clone();
+        let slices = ["compared", "unchanged"].map(|k| checks[k].as_u64().unwrap());
+        assert_eq!(slices.iter().sum::<u64>(), rewriting["distinct"].as_u64().unwrap());
+        rewriting["cost_after"].as_f64().unwrap()
+    };
+    let one = estimate(&["--profile", "N=1"]);
+    let many = estimate(&["--profile", "N=4096"]);
+    assert!(one < many, "{one} {many}");
+    let both = estimate(&["--profile", "N=1", "--profile", "N=4096"]);
+    assert!((both - one - many).abs() < 1.0, "{both} is not the sum of {one} and {many}");
+}
+
+#[test]
 fn stages_are_dumped() {
     let s = Scene::new();
     s.small();
@@ -194,6 +213,9 @@ fn wrong_usage_ends_with_2() {
     s.fails(2, &["run", "small.onnx"]); // neither --input nor --random
     assert!(s.fails(2, &["compile", "small.onnx", "--target", "arm"]).contains("'arm'"));
     assert!(s.fails(2, &["compile", "small.onnx", "--dim", "M=3"]).contains("M=3"));
+    let message = s.fails(2, &["compile", "small.onnx", "--profile", "M=3"]);
+    assert!(message.contains("'M'") && message.contains("it has: N"), "{message}");
+    assert!(s.fails(2, &["compile", "small.onnx", "--profile", "N"]).contains("NAME=VALUE"));
     assert!(
         s.fails(2, &["run", "small.onnx", "--random", "1", "--dim", "M=3"]).contains("'M', only N")
     );

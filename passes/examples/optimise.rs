@@ -42,6 +42,16 @@ fn main() -> Result<()> {
         r.cost_before / 1e3,
         r.cost_after / 1e3
     );
+    let c = &r.checks;
+    println!(
+        "compared {} slices, {} unchanged, {} not compared",
+        c.compared,
+        c.unchanged,
+        c.skipped.len()
+    );
+    for s in &c.skipped {
+        println!("  not compared: {}: {}", s.values.join(", "), s.reason);
+    }
     for (name, c) in r.rules.iter().filter(|(_, c)| c.matched > 0) {
         println!(
             "  {name:28} matched {:5} fired {:5} used {:4} {:.3} s",

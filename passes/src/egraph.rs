@@ -30,11 +30,13 @@ pub mod pattern;
 pub mod runner;
 pub mod site;
 pub mod slice;
+pub mod witness;
 
 use cost::{CostModel, ProfilePoint};
 use optimise::{Optimised, Setting};
 use runner::{Limits, RuleCount, Stop};
 use slice::{FactCache, Place, Ref, Slice};
+use witness::{Checks, Witness};
 
 /// Options of the e-graph stage.
 #[derive(Clone, Debug)]
@@ -85,20 +87,24 @@ pub struct EGraphReport {
     pub cost_before: f64,
     /// The same afterwards.
     pub cost_after: f64,
+    /// What was compared in the interpreter.
+    pub checks: Checks,
     /// Rules that led to a value, by its name.
     pub provenance: BTreeMap<String, Vec<&'static str>>,
 }
 
 /// Rewrites every region of the graph. `round` moves the slices' borders, so that a
-/// second round sees what the first one cut apart.
+/// second round sees what the first one cut apart. `verify` compares every distinct slice
+/// with what it becomes ([`witness`]).
 ///
 /// # Errors
-/// A rule united values that differ (a bug in the rule set).
+/// A rule united values that differ, or a comparison failed (a bug in the rule set).
 pub fn run(
     graph: &mut Graph,
     rules: &'static [&'static [Rule]],
     options: &EGraphOptions,
     round: u64,
+    verify: bool,
 ) -> Result<EGraphReport, PassError> {
     let chosen =
         rules.iter().copied().flatten().filter(|r| {
@@ -122,11 +128,13 @@ pub fn run(
         sizes: options.sizes,
         round,
         rules_of: HashMap::new(),
+        witness: verify.then(Witness::default),
     };
     for region in walk::regions(graph) {
         stage.region(graph, region)?;
     }
     walk::substitute(graph, &|v| stage.resolve(v));
+    stage.report.checks = stage.witness.map(|w| w.checks).unwrap_or_default();
     Ok(stage.report)
 }
 
@@ -139,6 +147,7 @@ struct Stage<'a> {
     sizes: partition::Sizes,
     round: u64,
     rules_of: HashMap<ValueId, Vec<&'static str>>,
+    witness: Option<Witness>,
 }
 
 /// A region in pieces.
@@ -187,7 +196,7 @@ impl Stage<'_> {
             match piece {
                 Piece::Boundary(node) => graph.regions[region].nodes.push(node),
                 Piece::Slice(slice, place) => {
-                    let new = self.optimised(slice)?;
+                    let new = self.optimised(graph, slice, &place)?;
                     self.stamp(graph, region, &new, &place);
                 }
             }
@@ -259,7 +268,12 @@ impl Stage<'_> {
         }
     }
 
-    fn optimised(&mut self, slice: Slice) -> Result<Rc<Optimised>, PassError> {
+    fn optimised(
+        &mut self,
+        graph: &Graph,
+        slice: Slice,
+        place: &Place,
+    ) -> Result<Rc<Optimised>, PassError> {
         let report = &mut self.report;
         report.slices += 1;
         let known = self.memo.get(&slice).cloned();
@@ -267,6 +281,9 @@ impl Stage<'_> {
             Some(new) => new,
             None => {
                 let new = Rc::new(optimise::optimise(&slice, &self.setting)?);
+                if let Some(witness) = &mut self.witness {
+                    witness.compare(graph, (&slice, place), &new, self.setting.rules)?;
+                }
                 report.distinct += 1;
                 report.enodes += new.enodes;
                 report.kept += new.kept_source as usize;

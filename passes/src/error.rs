@@ -13,6 +13,18 @@ pub enum PassError {
     /// A rewrite rule is unsound.
     #[error(transparent)]
     Conflict(#[from] Conflict),
+    /// `--verify` found that rewriting changed what a slice computes.
+    #[error(
+        "rewriting changed what is computed for {values}: {what}; rules that fired: {rules}; find the wrong one with `--without RULE`"
+    )]
+    Extraction {
+        /// Names of the slice's results.
+        values: String,
+        /// Rules that fired in it.
+        rules: String,
+        /// How the results differ.
+        what: String,
+    },
     /// A pass built an op that breaks its typing rule.
     #[error(transparent)]
     Infer(#[from] cascata_ir::infer::InferError),

@@ -9,7 +9,7 @@ use crate::fuse::fuse;
 use crate::layout::channels_last;
 use crate::pad_columns::pad_columns;
 use crate::report::{Phase, Report};
-use crate::{dims, horizontal, rules, walk};
+use crate::{dims, horizontal, names, rules, walk};
 use cascata_ir::graph::Graph;
 use cascata_ir::verify::VerifyError;
 use std::time::Instant;
@@ -31,7 +31,7 @@ pub enum OptLevel {
 pub struct Options {
     /// How much is optimised.
     pub level: OptLevel,
-    /// Verify the graph after every pass.
+    /// Verify the graph after every pass, and every rewritten slice in the interpreter.
     pub verify: bool,
     /// Options of the e-graph stage, with the fold budget.
     pub egraph: EGraphOptions,
@@ -77,9 +77,15 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
         Pass { name: "pad-columns", run: |g, _, _| Ok(pad_columns(g)?) },
         Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },
         Pass { name: "compact", run: |g, _, _| compacted(g) },
+        Pass { name: "names", run: |g, _, _| Ok(names::complete(g)) },
         Pass { name: "fuse", run: |g, _, _| Ok(fuse(g)) },
     ]);
     passes
+}
+
+/// The stage after which the graph is rewritten and not yet shaped for code generation.
+pub(crate) fn rewritten(options: &Options) -> &'static str {
+    if options.level >= OptLevel::O2 { "egraph-second" } else { "fold" }
 }
 
 /// Called with the name of a stage and the graph after it; first with `input`.
@@ -114,7 +120,7 @@ fn rewrite(
     report: &mut Report,
     round: u64,
 ) -> Result<usize, PassError> {
-    let stage = egraph::run(graph, rules::ALL, &options.egraph, round)?;
+    let stage = egraph::run(graph, rules::ALL, &options.egraph, round, options.verify)?;
     let used = stage.rules.values().map(|c| c.used).sum();
     add(report, stage, round == 0);
     Ok(used)
@@ -126,6 +132,7 @@ fn add(report: &mut Report, stage: EGraphReport, first: bool) {
     sum.distinct += stage.distinct;
     sum.kept += stage.kept;
     sum.enodes += stage.enodes;
+    sum.checks.add(stage.checks);
     for (stop, n) in stage.stops {
         *sum.stops.entry(stop).or_default() += n;
     }

@@ -1,6 +1,7 @@
 //! What the pipeline did, as data for `cascata compile --report` and `explain`.
 
 use crate::egraph::runner::{RuleCount, Stop};
+use crate::egraph::witness::Checks;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -32,6 +33,8 @@ pub struct Rewriting {
     pub enodes: usize,
     /// How many distinct slices ended for which reason.
     pub stops: BTreeMap<Stop, usize>,
+    /// What `--verify` compared.
+    pub checks: Checks,
     /// Counts by rule.
     pub rules: BTreeMap<&'static str, RuleCount>,
     /// Estimated nanoseconds at the profile points before the first round.

@@ -9,6 +9,7 @@ mod linear;
 mod lookup;
 mod movement;
 mod norm;
+mod positions;
 mod rule;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the whole-way tests share: reference arrays, one-call compilation, comparison.
 #![forbid(unsafe_code)]
 
+pub mod ablation;
 pub mod compare;
 pub mod pipeline;
 pub mod random;

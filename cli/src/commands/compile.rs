@@ -6,6 +6,8 @@ use crate::support::table::{Table, bytes, count, seconds};
 use crate::support::{exit, parse};
 use anyhow::{Context, Result};
 use cascata::onnx::{DimOption, ImportOptions, ValueOption};
+use cascata::passes::egraph::cost::ProfilePoint;
+use cascata::passes::egraph::witness::Checks;
 use cascata::passes::pipeline::OptLevel;
 use cascata::{CompileOptions, CompileReport, CpuLevel, compile, parse_targets};
 use clap::Args;
@@ -40,13 +42,17 @@ pub struct Compile {
     /// How much is optimised: 0 only what code generation needs, 1 canonical form, 2 everything
     #[arg(short = 'O', default_value = "2", value_parser = level, value_name = "0|1|2")]
     level: OptLevel,
+    /// Sizes that the cost model looks at (repeatable: one point each time); symbols that
+    /// are not named take a typical value
+    #[arg(long, value_name = "NAME=VALUE,…", value_parser = point)]
+    profile: Vec<ProfilePoint>,
     /// Leaves a rewrite rule out (repeatable), to measure what it is worth
     #[arg(long, value_name = "RULE")]
     without: Vec<String>,
     /// Makes a value of the source model an output too
     #[arg(long, value_name = "VALUE")]
     fetch: Vec<String>,
-    /// Verifies the graph after every pass
+    /// Verifies the graph after every pass, and compares what rewriting does in the interpreter
     #[arg(long)]
     verify: bool,
     /// Writes the graph after the stages that this regular expression matches; `input` is
@@ -81,11 +87,25 @@ fn level(text: &str) -> Result<OptLevel, String> {
     }
 }
 
+/// `batch=1,seq=128`.
+fn point(text: &str) -> Result<ProfilePoint, String> {
+    let one = |part: &str| {
+        let (name, value) = part.split_once('=').ok_or("it must be NAME=VALUE,…")?;
+        let value: i64 = value.parse().map_err(|_| format!("'{value}' is not a whole number"))?;
+        match value {
+            0.. => Ok((name.to_string(), value)),
+            _ => Err(format!("'{name}' is negative")),
+        }
+    };
+    text.split(',').map(one).collect()
+}
+
 const AFTER_HELP: &str = "\
 Examples:
   cascata compile model.onnx
   cascata compile model.onnx -o model.casc --dim batch=1..64 --dim seq=1..512
   cascata compile model.onnx --target x86-64-v3,x86-64-v4     one file for both kinds of CPU
+  cascata compile model.onnx --profile batch=1 --profile batch=64   chosen for both sizes
   cascata compile vad.onnx --set sr=16000                     an input that never changes
   cascata compile model.onnx -O0 --verify --dump-after 'fold|fuse' --dump-dir dumps
 
@@ -141,6 +161,7 @@ impl Compile {
         options.passes.level = self.level;
         options.passes.verify = self.verify;
         options.passes.egraph.without = self.without.clone();
+        options.passes.egraph.profile = self.profile.clone();
         options
     }
 }
@@ -177,6 +198,23 @@ fn text(o: &Output<'_>) -> String {
     out
 }
 
+/// What `--verify` compared.
+fn checks(checks: &Checks, out: &mut String) {
+    if *checks == Checks::default() {
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "compared in the interpreter: {}; {} unchanged, {} not compared",
+        count(checks.compared, "slice"),
+        checks.unchanged,
+        checks.skipped.len(),
+    );
+    for skipped in &checks.skipped {
+        let _ = writeln!(out, "  {}: {}", skipped.values.join(", "), skipped.reason);
+    }
+}
+
 /// Rules that fired, why saturation stopped, what it gained.
 fn rules(r: &CompileReport, out: &mut String) {
     let rewriting = &r.rewriting;
@@ -205,4 +243,5 @@ fn rules(r: &CompileReport, out: &mut String) {
         stops.join(", "),
     );
     let _ = writeln!(out, "estimated cost {} -> {}", seconds(before), seconds(after));
+    checks(&rewriting.checks, out);
 }

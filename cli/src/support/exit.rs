@@ -92,7 +92,7 @@ fn of_compile(e: &CompileError) -> u8 {
     use cascata::BuildError;
     match e {
         CompileError::Import(e) => of_import(e),
-        CompileError::NoSuchValue(_) => 2,
+        CompileError::NoSuchValue(_) | CompileError::NoSuchSymbol { .. } => 2,
         CompileError::Hash { .. } | CompileError::Write(_) | CompileError::Load(_) => 3,
         CompileError::Build(BuildError::Unsupported(_)) => 4,
         CompileError::Pass(_) | CompileError::Target(_) | CompileError::Build(_) => 6,

@@ -135,7 +135,7 @@ pub(super) fn pad(
     nothing.then(|| r.value(inputs[0], ty))?
 }
 
-/// A concatenation of one; empty operands.
+/// A concatenation of one, or of copies along an axis of 1; empty operands.
 pub(super) fn concat(
     r: &mut Rewriter,
     op: &Op,
@@ -145,6 +145,9 @@ pub(super) fn concat(
     let Op::Concat { axis } = op else { return None };
     if let [x] = inputs {
         return r.value(*x, ty);
+    }
+    if r.ty(inputs[0]).shape[*axis].is(1) && inputs.iter().all(|v| *v == inputs[0]) {
+        return r.node(Op::Broadcast { shape: ty.shape.clone() }, vec![inputs[0]], ty);
     }
     let empty = |v: &ValueId| r.ty(*v).shape[*axis].is(0);
     let full: Vec<ValueId> = inputs.iter().copied().filter(|v| !empty(v)).collect();

@@ -9,7 +9,8 @@
 //! Symbols take the values of the profile points; the costs of all points are added.
 
 use crate::fold::Budget;
-use cascata_ir::op::{BinaryOp, Op, ReduceOp, UnaryOp};
+use cascata_ir::graph::{Graph, ValueId};
+use cascata_ir::op::{BinaryOp, Effect, Op, ReduceOp, UnaryOp};
 use cascata_types::{Dim, SymbolId, SymbolTable, TensorType};
 use std::collections::BTreeMap;
 
@@ -82,6 +83,60 @@ impl CostModel {
         let at = |point: &Vec<i64>| At { point }.node(op, operands, results);
         self.points.iter().map(at).sum()
     }
+}
+
+/// What a symbol without a stated maximum is taken to reach.
+const LARGE: i64 = 1024;
+
+/// Points that stand for a graph's inputs: typical sizes, and for each symbol of an input
+/// its minimum and its maximum with the others typical.
+pub fn default_points(graph: &Graph) -> Vec<ProfilePoint> {
+    let shapes = graph.inputs().iter().filter_map(|v| graph.ty(*v).as_tensor());
+    let mut symbols: Vec<SymbolId> =
+        shapes.flat_map(|t| &t.shape).flat_map(|d| d.symbols()).collect();
+    symbols.sort_unstable();
+    symbols.dedup();
+    let range = |s: SymbolId| {
+        let (min, max) = graph.symbols.range(s);
+        let max = if max >= SymbolTable::DEFAULT_MAX { LARGE.max(min) } else { max };
+        // A tensor without elements costs nothing, whatever is done to it.
+        (min.max(1).min(max.max(min)), max)
+    };
+    let name = |s: &SymbolId| graph.symbols.name(*s);
+    let typical: ProfilePoint = symbols
+        .iter()
+        .map(|s| (name(s), TYPICAL.clamp(range(*s).0, range(*s).1.max(range(*s).0))))
+        .collect();
+    let mut points = vec![typical.clone()];
+    for s in &symbols {
+        for value in [range(*s).0, range(*s).1] {
+            let point = ProfilePoint::from_iter([(name(s), value)]);
+            let point: ProfilePoint = typical.clone().into_iter().chain(point).collect();
+            if !points.contains(&point) {
+                points.push(point);
+            }
+        }
+    }
+    points
+}
+
+/// Estimated nanoseconds of a graph's body at a point; what depends on constants only is free.
+pub fn graph_time(graph: &Graph, point: &ProfilePoint, budget: Budget) -> f64 {
+    let model = CostModel::new(&graph.symbols, std::slice::from_ref(point), budget);
+    let mut known: std::collections::HashSet<ValueId> = Default::default();
+    let mut sum = 0.0;
+    for id in &graph.root().nodes {
+        let node = &graph.nodes[*id];
+        if node.op.effect() == Effect::Pure && node.inputs.iter().all(|v| known.contains(v)) {
+            known.extend(&node.outputs);
+            continue;
+        }
+        let types = |values: &[ValueId]| -> Vec<&TensorType> {
+            values.iter().filter_map(|v| graph.ty(*v).as_tensor()).collect()
+        };
+        sum += model.run_time(&node.op, &types(&node.inputs), &types(&node.outputs));
+    }
+    sum
 }
 
 /// One profile point.

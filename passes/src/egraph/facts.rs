@@ -25,6 +25,21 @@ pub struct ConstFacts {
     pub iota: Option<usize>,
     /// No NaN and no infinity.
     pub finite: bool,
+    /// Two numbers along a diagonal of the last two axes.
+    pub triangle: Option<Triangle>,
+    /// `n` where element `i` of a vector is `i / n`.
+    pub repeats: Option<i64>,
+}
+
+/// A matrix (leading dims are 1) that is `inside` where `column ≤ row + offset`, else `outside`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Triangle {
+    /// The diagonal; not negative.
+    pub offset: i64,
+    /// On the diagonal and below.
+    pub inside: Scalar,
+    /// Above it.
+    pub outside: Scalar,
 }
 
 /// Constants above this many elements are weights: their contents are not looked at,
@@ -51,8 +66,41 @@ impl ConstFacts {
         let small = constant.data.len() / size <= LOOK_ELEMENTS;
         let finite =
             !constant.ty.dtype.is_float() || small && elements().all(|e| e.to_f64().is_finite());
-        Self { uniform, iota, finite }
+        let all: Vec<Scalar> = if small { elements().collect() } else { vec![] };
+        Self {
+            uniform,
+            iota,
+            finite,
+            triangle: triangle(&dims, &all),
+            repeats: repeats(&dims, &all),
+        }
     }
+}
+
+fn triangle(dims: &[i64], all: &[Scalar]) -> Option<Triangle> {
+    let [lead @ .., rows, columns] = dims else { return None };
+    if *rows < 2 || *columns < 2 || lead.iter().any(|d| *d != 1) || all.is_empty() {
+        return None;
+    }
+    let columns = *columns as usize;
+    let (inside, outside) = (all[0], all[columns - 1]);
+    let offset = all[..columns].iter().take_while(|x| **x == inside).count() as i64 - 1;
+    let expected = |i: usize| {
+        let (row, column) = ((i / columns) as i64, (i % columns) as i64);
+        if column <= row + offset { inside } else { outside }
+    };
+    let holds = inside != outside && all.iter().enumerate().all(|(i, x)| *x == expected(i));
+    holds.then_some(Triangle { offset, inside, outside })
+}
+
+fn repeats(dims: &[i64], all: &[Scalar]) -> Option<i64> {
+    if dims.len() != 1 || !all.first()?.dtype.is_int() {
+        return None;
+    }
+    let times = all.iter().take_while(|x| **x == all[0]).count();
+    let expected = |i: usize| (i / times) as f64;
+    let holds = all.iter().enumerate().all(|(i, x)| x.to_f64() == expected(i));
+    holds.then_some(times as i64)
 }
 
 /// A value from outside of the slice.
@@ -159,6 +207,8 @@ impl Analysis<ENode> for SliceAnalysis {
                 uniform: uniform.0.or(uniform.1),
                 iota: a.elements.iota.or(b.elements.iota),
                 finite: a.elements.finite || b.elements.finite,
+                triangle: a.elements.triangle.or(b.elements.triangle),
+                repeats: a.elements.repeats.or(b.elements.repeats),
             },
         };
         let changed = DidMerge(*a != joined, b != joined);
@@ -182,16 +232,19 @@ fn op_facts(egraph: &EGraph, op: &Op, children: &[Id]) -> Facts {
 /// Facts that survive data movement, and those of leaves with an attribute for a value.
 fn elements(op: &Op, operands: &[&Facts]) -> ConstFacts {
     match op {
-        Op::Fill { value, .. } => {
-            ConstFacts { uniform: Some(*value), iota: None, finite: value.to_f64().is_finite() }
-        }
+        Op::Fill { value, .. } => ConstFacts {
+            uniform: Some(*value),
+            finite: value.to_f64().is_finite(),
+            ..ConstFacts::default()
+        },
         Op::Iota { shape, axis, .. } => ConstFacts {
-            uniform: None,
             iota: Some(*axis).filter(|&a| shape[a].as_const().is_some_and(|d| d > 1)),
             finite: true,
+            ..ConstFacts::default()
         },
         Op::Reshape { .. } | Op::Transpose { .. } | Op::Broadcast { .. } | Op::Slice { .. } => {
-            ConstFacts { iota: None, ..operands[0].elements.clone() }
+            let ConstFacts { uniform, finite, .. } = operands[0].elements.clone();
+            ConstFacts { uniform, finite, ..ConstFacts::default() }
         }
         _ => ConstFacts::default(),
     }

@@ -1,6 +1,6 @@
 //! Where a rule matched: what its guards read and its right-hand side builds with.
 
-use super::facts::{self, EGraph};
+use super::facts::{self, EGraph, Triangle};
 use super::language::{ENode, Kind, Origin, Payload, op_name};
 use super::pattern::{Match, Pattern};
 use cascata_ir::op::{BinaryOp, Op, UnaryOp};
@@ -106,6 +106,16 @@ impl<'a> Site<'a> {
     /// The axis along which every element is its index.
     pub fn iota_axis(&self, id: Id) -> Option<usize> {
         self.egraph[id].data.elements.iota
+    }
+
+    /// Two numbers along a diagonal, where a constant matrix is that.
+    pub fn triangle(&self, id: Id) -> Option<Triangle> {
+        self.egraph[id].data.elements.triangle
+    }
+
+    /// `n` where element `i` of a constant vector is `i / n`.
+    pub fn repeats(&self, id: Id) -> Option<i64> {
+        self.egraph[id].data.elements.repeats
     }
 
     /// Whether a dim is at least `x` for every allowed binding of the symbols.

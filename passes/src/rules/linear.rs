@@ -147,6 +147,27 @@ pub(super) const RULES: &[Rule] = &[
         ..ROW
     },
     Rule {
+        name: "matmul-associate-right",
+        lhs: &["(matmul (matmul ?x ?y) ?z)"],
+        rhs: Rhs::Text("(matmul ?x (matmul ?y ?z))"),
+        class: Reassociates,
+        source: "associativity; which order is cheaper depends on the sizes",
+        examples: &[
+            "(matmul (matmul x:f32[A,B] y:f32[B,C]) z:f32[C,D])",
+            "(matmul (matmul x:f32[F,A,B] y:f32[B,C]) z:f32[F,C,D])",
+        ],
+        ..ROW
+    },
+    Rule {
+        name: "matmul-associate-left",
+        lhs: &["(matmul ?x (matmul ?y ?z))"],
+        rhs: Rhs::Text("(matmul (matmul ?x ?y) ?z)"),
+        class: Reassociates,
+        source: "associativity; which order is cheaper depends on the sizes",
+        examples: &["(matmul x:f32[A,B] (matmul y:f32[B,C] z:f32[C,D]))"],
+        ..ROW
+    },
+    Rule {
         name: "matmul-scalar-out",
         lhs: &["(matmul (mul ?x ?s:scalar) ?w)"],
         rhs: Rhs::Build(|s| {

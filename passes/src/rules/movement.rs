@@ -6,7 +6,7 @@
 use super::{ROW, Rhs, Rule};
 use crate::egraph::facts::same_but_ones;
 use crate::egraph::site::Site;
-use cascata_ir::op::Op;
+use cascata_ir::op::{ChannelLayout, Op, PoolAttrs, PoolKind};
 use cascata_types::{Dim, Shape};
 use egg::Id;
 
@@ -95,6 +95,49 @@ pub(super) const RULES: &[Rule] = &[
             "(pad{0,0,1,2,0,3} (transpose{0,2,1} x:f32[A,B,C]) 1.5)",
             "(pad{0,0,1,1,0,0;edge} (transpose{0,2,1} x:f32[A,B,C]))",
         ],
+        ..ROW
+    },
+    Rule {
+        name: "transpose-concat",
+        lhs: &[
+            "(concat:c (transpose:p ?x) (transpose:p ?y))",
+            "(concat:c (transpose:p ?x) (transpose:p ?y) (transpose:p ?z))",
+            "(concat:c (transpose:p ?x) (transpose:p ?y) (transpose:p ?z) (transpose:p ?w))",
+        ],
+        rhs: Rhs::Build(transpose_concat),
+        source: "joining along a permuted axis",
+        examples: &[
+            "(concat{1} (transpose{0,2,1} x:f32[A,B,C]) (transpose{0,2,1} y:f32[A,B,D]))",
+            "(concat{2} (transpose{2,0,1} x:f32[A,B,C]) (transpose{2,0,1} y:f32[A,D,C]) (transpose{2,0,1} z:f32[A,B,C]))",
+            "(concat{0} (transpose{1,0} x:f32[A,B]) (transpose{1,0} y:f32[A,C]) (transpose{1,0} z:f32[A,D]) (transpose{1,0} w:f32[A,B]))",
+        ],
+        ..ROW
+    },
+    Rule {
+        name: "transpose-slice",
+        lhs: &["(slice:a (transpose:p ?x))"],
+        rhs: Rhs::Build(transpose_slice),
+        source: "a window of permuted axes",
+        examples: &["(slice{0,1,2;2,0,3} (transpose{1,2,0} x:f32[4,3,C]))"],
+        ..ROW
+    },
+    Rule {
+        name: "transpose-pool",
+        lhs: &["(pool:a (transpose:p ?x))"],
+        rhs: Rhs::Build(transpose_pool),
+        source: "pooling with the channels where they lie",
+        examples: &[
+            "(pool{max;k2,3;s1,2;p0,1,1,0} (transpose{0,3,1,2} x:f32[A,H,W,B]))",
+            "(pool{average;k3,2;s2,1;p1,0,0,1} (transpose{0,3,1,2} x:f32[A,H,W,B]))",
+        ],
+        ..ROW
+    },
+    Rule {
+        name: "transpose-resize",
+        lhs: &["(resize:a (transpose:p ?x))"],
+        rhs: Rhs::Build(transpose_resize),
+        source: "resampling of permuted axes",
+        examples: &["(resize{A,B,7,9} (transpose{0,3,1,2} x:f32[A,H,W,B]))"],
         ..ROW
     },
     Rule {
@@ -265,6 +308,49 @@ fn transpose_pad(s: &mut Site) -> Option<Id> {
     let mut operands = vec![s.var("x")];
     operands.extend(s.get("v"));
     let inner = s.add(Op::Pad { pads, mode }, &operands)?;
+    s.transpose(inner, &p)
+}
+
+fn transpose_concat(s: &mut Site) -> Option<Id> {
+    let (p, Op::Concat { axis }) = (perm(&s.attr("p"))?, s.attr("c")) else { return None };
+    let operands: Vec<Id> = ["x", "y", "z", "w"].iter().filter_map(|v| s.get(v)).collect();
+    let inner = s.add(Op::Concat { axis: p[axis] }, &operands)?;
+    s.transpose(inner, &p)
+}
+
+fn transpose_slice(s: &mut Site) -> Option<Id> {
+    let (p, Op::Slice { mut ranges }) = (perm(&s.attr("p"))?, s.attr("a")) else { return None };
+    ranges.iter_mut().for_each(|r| r.axis = p[r.axis]);
+    ranges.sort_by_key(|r| r.axis);
+    let inner = s.add(Op::Slice { ranges }, &[s.var("x")])?;
+    s.transpose(inner, &p)
+}
+
+fn transpose_pool(s: &mut Site) -> Option<Id> {
+    let (p, Op::Pool(attrs)) = (perm(&s.attr("p"))?, s.attr("a")) else { return None };
+    let channels = p.len().checked_sub(1)?;
+    // [N, spatial…, C] as [N, C, spatial…].
+    let channels_first = p.iter().copied().eq([0, channels].into_iter().chain(1..channels));
+    let plain = !matches!(attrs.kind, PoolKind::Max { indices: true, .. });
+    if !channels_first || !plain || attrs.layout != ChannelLayout::First {
+        return None;
+    }
+    let pool = Op::Pool(PoolAttrs { layout: ChannelLayout::Last, ..attrs });
+    let inner = s.add(pool, &[s.var("x")])?;
+    s.transpose(inner, &p)
+}
+
+fn transpose_resize(s: &mut Site) -> Option<Id> {
+    let (p, Op::Resize(mut attrs)) = (perm(&s.attr("p"))?, s.attr("a")) else { return None };
+    let back = inverse(&p);
+    attrs.shape = back.iter().map(|&i| attrs.shape[i].clone()).collect();
+    attrs.scales = attrs.scales.map(|all| back.iter().map(|&i| all[i]).collect());
+    let rank = p.len();
+    if attrs.roi.len() == 2 * rank {
+        let ends = back.iter().map(|&i| i + rank);
+        attrs.roi = back.iter().copied().chain(ends).map(|i| attrs.roi[i]).collect();
+    }
+    let inner = s.add(Op::Resize(attrs), &[s.var("x")])?;
     s.transpose(inner, &p)
 }
 

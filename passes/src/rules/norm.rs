@@ -77,6 +77,24 @@ pub(super) const RULES: &[Rule] = &[
         ..ROW
     },
     Rule {
+        name: "root-as-power",
+        lhs: &["(pow ?x #0.5)"],
+        rhs: Rhs::Text("(sqrt ?x)"),
+        class: Reassociates,
+        source: "definition; TensorFlow and hand-written norms",
+        examples: &["(pow (abs x:f32[A,B]) 0.5)"],
+        ..ROW
+    },
+    Rule {
+        name: "reciprocal-root-as-power",
+        lhs: &["(pow ?x #-0.5)"],
+        rhs: Rhs::Text("(rsqrt ?x)"),
+        class: Reassociates,
+        source: "definition; TensorFlow and hand-written norms",
+        examples: &["(pow (add 0.5 (abs x:f32[A,B])) -0.5)"],
+        ..ROW
+    },
+    Rule {
         name: "scale-after-rsqrt",
         lhs: &["(mul ?d (mul (rsqrt ?v) ?g:const))"],
         rhs: Rhs::Text("(mul (mul ?d (rsqrt ?v)) ?g)"),
@@ -98,6 +116,16 @@ pub(super) const RULES: &[Rule] = &[
             "d=(sub x:f32[A,B] (reduce_mean{1;keep} x:f32[A,B])); (div d (sqrt (add (reduce_mean{1;keep} (pow d 2)) 1e-5)))",
             "d=(sub x:f32[A,B,C] (reduce_mean{1;keep} x:f32[A,B,C])); (mul d (rsqrt (add (reduce_mean{1;keep} (mul d d)) 1e-6)))",
             "d=(sub x:f32[A,B,C] (reduce_mean{1,2;keep} x:f32[A,B,C])); (div d (sqrt (add (reduce_mean{1,2;keep} (mul d d)) 1e-5)))",
+            // 1/√(…) as recip of sqrt and as a power; sums divided by the count
+            "d=(sub x:f32[A,B] (reduce_mean{1;keep} x:f32[A,B])); (mul (recip (sqrt (add 1e-5 (reduce_mean{1;keep} (pow d 2))))) d)",
+            "d=(sub x:f32[A,B] (reduce_mean{1;keep} x:f32[A,B])); (mul d (pow (add (reduce_mean{1;keep} (mul d d)) 1e-3) -0.5))",
+            "d=(sub x:f32[A,5] (mul (reduce_sum{1;keep} x:f32[A,5]) 0.2)); (div d (pow (add (div (reduce_sum{1;keep} (mul d d)) 5) 1e-3) 0.5))",
+            // axes that are dropped and put back; the mean that is added negated
+            "d=(sub x:f32[A,B] (reshape{A,1} (reduce_mean{1} x:f32[A,B]))); (div d (sqrt (add (reshape{A,1} (reduce_mean{1} (mul d d))) 1e-3)))",
+            "d=(add x:f32[A,B] (neg (reduce_mean{1;keep} x:f32[A,B]))); (div d (sqrt (add (reduce_mean{1;keep} (mul d d)) 1e-3)))",
+            // InstanceNorm over the spatial axes, GroupNorm over a reshape
+            "d=(sub x:f32[A,B,H,W] (reduce_mean{2,3;keep} x:f32[A,B,H,W])); (mul d (rsqrt (add (reduce_mean{2,3;keep} (mul d d)) 1e-3)))",
+            "g=(reshape{A,2,B*H} x:f32[A,2*B,H]); d=(sub g (reduce_mean{2;keep} g)); (mul d (rsqrt (add (reduce_mean{2;keep} (mul d d)) 1e-3)))",
         ],
         refutes: &[(
             "axes-kept",
@@ -139,10 +167,30 @@ pub(super) const RULES: &[Rule] = &[
         examples: &[
             "(mul x:f32[A,B] (rsqrt (add (reduce_mean{1;keep} (mul x:f32[A,B] x:f32[A,B])) 1e-5)))",
             "(div x:f32[A,B] (sqrt (add (reduce_mean{1;keep} (pow x:f32[A,B] 2)) 1e-5)))",
+            "(mul (recip (sqrt (add (reduce_mean{1;keep} (mul x:f32[A,B] x:f32[A,B])) 1e-3))) x:f32[A,B])",
+            "(mul x:f32[A,B] (div 1 (sqrt (add 1e-3 (reduce_mean{1;keep} (mul x:f32[A,B] x:f32[A,B]))))))",
+            "(mul x:f32[A,B] (pow (add (reduce_mean{1;keep} (pow x:f32[A,B] 2)) 1e-3) -0.5))",
         ],
         refutes: &[(
             "axes-kept",
             "(mul x:f32[3,3] (rsqrt (add (reduce_mean{1} (mul x:f32[3,3] x:f32[3,3])) 1e-5)))",
+        )],
+        ..ROW
+    },
+    Rule {
+        name: "l2-norm",
+        lhs: &["(mul ?x (rsqrt (add (reduce_sum:r (mul ?x ?x)) ?e:scalar)))"],
+        rhs: Rhs::Build(l2_norm),
+        sound_when: &[AXES_KEPT],
+        class: Reassociates,
+        source: "x/√(Σx² + e) = (x/√(mean(x²) + e/n))/√n; the scale folds",
+        examples: &[
+            "(mul x:f32[A,7] (rsqrt (add (reduce_sum{1;keep} (mul x:f32[A,7] x:f32[A,7])) 1e-3)))",
+            "(div x:f32[A,5,B] (sqrt (add (reduce_sum{1;keep} (pow x:f32[A,5,B] 2)) 1e-3)))",
+        ],
+        refutes: &[(
+            "axes-kept",
+            "(mul x:f32[3,3] (rsqrt (add (reduce_sum{1} (mul x:f32[3,3] x:f32[3,3])) 1e-3)))",
         )],
         ..ROW
     },
@@ -172,9 +220,25 @@ pub(super) const RULES: &[Rule] = &[
         )],
         ..ROW
     },
+    Rule {
+        name: "softmax-of-log-softmax",
+        lhs: &["(exp (sub ?d=(sub ?x (reduce_max:m ?x)) (log (reduce_sum:s (exp ?d)))))"],
+        rhs: Rhs::Build(softmax),
+        sound_when: &[SAME_AXES],
+        source: "e^(d − ln Σe^d) = e^d/Σe^d",
+        class: Reassociates,
+        examples: &[
+            "d=(sub x:f32[A,B] (reduce_max{1;keep} x:f32[A,B])); (exp (sub d (log (reduce_sum{1;keep} (exp d)))))",
+        ],
+        refutes: &[(
+            "same-axes",
+            "d=(sub x:f32[4,4] (reduce_max{1;keep} x:f32[4,4])); (exp (sub d (log (reduce_sum{0;keep} (exp d)))))",
+        )],
+        ..ROW
+    },
 ];
 
-/// The axes of a reduction, when it keeps them.
+/// The axes of a reduction, and whether it keeps them.
 fn reduced(op: &Op) -> Option<(Vec<usize>, bool)> {
     match op {
         Op::Reduce { axes, keep_dims, .. } => Some((axes.clone(), *keep_dims)),
@@ -237,6 +301,18 @@ fn rms_norm(s: &mut Site) -> Option<Id> {
     let epsilon = epsilon(s)?;
     let (x, axis, back) = axes_last(s, s.var("x"), &axes)?;
     let scale = ones(s, x, axis)?;
+    let norm = s.add(Op::RmsNorm { axis, epsilon }, &[x, scale])?;
+    s.transpose(norm, &back)
+}
+
+fn l2_norm(s: &mut Site) -> Option<Id> {
+    let (axes, _) = reduced(&s.attr("r"))?;
+    let n = count(s).filter(|n| *n >= 1.0)?;
+    let epsilon = Scalar::from_f64(DType::F32, s.uniform(s.var("e"))? / n);
+    let (x, axis, back) = axes_last(s, s.var("x"), &axes)?;
+    let value = Scalar::from_f64(s.dtype(x), 1.0 / n.sqrt());
+    let shape = s.shape(x)[axis..].to_vec();
+    let scale = s.add(Op::Fill { value, shape }, &[])?;
     let norm = s.add(Op::RmsNorm { axis, epsilon }, &[x, scale])?;
     s.transpose(norm, &back)
 }

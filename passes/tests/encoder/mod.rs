@@ -1,4 +1,5 @@
 //! Transformer encoders spelled out in elementary ops, as exporters write them.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use bytes::Bytes;
 use cascata_ir::graph::{Graph, ValueId};

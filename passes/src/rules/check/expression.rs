@@ -8,6 +8,7 @@
 //!          | name                         a value bound before
 //!          | number                       a rank-0 constant of the sibling's dtype
 //! suffix  := '%' n (integers in 0..n) | ':iota' (counts along the last axis) | ':inf'
+//!          | ':by3' (each index three times) | ':tril' | ':triu' | ':causal' (0 and −inf)
 //! ```
 //! Dims are numbers, capital letters (a random size each, asymmetric) or products.
 

@@ -4,7 +4,9 @@ use super::expression::Draw;
 use crate::egraph::language::op_name;
 use cascata_ir::interp::Tensor;
 use cascata_ir::op::{
-    BinaryOp, ChannelLayout, ConvAttrs, ConvTransposeAttrs, Op, PadMode, ReduceOp, UnaryOp,
+    AttentionAttrs, BinaryOp, ChannelLayout, ConvAttrs, ConvTransposeAttrs, NearestMode, Op,
+    PadMode, PoolAttrs, PoolKind, ReduceOp, ResizeAttrs, ResizeCoordinates, ResizeMode, SliceRange,
+    UnaryOp,
 };
 use cascata_types::{DType, Dim, Scalar};
 
@@ -38,6 +40,16 @@ pub fn attributes(draw: &mut Draw, head: &str) -> Op {
         "broadcast" => Op::Broadcast { shape: shape(list(parts[0])) },
         "softmax" => Op::Softmax { axis: one(list(parts[0])) },
         "gather" => Op::Gather { axis: one(list(parts[0])) },
+        "concat" => Op::Concat { axis: one(list(parts[0])) },
+        "iota" => Op::Iota {
+            dtype: parts[0].parse().expect("a dtype"),
+            shape: shape(list(parts[1])),
+            axis: one(list(parts[2])),
+        },
+        "slice" => slice(&parts, &mut list),
+        "pool" => pool(&parts, &mut list),
+        "resize" => resize(&parts, &mut list),
+        "attention" => attention(&parts),
         "layer_norm" => Op::LayerNorm { axis: one(list(parts[0])), epsilon: epsilon(parts[1]) },
         "rms_norm" => Op::RmsNorm { axis: one(list(parts[0])), epsilon: epsilon(parts[1]) },
         "pad" => {
@@ -60,6 +72,51 @@ pub fn attributes(draw: &mut Draw, head: &str) -> Op {
     };
     assert_eq!(op_name(&op), name);
     op
+}
+
+/// The scale, and `causal` if it is.
+fn attention(parts: &[&str]) -> Op {
+    let (scale, causal) = (epsilon(parts[0]), parts.len() > 1);
+    Op::Attention(AttentionAttrs { scale, causal, zero_masked_rows: false })
+}
+
+/// `axis,start,len` per range; steps are 1.
+fn slice(parts: &[&str], list: &mut dyn FnMut(&str) -> Vec<i64>) -> Op {
+    let range = |text: &&str| {
+        let v = list(text);
+        SliceRange { axis: v[0] as usize, start: v[1].into(), len: v[2].into(), step: 1 }
+    };
+    Op::Slice { ranges: parts.iter().map(range).collect() }
+}
+
+/// `max` or `average`; `k` window, `s` strides, `p` begin and end per axis.
+fn pool(parts: &[&str], list: &mut dyn FnMut(&str) -> Vec<i64>) -> Op {
+    let mut get = |key: char| {
+        parts[1..].iter().find_map(|p| p.strip_prefix(key)).map(&mut *list).expect("a list")
+    };
+    let (kernel, strides, pads) = (get('k'), get('s'), pairs(&get('p')));
+    let kind = match parts[0] {
+        "max" => PoolKind::Max { indices: false, column_major: false },
+        _ => PoolKind::Average { count_pad: false },
+    };
+    let (dilations, layout) = (vec![1; kernel.len()], ChannelLayout::First);
+    Op::Pool(PoolAttrs { kind, kernel, strides, pads, dilations, ceil_mode: false, layout })
+}
+
+/// A linear resize to this shape.
+fn resize(parts: &[&str], list: &mut dyn FnMut(&str) -> Vec<i64>) -> Op {
+    Op::Resize(ResizeAttrs {
+        mode: ResizeMode::Linear,
+        coordinates: ResizeCoordinates::HalfPixel,
+        nearest: NearestMode::Floor,
+        shape: list(parts[0]).into_iter().map(Dim::from).collect(),
+        scales: None,
+        roi: vec![],
+        cubic_coeff: Scalar::f32(-0.75),
+        exclude_outside: false,
+        extrapolation: Scalar::f32(0.0),
+        antialias: false,
+    })
 }
 
 fn epsilon(text: &str) -> Scalar {
@@ -110,6 +167,12 @@ pub fn data(draw: &mut Draw, dtype: DType, dims: &[i64], suffix: &str) -> Tensor
     let below: Option<u64> = suffix.strip_prefix('%').map(|t| t.parse().expect("a number"));
     let mut element = |i: i64| match (suffix, below) {
         (":iota", _) => (i % last) as f64,
+        (":by3", _) => (i / 3) as f64,
+        // Of a square: on and below the diagonal, above it.
+        (":tril", _) => (i % last <= i / last) as i64 as f64,
+        (":triu", _) => (i % last > i / last) as i64 as f64,
+        (":causal", _) if i % last <= i / last => 0.0,
+        (":causal", _) => f64::NEG_INFINITY,
         (":inf", _) if i == 1 => f64::INFINITY,
         (_, Some(m)) => (draw.next() % m) as f64,
         _ if dtype.is_int() => (draw.next() % 9) as f64 - 4.0,
