@@ -5,12 +5,14 @@ use crate::options::{CompileOptions, Progress};
 use crate::report::{CompilePhase, CompileReport, code_sizes, launches, pass_phases};
 use crate::{Artifact, LoadError, Runtime, Session, fetch};
 use cascata_artifact::WriteError;
-use cascata_artifact::manifest::{Manifest, Provenance};
+use cascata_artifact::manifest::{Isolation, Manifest, Provenance};
+use cascata_artifact::sign::SecretKey;
 use cascata_codegen::build::{BuildError, BuildOptions, Built, build};
 use cascata_codegen::cpu::{CodegenError, CpuTarget};
 use cascata_ir::graph::Graph;
 use cascata_ir::print::{PrintOptions, print};
 use cascata_passes::error::PassError;
+use cascata_passes::isolation::{Batch, Select, check};
 use cascata_passes::pipeline::{optimise, pipeline};
 use cascata_passes::report::Report;
 use std::collections::BTreeMap;
@@ -41,6 +43,7 @@ pub fn compile(
         changes: 0,
     };
     fetch::fetch_values(&mut graph, &options.fetch)?;
+    let isolation = isolation(&graph);
 
     // 2. The passes rewrite it and group it into kernels.
     let (passes, graphs) = optimised(&mut graph, options, progress)?;
@@ -55,7 +58,10 @@ pub fn compile(
     let build_options = BuildOptions {
         targets: targets.map_err(CompileError::Target)?,
         keep_kernel_ir: options.keep_text,
-        provenance: provenance(path, options, &passes, graphs)?,
+        provenance: Provenance {
+            isolation: isolation.clone(),
+            ..provenance(path, options, &passes, graphs)?
+        },
     };
     let mut built = OwnedBuild::try_new(graph, |graph| build(graph, &build_options))?;
     built.with_dependent_mut(|_, built| built.manifest.metadata.extend(metadata));
@@ -75,6 +81,7 @@ pub fn compile(
         launches,
         code: code_sizes(manifest),
         weight_bytes: manifest.weights.iter().map(|w| w.bytes).sum(),
+        isolation,
     };
     Ok(Compiled { built, report })
 }
@@ -101,6 +108,14 @@ fn optimised(
     Ok((report, graphs))
 }
 
+/// What is proven about the entries of a batch, if the model has one.
+fn isolation(graph: &Graph) -> Option<Isolation> {
+    let batch = Batch::find(graph, &Select::Leading).ok()?;
+    let report = check(graph, &batch);
+    let leak = report.leaks().next().map(|(output, leak)| format!("output '{output}': {leak}"));
+    Some(Isolation { batch: batch.name().to_string(), leak })
+}
+
 /// Where the artifact comes from. No time and no path: two compiles give the same bytes.
 fn provenance(
     path: &Path,
@@ -125,7 +140,7 @@ fn provenance(
             .map(|(v, rules)| (v.clone(), names(rules)))
             .collect(),
         graphs,
-        kernel_ir: BTreeMap::new(),
+        ..Provenance::default()
     })
 }
 
@@ -166,6 +181,18 @@ impl Compiled {
     /// The file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), CompileError> {
         Ok(self.built.borrow_dependent().write(path)?)
+    }
+
+    /// As [`Compiled::write`], signed.
+    ///
+    /// # Errors
+    /// As [`Compiled::write`].
+    pub fn write_signed(
+        &self,
+        path: impl AsRef<Path>,
+        key: &SecretKey,
+    ) -> Result<(), CompileError> {
+        Ok(self.built.borrow_dependent().write_signed(path, key)?)
     }
 
     /// The artifact's bytes.

@@ -19,6 +19,7 @@ mod contract;
 mod control;
 mod index;
 mod movement;
+mod number;
 mod report;
 mod reshape;
 mod rows;

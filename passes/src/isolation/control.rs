@@ -144,10 +144,12 @@ impl Walk<'_> {
         let region = &self.graph.regions[body];
         for (&param, operand) in region.params.iter().zip(&node.inputs) {
             self.merge(id, param, &[*operand]);
+            self.same_number(param, *operand);
         }
         self.region(body);
         for (&v, result) in node.outputs.iter().zip(&region.results) {
             self.merge(id, v, &[*result]);
+            self.same_number(v, *result);
         }
         self.check_shapes(id);
     }

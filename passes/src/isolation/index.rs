@@ -3,7 +3,7 @@
 use super::state::{Entries, Known, join, mixes};
 use super::transfer::Operands;
 
-fn reaches<T>(axis: usize) -> Result<T, super::state::Problem> {
+pub(super) fn reaches<T>(axis: usize) -> Result<T, super::state::Problem> {
     mixes(format!("the index reaches along the batch's axis {axis}"))
 }
 
@@ -15,7 +15,7 @@ impl Operands<'_> {
     /// `x, index → x[..axis, index dims, axis+1..]`.
     pub(super) fn gather(&self, axis: usize) -> Known {
         let x = match self.place(0) {
-            Some(e) if e.axis == axis => return reaches(axis),
+            Some(e) if e.axis == axis => self.by_number(e, 0, 1)?.map(|e| e.at(e.axis + axis)),
             Some(e) if e.axis > axis => Some(e.at(e.axis + self.rank(1) - 1)),
             other => other.cloned(),
         };
@@ -37,7 +37,7 @@ impl Operands<'_> {
         let Some(k) = self.address_len(1) else { return mixes("the index has no fixed length") };
         let x = match self.place(0) {
             Some(e) if e.axis < batch_dims => Some(e.clone()),
-            Some(e) if e.axis < batch_dims + k => return reaches(e.axis),
+            Some(e) if e.axis < batch_dims + k => self.by_number(e, e.axis - batch_dims, k)?,
             Some(e) => Some(e.at(e.axis - batch_dims - k + dims)),
             None => None,
         };
@@ -61,6 +61,14 @@ impl Operands<'_> {
     pub(super) fn scatter_nd(&self) -> Known {
         let Some(k) = self.address_len(1) else { return mixes("the index has no fixed length") };
         let dims = self.rank(1).saturating_sub(1);
+        // Where the index holds the number of its entry, updates stay in the entry.
+        let numbered = (0..k).find_map(|c| Some((c, self.numbered(c, k)?)));
+        if let Some((column, place)) = numbered {
+            let written = join([self.place(1).cloned(), self.place(2).cloned()])?;
+            if written.as_ref().is_none_or(|w| *w == place) {
+                return join([self.place(0).cloned(), written.map(|w| w.at(column))]);
+            }
+        }
         let updates: Option<Entries> = match (self.place(1), self.place(2)) {
             (Some(e), _) => return reaches(e.axis),
             (None, Some(e)) if e.axis < dims => return reaches(e.axis),

@@ -2,8 +2,9 @@
 //!
 //! Row-major order makes a flat index `(p·B + b)·q + r` of an operand with entries, where `p`
 //! counts what lies outside of the batch and `q` is all that lies inside. If the result has an
-//! axis `j` with `p_total = (dims before j)·o` and `q = i·(dims after j)` and its size is
-//! `o·B·i`, then the same `b` is found in it, and nowhere else.
+//! axis `j` of size `o·B·i` with `p_total = (dims before j)·o`, then `q = i·(dims after j)`, as
+//! both shapes hold the same number of elements (or the run is refused), and the same `b` is
+//! found in that axis, and nowhere else. Just so from the inside out.
 
 use super::state::{Entries, Known, unproven};
 use super::transfer::Operands;
@@ -18,13 +19,17 @@ impl Operands<'_> {
         let inside: Vec<Dim> =
             from[place.axis + 1..].iter().cloned().chain([place.inner.clone()]).collect();
         for axis in 0..shape.len() {
-            let outer = quotient(&outside, &shape[..axis]);
-            let inner = quotient(&inside, &shape[axis + 1..]);
-            if let (Some(outer), Some(inner)) = (outer, inner) {
-                let found = Entries { axis, outer, inner };
-                if shape[axis] == found.size(self.batch) {
-                    return Ok(Some(found));
-                }
+            let size = std::slice::from_ref(&shape[axis]);
+            let rest = |factor: Dim| quotient(size, &[self.batch.clone(), factor]);
+            if let Some(outer) = quotient(&outside, &shape[..axis])
+                && let Some(inner) = rest(outer.clone())
+            {
+                return Ok(Some(Entries { axis, outer, inner }));
+            }
+            if let Some(inner) = quotient(&inside, &shape[axis + 1..])
+                && let Some(outer) = rest(inner.clone())
+            {
+                return Ok(Some(Entries { axis, outer, inner }));
             }
         }
         let text = |shape: &[Dim]| {

@@ -4,6 +4,7 @@
 //! where entries lie in the results, given where they lie in the operands, and must hold for
 //! every binding: what it does not see, it refuses.
 
+use super::number::Number;
 use super::state::{Entries, Known, Problem, join, mixes, unproven};
 use cascata_ir::graph::{Graph, Node};
 use cascata_ir::op::Op;
@@ -15,6 +16,7 @@ pub(super) struct Operands<'a> {
     pub(super) node: &'a Node,
     pub(super) batch: &'a Dim,
     pub(super) places: Vec<Option<Entries>>,
+    pub(super) numbers: Vec<Option<Number>>,
 }
 
 impl Operands<'_> {

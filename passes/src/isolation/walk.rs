@@ -1,6 +1,7 @@
 //! Follows entries through regions and keeps how they came to each value.
 
 use super::batch::{Batch, InputPlace};
+use super::number::Number;
 use super::report::LeakKind;
 use super::state::{Entries, Problem, State};
 use super::transfer::Operands;
@@ -34,6 +35,8 @@ pub(super) struct Walk<'g> {
     mixed_from: HashMap<ValueId, ValueId>,
     /// Symbols that are bound by entries' data: the origin, and the value that binds them.
     tainted: HashMap<SymbolId, (usize, ValueId)>,
+    /// Values that hold the number of their entry.
+    numbers: HashMap<ValueId, Number>,
 }
 
 impl<'g> Walk<'g> {
@@ -47,6 +50,7 @@ impl<'g> Walk<'g> {
             entries_from: HashMap::new(),
             mixed_from: HashMap::new(),
             tainted: HashMap::new(),
+            numbers: HashMap::new(),
         }
     }
 
@@ -106,19 +110,19 @@ impl<'g> Walk<'g> {
     /// An op without regions.
     fn plain(&mut self, id: NodeId) {
         let node = &self.graph.nodes[id];
+        self.number(id);
         if let Some((origin, from)) = self.mixed(&node.inputs).or_else(|| self.tainted_op(&node.op))
         {
             self.all_mixed(id, origin, Some(from));
             self.taint(id, origin, from);
             return;
         }
-        let places: Vec<Option<Entries>> = node.inputs.iter().map(|v| self.entries(*v)).collect();
-        let Some(first) = places.iter().position(Option::is_some) else {
+        let operands = self.operands(id);
+        let Some(first) = operands.places.iter().position(Option::is_some) else {
             self.check_shapes(id);
             return;
         };
         let from = node.inputs[first];
-        let operands = Operands { graph: self.graph, node, batch: &self.batch.size, places };
         match operands.results() {
             Ok(results) => {
                 for (&v, place) in node.outputs.iter().zip(results) {
@@ -133,6 +137,33 @@ impl<'g> Walk<'g> {
                 self.all_mixed(id, origin, None);
                 self.taint(id, origin, node.outputs.first().copied().unwrap_or(from));
             }
+        }
+    }
+
+    fn operands(&self, id: NodeId) -> Operands<'g> {
+        let node = &self.graph.nodes[id];
+        Operands {
+            graph: self.graph,
+            node,
+            batch: &self.batch.size,
+            places: node.inputs.iter().map(|v| self.entries(*v)).collect(),
+            numbers: node.inputs.iter().map(|v| self.numbers.get(v).cloned()).collect(),
+        }
+    }
+
+    /// Notes what the result of a node numbers.
+    fn number(&mut self, id: NodeId) {
+        if let (Some(number), [v]) =
+            (self.operands(id).number(), self.graph.nodes[id].outputs.as_slice())
+        {
+            self.numbers.insert(*v, number);
+        }
+    }
+
+    /// What one value numbers, another does as well.
+    pub(super) fn same_number(&mut self, to: ValueId, from: ValueId) {
+        if let Some(number) = self.numbers.get(&from) {
+            self.numbers.insert(to, number.clone());
         }
     }
 

@@ -4,6 +4,7 @@
 use crate::artifact::Artifact;
 use crate::bind::{InputSet, Values, bind_symbols};
 use crate::cache::PlanCache;
+use crate::cancel::CancelToken;
 use crate::error::RunError;
 use crate::plan::{PlannedLaunch, SegmentPlan, plan};
 use crate::profile::Profiler;
@@ -46,6 +47,8 @@ pub(crate) struct RunContext {
     values: Vec<Option<i64>>,
     /// Receives the numbers that a bind reads.
     bound: Vec<i64>,
+    /// Looked at before each launch.
+    pub(crate) cancel: Option<CancelToken>,
 }
 
 impl Executable {
@@ -61,6 +64,7 @@ impl Executable {
             scratch: AlignedBuf::empty(),
             values: vec![None; entry.symbols.len()],
             bound: Vec::new(),
+            cancel: None,
         }
     }
 
@@ -161,6 +165,9 @@ impl Executable {
         profiler: Option<&mut Profiler>,
     ) -> Result<(), RunError> {
         let Step::Launch(launch) = &self.entry().steps[planned.step] else { return Ok(()) };
+        if ctx.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+            return Err(RunError::Cancelled { step: planned.step });
+        }
         let args = LaunchArgs {
             kernel: self.artifact.kernel(planned.kernel),
             dims: &plan.dims[planned.dims.clone()],
