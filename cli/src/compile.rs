@@ -43,10 +43,15 @@ pub fn compile(
         changes: 0,
     };
     fetch::fetch_values(&mut graph, &options.fetch)?;
-    let isolation = isolation(&graph);
+    let imported_isolation = isolation(&graph);
 
     // 2. The passes rewrite it and group it into kernels.
     let (passes, graphs) = optimised(&mut graph, options, progress)?;
+    // What is compiled counts; where the model itself mixes, its own names tell more.
+    let isolation = match imported_isolation {
+        Some(Isolation { leak: None, .. }) => isolation(&graph),
+        leaks => leaks,
+    };
     if options.fetch_groups {
         fetch::groups(&mut graph);
     }

@@ -37,6 +37,9 @@ fn models_that_isolate_are_proven() -> Result<()> {
     for model in MODELS {
         for case in cases_or_skip(model).iter().take(1) {
             let report = imported(case)?;
+            let optimised = pipeline::fused(&case.path, OptLevel::O2)?;
+            let optimised = prove(&optimised, &format!("{model} after the passes"))?;
+            ensure!(optimised.isolated(), "{model}: {:?}", optimised.leaks().next());
             let leaks: Vec<String> = report.leaks().map(|(o, l)| format!("{o}: {l}")).collect();
             ensure!(leaks.is_empty(), "{model}: {leaks:?}");
         }
