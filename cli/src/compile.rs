@@ -47,11 +47,7 @@ pub fn compile(
 
     // 2. The passes rewrite it and group it into kernels.
     let (passes, graphs) = optimised(&mut graph, options, progress)?;
-    // What is compiled counts; where the model itself mixes, its own names tell more.
-    let isolation = match imported_isolation {
-        Some(Isolation { leak: None, .. }) => isolation(&graph),
-        leaks => leaks,
-    };
+    let isolation = isolation_of_both(imported_isolation, &graph);
     if options.fetch_groups {
         fetch::groups(&mut graph);
     }
@@ -63,10 +59,7 @@ pub fn compile(
     let build_options = BuildOptions {
         targets: targets.map_err(CompileError::Target)?,
         keep_kernel_ir: options.keep_text,
-        provenance: Provenance {
-            isolation: isolation.clone(),
-            ..provenance(path, options, &passes, graphs)?
-        },
+        provenance: provenance(path, options, &passes, graphs, isolation.clone())?,
     };
     let mut built = OwnedBuild::try_new(graph, |graph| build(graph, &build_options))?;
     built.with_dependent_mut(|_, built| built.manifest.metadata.extend(metadata));
@@ -121,12 +114,21 @@ fn isolation(graph: &Graph) -> Option<Isolation> {
     Some(Isolation { batch: batch.name().to_string(), leak })
 }
 
+/// What is compiled counts; where the model itself mixes, its own names tell more.
+fn isolation_of_both(imported: Option<Isolation>, optimised: &Graph) -> Option<Isolation> {
+    match imported {
+        Some(Isolation { leak: None, .. }) => isolation(optimised),
+        leaks => leaks,
+    }
+}
+
 /// Where the artifact comes from. No time and no path: two compiles give the same bytes.
 fn provenance(
     path: &Path,
     options: &CompileOptions,
     passes: &Report,
     graphs: BTreeMap<String, String>,
+    isolation: Option<Isolation>,
 ) -> Result<Provenance, CompileError> {
     let io = |source| CompileError::Hash { path: path.to_path_buf(), source };
     let mut hasher = blake3::Hasher::new();
@@ -145,6 +147,7 @@ fn provenance(
             .map(|(v, rules)| (v.clone(), names(rules)))
             .collect(),
         graphs,
+        isolation,
         ..Provenance::default()
     })
 }

@@ -54,7 +54,18 @@ fn signed_artifacts_are_trusted() {
     s.fails(3, &["compile", "small.onnx", "--sign", "a.key.pub"]);
     for key in [public.trim(), "a.key.pub"] {
         s.ok(&["run", "signed.casc", "--random", "1", "--trust", key]);
-        s.ok(&["bench", "signed.casc", "--random", "1", "--runs", "1", "--threads", "1,2", "--trust", key]);
+        s.ok(&[
+            "bench",
+            "signed.casc",
+            "--random",
+            "1",
+            "--runs",
+            "1",
+            "--threads",
+            "1,2",
+            "--trust",
+            key,
+        ]);
         assert!(s.ok(&["inspect", "signed.casc", "--trust", key]).contains("signature yes"));
     }
     assert!(s.ok(&["inspect", "plain.casc"]).contains("signature none"));
@@ -72,5 +83,8 @@ fn signed_artifacts_are_trusted() {
     let mut bytes = std::fs::read(s.path("signed.casc")).unwrap();
     bytes[70] ^= 1;
     std::fs::write(s.path("signed.casc"), bytes).unwrap();
-    assert!(s.fails(3, &["run", "signed.casc", "--random", "1", "--trust", "a.key.pub"]).contains("damaged header"));
+    assert!(
+        s.fails(3, &["run", "signed.casc", "--random", "1", "--trust", "a.key.pub"])
+            .contains("damaged header")
+    );
 }

@@ -6,10 +6,10 @@ use crate::source::Source;
 use crate::sys::map::{CodeMemory, zeros};
 use cascata_artifact::abi::KernelFn;
 use cascata_artifact::manifest::CodeVariant;
+use cascata_artifact::sign::{PublicKey, SIGNATURE_BYTES, verify_any};
 use cascata_artifact::{
     CHUNK_BYTES, FormatError, Header, Manifest, Section, SectionKind, parse_manifest,
 };
-use cascata_artifact::sign::{PublicKey, SIGNATURE_BYTES, verify_any};
 use memmap2::Mmap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -215,9 +215,7 @@ impl Session {
         profiler: Option<&mut Profiler>,
     ) -> Result<Vec<Tensor>, RunError> {
         let mut outputs = Fresh(self.outputs().iter().map(|_| Tensor::empty()).collect());
-        self.with_context(options, |ctx| {
-            self.executable.run(ctx, inputs, &mut outputs, profiler)
-        })?;
+        self.with_context(options, |ctx| self.executable.run(ctx, inputs, &mut outputs, profiler))?;
         Ok(outputs.0)
     }
 

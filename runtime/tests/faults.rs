@@ -176,7 +176,10 @@ fn threads_with_good_bad_and_cancelled_runs_share_a_session() {
                         0 => {
                             let many = vec![0f32; 1001];
                             let view = TensorView::of(&[1001], &many).unwrap();
-                            assert!(matches!(session.run(&[("x", view)]), Err(RunError::Inputs(_))));
+                            assert!(matches!(
+                                session.run(&[("x", view)]),
+                                Err(RunError::Inputs(_))
+                            ));
                         }
                         1 => assert!(matches!(
                             session.run_with(&[("x", view)], cancelled),
@@ -185,7 +188,9 @@ fn threads_with_good_bad_and_cancelled_runs_share_a_session() {
                         _ => {
                             let out = session.run(&[("x", view)]).unwrap();
                             let y = out[0].to_vec::<f32>().unwrap();
-                            assert!(y.len() == x.len() && y.iter().all(|y| *y == 3.0 * thread as f32));
+                            assert!(
+                                y.len() == x.len() && y.iter().all(|y| *y == 3.0 * thread as f32)
+                            );
                         }
                     }
                 }

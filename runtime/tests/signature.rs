@@ -52,7 +52,9 @@ fn a_signed_artifact_loads_and_runs() {
 fn wrong_keys_and_missing_signatures_are_refused() {
     let signed = model().signed_bytes(&key(1));
     let text = refusal(&trusting(2), &signed);
-    assert!(text.contains("signed by somebody else") && text.contains(&key(2).public().to_string()));
+    assert!(
+        text.contains("signed by somebody else") && text.contains(&key(2).public().to_string())
+    );
     assert!(refusal(&trusting(1), &model().bytes()).contains("is not signed"));
     let plain = triple();
     let short = plain.writer().signature(63, |root| [root.as_slice(), &root[..31]].concat());
@@ -87,7 +89,13 @@ fn every_changed_byte_that_is_used_is_refused() {
         for at in range.step_by(step) {
             bytes[at as usize] ^= 1 << (at % 8);
             let text = refusal(&trusting(1), &bytes);
-            let known = ["damaged", "not a Cascata", "is not supported", "signed by somebody else", "header"];
+            let known = [
+                "damaged",
+                "not a Cascata",
+                "is not supported",
+                "signed by somebody else",
+                "header",
+            ];
             let reason = known.into_iter().find(|k| text.contains(k));
             *reasons.entry(reason.unwrap_or_else(|| panic!("{text}"))).or_default() += 1;
             bytes[at as usize] = good[at as usize];
@@ -141,7 +149,9 @@ fn keys_have_one_text() {
     let back: SecretKey = format!("{}\n", secret.to_text()).parse().unwrap();
     assert_eq!(back.public(), public);
     assert!(!format!("{secret:?}").contains("03030303"), "secrets are not printed");
-    for text in ["", "cascata-ed25519-public:00", &secret.to_text(), &public.to_string().replace(':', "=")] {
+    for text in
+        ["", "cascata-ed25519-public:00", &secret.to_text(), &public.to_string().replace(':', "=")]
+    {
         assert!(text.parse::<PublicKey>().is_err(), "{text}");
     }
     let error = public.to_string().parse::<SecretKey>().unwrap_err().to_string();
@@ -151,7 +161,8 @@ fn keys_have_one_text() {
 /// A test vector of RFC 8032 (section 7.1, TEST 1): our keys are the standard's.
 #[test]
 fn keys_are_those_of_the_rfc() {
-    let secret = "cascata-ed25519-secret:9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+    let secret =
+        "cascata-ed25519-secret:9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
     let public = secret.parse::<SecretKey>().unwrap().public().to_string();
     assert!(public.ends_with("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"));
 }

@@ -42,7 +42,9 @@ fn built_models() {
     let (_, all) = replay("onnx_nodes", onnx::nodes);
     assert!(all >= 5);
     // Most bytes build a model that is refused for a reason; some of these must not be.
-    let bytes = |seed: u32| (0..64).map(|i| (seed.wrapping_mul(2_654_435_761 + i) >> 13) as u8).collect::<Vec<_>>();
+    let bytes = |seed: u32| {
+        (0..64).map(|i| (seed.wrapping_mul(2_654_435_761 + i) >> 13) as u8).collect::<Vec<_>>()
+    };
     let accepted = (0..2000).filter(|seed| onnx::nodes(&bytes(*seed))).count();
     println!("{accepted} of 2000 random models are imported");
     assert!(accepted > 20, "{accepted}");

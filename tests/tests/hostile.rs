@@ -124,7 +124,9 @@ fn change(node: &mut Value, other: &Value, r: &mut Random) {
         }
         (_, Value::Number(_)) => *node = number(r),
         (_, Value::String(text)) => text.push_str(["", "x", "\u{0}", "\u{202e}"][r.below(4)]),
-        (5, _) => *node = [json!(null), json!([]), json!({}), json!("?"), json!(true)][r.below(5)].clone(),
+        (5, _) => {
+            *node = [json!(null), json!([]), json!({}), json!("?"), json!(true)][r.below(5)].clone()
+        }
         _ => *node = number(r),
     }
 }
@@ -161,7 +163,8 @@ fn deep_nesting_and_huge_counts_are_refused() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(manifest(deep.as_bytes()), Outcome::Refused);
     let text = good.to_string();
-    let nested = (0..200).fold("0".to_string(), |d, _| format!("[[[[{{\"floor_div\":[{d},[]]}},1]],1]]"));
+    let nested =
+        (0..200).fold("0".to_string(), |d, _| format!("[[[[{{\"floor_div\":[{d},[]]}},1]],1]]"));
     for field in ["\"tiles\":", "\"bytes\":", "\"scratch_bytes\":"] {
         let bad = text.replacen(field, &format!("{field}{nested},\"old\":"), 1);
         assert_eq!(manifest(bad.as_bytes()), Outcome::Refused, "{field}");
@@ -175,8 +178,11 @@ fn deep_nesting_and_huge_counts_are_refused() {
 #[test]
 fn formulas_that_overflow_are_errors_of_the_run() {
     let good = json_of(&artifact(MODEL));
-    let huge = json!([[[[{ "sym": 0 }, 40]], i64::MAX]]);
-    for path in ["/entries/0/steps/0/launch/variants/0/tiles", "/entries/0/steps/0/launch/variants/0/scratch_bytes"] {
+    let huge = json!([[[[{ "sym": 0 }, 1]], i64::MAX], [[], i64::MAX]]);
+    for path in [
+        "/entries/0/steps/0/launch/variants/0/tiles",
+        "/entries/0/steps/0/launch/variants/0/scratch_bytes",
+    ] {
         let mut bad = good.clone();
         *bad.pointer_mut(path).unwrap() = huge.clone();
         assert_eq!(manifest(bad.to_string().as_bytes()), Outcome::Loaded, "{path}");
@@ -194,7 +200,10 @@ fn damaged_files_with_a_right_header_hash_are_refused_or_whole() {
     let header = ArtifactReader::parse(&good).unwrap().header().clone();
     let covered = |at: u64| {
         let read = |s: &&cascata_runtime::format::Section| {
-            !matches!(s.kind, SectionKind::Weights | SectionKind::WeightHashes | SectionKind::Provenance)
+            !matches!(
+                s.kind,
+                SectionKind::Weights | SectionKind::WeightHashes | SectionKind::Provenance
+            )
         };
         header.sections.iter().filter(read).any(|s| (s.offset..s.end()).contains(&at))
     };
@@ -210,7 +219,8 @@ fn damaged_files_with_a_right_header_hash_are_refused_or_whole() {
 
 #[test]
 fn no_memory_is_writable_and_executable_while_models_run() {
-    let session = pipeline::session(&artifact(MODEL), &Runtime::builder().threads(2).build().unwrap());
+    let session =
+        pipeline::session(&artifact(MODEL), &Runtime::builder().threads(2).build().unwrap());
     let session = session.unwrap();
     let x = [0.5f32; 32];
     for _ in 0..3 {
@@ -219,7 +229,8 @@ fn no_memory_is_writable_and_executable_while_models_run() {
         let rights = |l: &str| l.split_whitespace().nth(1).unwrap_or("").to_string();
         let both = maps.lines().filter(|l| rights(l).contains('w') && rights(l).contains('x'));
         assert_eq!(both.count(), 0, "{maps}");
-        let anonymous = |l: &&str| rights(l).starts_with("r-x") && l.split_whitespace().count() == 5;
+        let anonymous =
+            |l: &&str| rights(l).starts_with("r-x") && l.split_whitespace().count() == 5;
         assert!(maps.lines().any(|l| anonymous(&l)), "the code is in memory of its own\n{maps}");
     }
 }

@@ -31,9 +31,8 @@ fn imported(case: &Case) -> Result<Report> {
 
 #[test]
 fn models_that_isolate_are_proven() -> Result<()> {
-    const MODELS: [&str; 8] = [
-        "magika", "ocr_det", "ocr_rec", "ocr_cls", "nudenet", "nsfw", "minilm_l3", "minilm_int8",
-    ];
+    const MODELS: [&str; 8] =
+        ["magika", "ocr_det", "ocr_rec", "ocr_cls", "nudenet", "nsfw", "minilm_l3", "minilm_int8"];
     for model in MODELS {
         for case in cases_or_skip(model).iter().take(1) {
             let report = imported(case)?;
@@ -113,7 +112,12 @@ fn case(model: &str, name: &str) -> Option<Case> {
 
 #[test]
 fn compiled_models_keep_entries_apart() -> Result<()> {
-    for (model, name) in [("magika", "n3"), ("ocr_cls", "n3_48x192"), ("minilm_l3", "b3_s7"), ("minilm_int8", "b3_s7")] {
+    for (model, name) in [
+        ("magika", "n3"),
+        ("ocr_cls", "n3_48x192"),
+        ("minilm_l3", "b3_s7"),
+        ("minilm_int8", "b3_s7"),
+    ] {
         if let Some(case) = case(model, name) {
             ensure!(keeps_apart(&case)?, "{model}");
         }

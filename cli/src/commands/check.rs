@@ -68,7 +68,11 @@ impl Check {
         } else {
             print(text(&report))?;
         }
-        if report.isolated() { Ok(()) } else { Err(No("entries of the batch are not isolated".into()).into()) }
+        if report.isolated() {
+            Ok(())
+        } else {
+            Err(No("entries of the batch are not isolated".into()).into())
+        }
     }
 
     fn select(&self) -> Result<Select, Usage> {
@@ -99,13 +103,15 @@ impl Check {
 fn text(report: &Report) -> String {
     let mut out = format!("batch     {}\n", report.batch);
     for (name, axis) in &report.inputs {
-        let place = axis.map_or("shared by all entries".into(), |a| format!("entries along axis {a}"));
+        let place =
+            axis.map_or("shared by all entries".into(), |a| format!("entries along axis {a}"));
         let _ = writeln!(out, "input     {name}: {place}");
     }
     for output in &report.outputs {
         let verdict = match &output.verdict {
             Verdict::Isolated(p) => {
-                let size: Vec<&str> = p.size.iter().map(String::as_str).filter(|s| *s != "1").collect();
+                let size: Vec<&str> =
+                    p.size.iter().map(String::as_str).filter(|s| *s != "1").collect();
                 format!("isolated, entries along axis {} ({})", p.axis, size.join("*"))
             }
             Verdict::Shared => "depends on no entry".into(),

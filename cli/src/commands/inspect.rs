@@ -142,7 +142,8 @@ impl Inspect {
     fn memory(&self, entry: &Entry, sizes: &[i64]) -> Result<MemoryPlan> {
         let runtime = Runtime::builder().threads(self.threads.max(1)).build()?;
         let options = SessionOptions::default().entry(&entry.name);
-        let session = self.trust.load_options()?.load(&self.artifact)?.session_with(&runtime, &options)?;
+        let session =
+            self.trust.load_options()?.load(&self.artifact)?.session_with(&runtime, &options)?;
         let known = entry.symbols.iter().zip(sizes).filter(|((_, s), _)| !s.data_dependent);
         let known: Vec<(&str, i64)> = known.map(|((_, s), n)| (s.name.as_str(), *n)).collect();
         Ok(session.memory_plan(&known)?)
@@ -275,14 +276,7 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
         "rules     {}",
         if rules.is_empty() { "none".into() } else { rules.join(", ") }
     );
-    let _ = writeln!(out, "signature {}", if file.signed { "yes" } else { "none" });
-    if let Some(isolation) = &p.isolation {
-        let verdict = match &isolation.leak {
-            None => "isolated, proven for every size".into(),
-            Some(leak) => format!("NOT ISOLATED: {leak}"),
-        };
-        let _ = writeln!(out, "batch     {}: {verdict}", isolation.batch);
-    }
+    security(file, &mut out);
     for code in &m.code {
         let size = code.functions.iter().map(|(_, n)| n).sum();
         let needs =
@@ -313,6 +307,18 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
         let _ = writeln!(out, "  check  {lhs} == {rhs} ({})", c.what);
     }
     out
+}
+
+/// Signature and isolation.
+fn security(file: &ArtifactFile, out: &mut String) {
+    let _ = writeln!(out, "signature {}", if file.signed { "yes" } else { "none" });
+    if let Some(isolation) = &file.manifest.provenance.isolation {
+        let verdict = match &isolation.leak {
+            None => "isolated, proven for every size".into(),
+            Some(leak) => format!("NOT ISOLATED: {leak}"),
+        };
+        let _ = writeln!(out, "batch     {}: {verdict}", isolation.batch);
+    }
 }
 
 fn memory(plan: &Result<MemoryPlan>, sizes: &str, threads: usize, out: &mut String) {

@@ -29,8 +29,7 @@ pub fn read(path: &Path) -> Result<Arrays, FileError> {
 
 /// Reads every array of an archive's bytes; the error is the reason.
 pub fn read_from(bytes: impl Read + Seek) -> Result<Arrays, String> {
-    let mut archive =
-        ZipArchive::new(bytes).map_err(|e| format!("not an .npz archive: {e}"))?;
+    let mut archive = ZipArchive::new(bytes).map_err(|e| format!("not an .npz archive: {e}"))?;
     let mut arrays = Arrays::new();
     for i in 0..archive.len() {
         let entry = archive.by_index(i).map_err(|e| e.to_string())?;
@@ -84,7 +83,8 @@ fn array(mut npy: impl Read) -> Result<Tensor, String> {
     let mut bytes = Vec::new();
     npy.take(needs.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     if bytes.len() as u64 != needs {
-        let found = if (bytes.len() as u64) < needs { bytes.len().to_string() } else { "more".into() };
+        let found =
+            if (bytes.len() as u64) < needs { bytes.len().to_string() } else { "more".into() };
         return Err(format!("it has {found} bytes, its shape needs {needs}"));
     }
     if text.starts_with('>') {

@@ -13,8 +13,8 @@ use cascata::ir::interp;
 use cascata::onnx::{DimOption, ImportOptions, ValueOption, import};
 use cascata::passes::pipeline::OptLevel;
 use cascata::{
-    CompileOptions, InputError, LaunchProfile, RunError, Runtime, Session, Tensor,
-    compile, native_level,
+    CompileOptions, InputError, LaunchProfile, RunError, Runtime, Session, Tensor, compile,
+    native_level,
 };
 use clap::Args;
 use std::fs::File;

@@ -44,7 +44,9 @@ pub enum BatchError {
     #[error("every run holds one entry: {0}")]
     Single(String),
     /// The default finds no batch.
-    #[error("no input has a symbol at axis 0; name the batch with --axis INPUT:AXIS or --symbol NAME")]
+    #[error(
+        "no input has a symbol at axis 0; name the batch with --axis INPUT:AXIS or --symbol NAME"
+    )]
     None,
     /// There is no such symbol, input or axis.
     #[error("{0}")]
@@ -110,8 +112,7 @@ fn by_symbol(graph: &Graph, id: SymbolId) -> Batch {
 }
 
 fn place(shape: &[Dim], id: SymbolId) -> InputPlace {
-    let with: Vec<usize> =
-        (0..shape.len()).filter(|&i| shape[i].symbols().contains(&id)).collect();
+    let with: Vec<usize> = (0..shape.len()).filter(|&i| shape[i].symbols().contains(&id)).collect();
     match with.as_slice() {
         [] => InputPlace::Shared,
         [axis] if shape[*axis].as_sym() == Some(id) => InputPlace::Axis(*axis),

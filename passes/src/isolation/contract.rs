@@ -102,7 +102,12 @@ impl Operands<'_> {
     }
 
     /// Entries in weights or bias, whose axis `out` makes the result's channels.
-    fn weights(&self, operand: usize, out: usize, channels: usize) -> Result<Option<Entries>, Problem> {
+    fn weights(
+        &self,
+        operand: usize,
+        out: usize,
+        channels: usize,
+    ) -> Result<Option<Entries>, Problem> {
         match self.place(operand) {
             None => Ok(None),
             Some(e) if e.axis == out => Ok(Some(e.at(channels))),

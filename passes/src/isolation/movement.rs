@@ -61,7 +61,8 @@ impl Operands<'_> {
         let Some(place) = self.place(0) else { return Ok(None) };
         let axis = place.axis;
         let size = attrs.shape.get(axis) == self.shape(0).get(axis);
-        let scale = attrs.scales.as_ref().is_none_or(|s| s.get(axis).is_some_and(|x| x.to_f64() == 1.0));
+        let scale =
+            attrs.scales.as_ref().is_none_or(|s| s.get(axis).is_some_and(|x| x.to_f64() == 1.0));
         if size && scale && attrs.coordinates != ResizeCoordinates::TfCropAndResize {
             return Ok(Some(place.clone()));
         }
@@ -75,7 +76,11 @@ fn sliced(place: &Entries, range: &SliceRange, size: &Dim, batch: &Dim) -> Optio
     if range.step == 1 {
         let round = [batch.clone(), place.inner.clone()];
         // The start must be whole rounds as well, or the entries shift.
-        let start = if range.start.is(0) { Some(0.into()) } else { quotient(&[range.start.clone()], &round) };
+        let start = if range.start.is(0) {
+            Some(0.into())
+        } else {
+            quotient(&[range.start.clone()], &round)
+        };
         let outer = start.and_then(|_: Dim| quotient(&[range.len.clone()], &round))?;
         return Some(Entries { outer, ..place.clone() });
     }

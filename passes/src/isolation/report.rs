@@ -92,7 +92,8 @@ impl Report {
 
 impl std::fmt::Display for Leak {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let from = if self.source.is_empty() { String::new() } else { format!(" of '{}'", self.source) };
+        let from =
+            if self.source.is_empty() { String::new() } else { format!(" of '{}'", self.source) };
         let sure = match self.kind {
             LeakKind::Mixes => "entries mix",
             LeakKind::Unproven => "isolation cannot be proven",
@@ -110,13 +111,9 @@ pub(super) fn report(walk: &Walk<'_>) -> Report {
         (graph.values[*v].name.clone(), axis)
     });
     let outputs = graph.outputs().iter().zip(&graph.output_names);
-    let outputs = outputs
-        .map(|(v, name)| OutputReport { name: name.clone(), verdict: verdict(walk, *v) });
-    Report {
-        batch: walk.batch.name.clone(),
-        inputs: inputs.collect(),
-        outputs: outputs.collect(),
-    }
+    let outputs =
+        outputs.map(|(v, name)| OutputReport { name: name.clone(), verdict: verdict(walk, *v) });
+    Report { batch: walk.batch.name.clone(), inputs: inputs.collect(), outputs: outputs.collect() }
 }
 
 fn verdict(walk: &Walk<'_>, output: ValueId) -> Verdict {

@@ -72,7 +72,7 @@ pub const LEAKS: &[Case] = &[
     return %6 \"y\""),
     leak("numbers in the wrong column", "gather_nd", "
     %1 = iota() {dtype = i64, shape = [B, 1], axis = 0} : i64[B,1]
-    %2 = fill() {value = i64(1), shape = [B, 1]} : i64[B,1]
+    %2 = fill() {value = i64(0), shape = [B, 1]} : i64[B,1]
     %3 = concat(%2, %1) {axis = 1} : i64[B,2]
     %4 = gather_nd(%0, %3) {batch_dims = 0} : f32[B]
     %5 = reshape(%4) {shape = [B, 1]} : f32[B,1]
@@ -81,7 +81,7 @@ pub const LEAKS: &[Case] = &[
     %1 = softmax(%0) {axis = 0} : f32[B,4]
     return %1 \"y\""),
     leak("running sum over the batch", "cum_sum", "
-    %1 = cum_sum(%0) {axis = 0, exclusive = false, reverse = true} : f32[B,4]
+    %1 = cum_sum(%0) {axis = 0, exclusive = false, reverse = false} : f32[B,4]
     return %1 \"y\""),
     leak("the batch sorted", "top_k", "
     %1, %2 = top_k(%0) {k = B, axis = 0, largest = true, sorted = true} : f32[B,4], i64[B,4]
@@ -210,7 +210,7 @@ pub const LEAKS: &[Case] = &[
     %2 = reduce(%0) {op = max, axes = [0, 1], keep_dims = false} : f32[]
     %3 = cast(%2) {to = i64} : i64[]
     %8 = loop(%3, %1, %0) {body = region(%4 : i64[], %5 : bool[], %6 : f32[B,4]) {
-      %7 = neg(%6) : f32[B,4]
+      %7 = add(%6, %6) : f32[B,4]
       return %5, %7
     }, carried = 1, count = n} : f32[B,4]
     return %8 \"y\"" },

@@ -49,7 +49,9 @@ pub enum FormatError {
     )]
     UnknownSection { index: usize, kind: u32, offset: u64, major: u32, minor: u32 },
     /// A signature is asked for and there is none.
-    #[error("the artifact is not signed; sign it with `cascata compile --sign KEY`, or load it without a trusted key")]
+    #[error(
+        "the artifact is not signed; sign it with `cascata compile --sign KEY`, or load it without a trusted key"
+    )]
     Unsigned,
     /// The signature is not of a trusted key, or not of these bytes.
     #[error("the artifact's signature was not made with {} for these bytes: it was signed by somebody else, or changed afterwards", keys.join(" or "))]

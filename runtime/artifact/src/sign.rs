@@ -113,7 +113,9 @@ impl FromStr for SecretKey {
 
 /// Text that is no key. It does not repeat the text: that may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a key: it must be one line, '{prefix}' and 64 hex digits, as `cascata keygen` writes it")]
+#[error(
+    "not a key: it must be one line, '{prefix}' and 64 hex digits, as `cascata keygen` writes it"
+)]
 pub struct KeyError {
     prefix: &'static str,
 }

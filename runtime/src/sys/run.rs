@@ -203,7 +203,10 @@ impl Executable {
 
     fn kernel_error(&self, kernel: u32, status: i32, launch: &Launch) -> RunError {
         let messages = &self.artifact.manifest().kernels[kernel as usize].messages;
-        let message = status.checked_sub(1).and_then(|i| usize::try_from(i).ok()).and_then(|i| messages.get(i));
+        let message = status
+            .checked_sub(1)
+            .and_then(|i| usize::try_from(i).ok())
+            .and_then(|i| messages.get(i));
         RunError::Kernel {
             kernel: self.kernel_name(kernel),
             message: message.cloned().unwrap_or_else(|| format!("status {status}")),

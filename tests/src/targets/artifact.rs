@@ -138,8 +138,7 @@ fn attempt(session: &Session, which: i64) -> Outcome {
         .collect();
     let Ok(plan) = session.memory_plan(&symbols) else { return Outcome::Loaded };
     let scratch = plan.segments.iter().map(|s| s.scratch_bytes).max().unwrap_or(0);
-    let (Some(inputs), Some(outputs)) =
-        (tensors(&entry.inputs, &values), largest(entry, &values))
+    let (Some(inputs), Some(outputs)) = (tensors(&entry.inputs, &values), largest(entry, &values))
     else {
         return Outcome::Loaded;
     };

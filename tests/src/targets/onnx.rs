@@ -158,9 +158,32 @@ fn node(values: &[String], outputs: &[String], c: &mut Choices<'_>) -> Vec<u8> {
 }
 
 const ATTRIBUTES: [&str; 26] = [
-    "axis", "axes", "perm", "keepdims", "kernel_shape", "strides", "pads", "dilations", "group", "to",
-    "mode", "epsilon", "alpha", "starts", "ends", "value", "split", "num_outputs", "largest", "sorted",
-    "batch_dims", "equation", "hidden_size", "direction", "allowzero", "blocksize",
+    "axis",
+    "axes",
+    "perm",
+    "keepdims",
+    "kernel_shape",
+    "strides",
+    "pads",
+    "dilations",
+    "group",
+    "to",
+    "mode",
+    "epsilon",
+    "alpha",
+    "starts",
+    "ends",
+    "value",
+    "split",
+    "num_outputs",
+    "largest",
+    "sorted",
+    "batch_dims",
+    "equation",
+    "hidden_size",
+    "direction",
+    "allowzero",
+    "blocksize",
 ];
 
 /// `AttributeProto`.

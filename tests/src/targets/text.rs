@@ -3,7 +3,7 @@
 use cascata_ir::graph::Graph;
 use cascata_ir::kernel::{parse_kernels, print_kernels, verify};
 use cascata_ir::parse::parse;
-use cascata_ir::print::{PrintOptions, print};
+use cascata_ir::print::{ConstText, PrintOptions, print};
 use cascata_passes::isolation::{Batch, Select, check};
 
 /// A graph's text.
@@ -13,9 +13,10 @@ use cascata_passes::isolation::{Batch, Select, check};
 pub fn graph(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let Ok(graph) = parse(text) else { return false };
-    let printed = print(&graph, PrintOptions::default());
+    let print = |graph: &Graph| print(graph, PrintOptions { consts: ConstText::Full });
+    let printed = print(&graph);
     let again = parse(&printed).unwrap_or_else(|e| panic!("{e}\n{printed}"));
-    assert_eq!(printed, print(&again, PrintOptions::default()));
+    assert_eq!(printed, print(&again));
     verified(&graph)
 }
 
