@@ -7,24 +7,22 @@ extern crate cascata_runtime as cascata;
 use libfuzzer_sys::fuzz_target;
 
 #[allow(dead_code, reason = "only reading is fuzzed")]
-mod support {
-    #[path = "../../../../cli/src/support/arrays.rs"]
-    pub mod arrays;
+#[path = "../../../cli/src/support/arrays.rs"]
+mod arrays;
 
-    /// As the command's, without the exit codes.
-    pub mod exit {
-        use std::path::Path;
+/// What the reader takes from the command, without exit codes.
+mod exit {
+    use std::path::Path;
 
-        pub struct FileError;
+    pub struct FileError;
 
-        impl FileError {
-            pub fn new(_action: &'static str, _path: &Path, _reason: impl ToString) -> Self {
-                Self
-            }
+    impl FileError {
+        pub fn new(_action: &'static str, _path: &Path, _reason: impl ToString) -> Self {
+            Self
         }
     }
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = support::arrays::read_from(std::io::Cursor::new(bytes));
+    let _ = arrays::read_from(std::io::Cursor::new(bytes));
 });
