@@ -5,6 +5,7 @@ use super::state::{Entries, Known, join, mixes, unproven};
 use super::transfer::Operands;
 use cascata_ir::op::{ResizeAttrs, ResizeCoordinates, SliceRange};
 use cascata_types::Dim;
+use std::slice::from_ref;
 
 impl Operands<'_> {
     pub(super) fn transpose(&self, perm: &[usize]) -> Known {
@@ -79,14 +80,14 @@ fn sliced(place: &Entries, range: &SliceRange, size: &Dim, batch: &Dim) -> Optio
         let start = if range.start.is(0) {
             Some(0.into())
         } else {
-            quotient(&[range.start.clone()], &round)
+            quotient(from_ref(&range.start), &round)
         };
-        let outer = start.and_then(|_: Dim| quotient(&[range.len.clone()], &round))?;
+        let outer = start.and_then(|_: Dim| quotient(from_ref(&range.len), &round))?;
         return Some(Entries { outer, ..place.clone() });
     }
     let step = Dim::from(range.step);
     let start = range.start.as_const()?;
-    let inner = quotient(&[place.inner.clone()], &[step.clone()])?;
-    let whole = quotient(&[size.clone()], &[step])? == range.len;
+    let inner = quotient(from_ref(&place.inner), from_ref(&step))?;
+    let whole = quotient(from_ref(size), from_ref(&step))? == range.len;
     (range.step > 1 && start < range.step && whole).then(|| Entries { inner, ..place.clone() })
 }
