@@ -1,7 +1,8 @@
 //! Which axis of which input is the batch.
 
 use cascata_ir::graph::{Graph, ValueId};
-use cascata_types::{Dim, SymbolId};
+use cascata_types::{Atom, Dim, SymbolId};
+use std::collections::HashSet;
 
 /// How the batch is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,15 +104,49 @@ fn unknown_symbol(graph: &Graph, name: &str) -> BatchError {
 }
 
 fn by_symbol(graph: &Graph, id: SymbolId) -> Batch {
+    let linked = linked(graph, id);
     let places = graph.inputs().iter().map(|v| match graph.ty(*v).as_tensor() {
-        Some(t) => place(&t.shape, id),
+        Some(t) => place(graph, &t.shape, id, &linked),
         None => InputPlace::Unclear("it is no tensor".into()),
     });
     let places = places.collect();
     Batch { size: id.into(), name: graph.symbols.name(id), places }
 }
 
-fn place(shape: &[Dim], id: SymbolId) -> InputPlace {
+/// Symbols that the model makes equal to the batch, or broadcasts with it: their inputs most
+/// likely hold entries, and are not taken for shared.
+fn linked(graph: &Graph, id: SymbolId) -> HashSet<SymbolId> {
+    let mut pairs: Vec<(SymbolId, SymbolId)> = Vec::new();
+    let mut pair = |a: &Dim, b: &Dim| pairs.extend(a.as_sym().zip(b.as_sym()));
+    graph.checks.iter().for_each(|c| pair(&c.lhs, &c.rhs));
+    let types = graph.values.iter().filter_map(|(_, v)| v.ty.as_tensor());
+    for (monomial, _) in types.flat_map(|t| &t.shape).flat_map(Dim::terms) {
+        for (atom, _) in &monomial.0 {
+            if let Atom::Bcast(a, b) = atom {
+                let all: Vec<Dim> =
+                    a.symbols().into_iter().chain(b.symbols()).map(Dim::sym).collect();
+                all.windows(2).for_each(|w| pair(&w[0], &w[1]));
+            }
+        }
+    }
+    let mut linked = HashSet::from([id]);
+    while let Some(new) = pairs.iter().find_map(|(a, b)| match linked.contains(a) {
+        true => (!linked.contains(b)).then_some(*b),
+        false => linked.contains(b).then_some(*a),
+    }) {
+        linked.insert(new);
+    }
+    linked.remove(&id);
+    linked
+}
+
+fn place(graph: &Graph, shape: &[Dim], id: SymbolId, linked: &HashSet<SymbolId>) -> InputPlace {
+    if let Some(other) = shape.iter().flat_map(Dim::symbols).find(|s| linked.contains(s)) {
+        let (other, batch) = (graph.symbols.name(other), graph.symbols.name(id));
+        return InputPlace::Unclear(format!(
+            "the model matches its '{other}' with the batch '{batch}'; give both one name"
+        ));
+    }
     let with: Vec<usize> = (0..shape.len()).filter(|&i| shape[i].symbols().contains(&id)).collect();
     match with.as_slice() {
         [] => InputPlace::Shared,

@@ -7,6 +7,7 @@
 use super::state::{Entries, Known};
 use super::transfer::Operands;
 use cascata_ir::op::Op;
+use cascata_types::DType;
 
 /// At the places of entry `b` the value is `b`: everywhere, or in one column of its last axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,15 +16,20 @@ pub(super) struct Number {
     pub(super) column: Option<usize>,
 }
 
+/// Whether every number of an entry has its own value (in f16, 2049 would be 2048).
+fn exact(dtype: DType) -> bool {
+    matches!(dtype, DType::I32 | DType::I64)
+}
+
 impl Operands<'_> {
     /// What the node's result numbers.
     pub(super) fn number(&self) -> Option<Number> {
         let first = || self.numbers.first()?.clone();
         match &self.node.op {
-            Op::Iota { axis, shape, .. } if shape[*axis] == *self.batch => {
+            Op::Iota { axis, shape, dtype } if exact(*dtype) && shape[*axis] == *self.batch => {
                 Some(Number { place: Entries::whole(*axis), column: None })
             }
-            Op::Cast { to } if to.is_int() => first(),
+            Op::Cast { to } if exact(*to) => first(),
             Op::Reshape { .. } | Op::Transpose { .. } | Op::Broadcast { .. } => {
                 let number = first().filter(|n| n.column.is_none())?;
                 let (places, numbers) = (vec![Some(number.place)], vec![]);
