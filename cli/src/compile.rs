@@ -5,12 +5,14 @@ use crate::options::{CompileOptions, Progress};
 use crate::report::{CompilePhase, CompileReport, code_sizes, launches, pass_phases};
 use crate::{Artifact, LoadError, Runtime, Session, fetch};
 use cascata_artifact::WriteError;
-use cascata_artifact::manifest::{Manifest, Provenance};
+use cascata_artifact::manifest::{Isolation, Manifest, Provenance};
+use cascata_artifact::sign::SecretKey;
 use cascata_codegen::build::{BuildError, BuildOptions, Built, build};
 use cascata_codegen::cpu::{CodegenError, CpuTarget};
 use cascata_ir::graph::Graph;
 use cascata_ir::print::{PrintOptions, print};
 use cascata_passes::error::PassError;
+use cascata_passes::isolation::{Batch, Select, check};
 use cascata_passes::pipeline::{optimise, pipeline};
 use cascata_passes::report::Report;
 use std::collections::BTreeMap;
@@ -42,9 +44,11 @@ pub fn compile(
     };
     fetch::fetch_values(&mut graph, &options.fetch)?;
     known_symbols(&graph, options)?;
+    let imported_isolation = isolation(&graph);
 
     // 2. The passes rewrite it and group it into kernels.
     let (passes, graphs) = optimised(&mut graph, options, progress)?;
+    let isolation = isolation_of_both(imported_isolation, &graph);
     if options.fetch_groups {
         fetch::groups(&mut graph);
     }
@@ -56,7 +60,7 @@ pub fn compile(
     let build_options = BuildOptions {
         targets: targets.map_err(CompileError::Target)?,
         keep_kernel_ir: options.keep_text,
-        provenance: provenance(path, options, &passes, graphs)?,
+        provenance: provenance(path, options, &passes, graphs, isolation.clone())?,
     };
     let mut built = OwnedBuild::try_new(graph, |graph| build(graph, &build_options))?;
     built.with_dependent_mut(|_, built| built.manifest.metadata.extend(metadata));
@@ -76,6 +80,7 @@ pub fn compile(
         launches,
         code: code_sizes(manifest),
         weight_bytes: manifest.weights.iter().map(|w| w.bytes).sum(),
+        isolation,
     };
     Ok(Compiled { built, report })
 }
@@ -122,12 +127,29 @@ fn keep(graphs: &mut Vec<(String, String)>, stage: &str, text: String) {
     }
 }
 
+/// What is proven about the entries of a batch, if the model has one.
+fn isolation(graph: &Graph) -> Option<Isolation> {
+    let batch = Batch::find(graph, &Select::Leading).ok()?;
+    let report = check(graph, &batch);
+    let leak = report.leaks().next().map(|(output, leak)| format!("output '{output}': {leak}"));
+    Some(Isolation { batch: batch.name().to_string(), leak })
+}
+
+/// What is compiled counts; where the model itself mixes, its own names tell more.
+fn isolation_of_both(imported: Option<Isolation>, optimised: &Graph) -> Option<Isolation> {
+    match imported {
+        Some(Isolation { leak: None, .. }) => isolation(optimised),
+        leaks => leaks,
+    }
+}
+
 /// Where the artifact comes from. No time and no path: two compiles give the same bytes.
 fn provenance(
     path: &Path,
     options: &CompileOptions,
     passes: &Report,
     graphs: Vec<(String, String)>,
+    isolation: Option<Isolation>,
 ) -> Result<Provenance, CompileError> {
     let io = |source| CompileError::Hash { path: path.to_path_buf(), source };
     let mut hasher = blake3::Hasher::new();
@@ -146,7 +168,8 @@ fn provenance(
             .map(|(v, rules)| (v.clone(), names(rules)))
             .collect(),
         graphs,
-        kernel_ir: BTreeMap::new(),
+        isolation,
+        ..Provenance::default()
     })
 }
 
@@ -187,6 +210,18 @@ impl Compiled {
     /// The file cannot be written.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), CompileError> {
         Ok(self.built.borrow_dependent().write(path)?)
+    }
+
+    /// As [`Compiled::write`], signed.
+    ///
+    /// # Errors
+    /// As [`Compiled::write`].
+    pub fn write_signed(
+        &self,
+        path: impl AsRef<Path>,
+        key: &SecretKey,
+    ) -> Result<(), CompileError> {
+        Ok(self.built.borrow_dependent().write_signed(path, key)?)
     }
 
     /// The artifact's bytes.

@@ -25,6 +25,8 @@ enum Command {
     Inspect(commands::inspect::Inspect),
     Explain(commands::explain::Explain),
     DiffRun(commands::diff_run::DiffRun),
+    Check(commands::check::Check),
+    Keygen(commands::keygen::Keygen),
 }
 
 fn after_help() -> String {
@@ -38,6 +40,7 @@ Examples:
   cascata bench model.casc --random 1 --dim batch=8 --threads 1,2
   cascata inspect model.casc --dim batch=8
   cascata diff-run interp:model.onnx model.casc --random 1
+  cascata check model.onnx --isolation batch
 
 `cascata COMMAND --help` has more of them for each command.";
 
@@ -50,6 +53,8 @@ fn main() -> ExitCode {
         Command::Inspect(c) => c.run(),
         Command::Explain(c) => c.run(),
         Command::DiffRun(c) => c.run(),
+        Command::Check(c) => c.run(),
+        Command::Keygen(c) => c.run(),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
     // A reader that has seen enough (`| head`) is no failure.

@@ -1,6 +1,6 @@
 //! What a compile did, as data.
 
-use cascata_artifact::manifest::{Manifest, Step};
+use cascata_artifact::manifest::{Isolation, Manifest, Step};
 use cascata_passes::report::{Report, Rewriting};
 use serde::Serialize;
 
@@ -23,6 +23,8 @@ pub struct CompileReport {
     pub code: Vec<CodeSize>,
     /// Bytes of weights, packing included.
     pub weight_bytes: u64,
+    /// What is proven about the entries of a batch, if there is a batch.
+    pub isolation: Option<Isolation>,
 }
 
 /// One phase of a compile.

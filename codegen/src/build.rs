@@ -7,6 +7,7 @@
 use crate::cpu::{CodeBlob, CodegenError, CpuLevel, CpuTarget, compile_all};
 use crate::lower::{LowerError, Lowering, WeightId};
 use cascata_artifact::manifest::{CodeVariant, Entry, KernelInfo, Manifest, Provenance, Weight};
+use cascata_artifact::sign::{SIGNATURE_BYTES, SecretKey};
 use cascata_artifact::{ArtifactWriter, WriteError, abi};
 use cascata_ir::graph::Graph;
 use cascata_ir::kernel::{Kernel, Space};
@@ -64,6 +65,15 @@ impl Built<'_> {
     /// I/O, or a manifest that does not verify (a defect of this crate).
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), WriteError> {
         self.writer().write(path, |i, sink| sink(&self.weight(i)))
+    }
+
+    /// As [`Built::write`], signed.
+    ///
+    /// # Errors
+    /// As [`Built::write`].
+    pub fn write_signed(&self, path: impl AsRef<Path>, key: &SecretKey) -> Result<(), WriteError> {
+        let writer = self.writer().signature(SIGNATURE_BYTES, |root| key.sign(root));
+        writer.write(path, |i, sink| sink(&self.weight(i)))
     }
 
     /// The artifact's bytes.

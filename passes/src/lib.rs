@@ -10,6 +10,7 @@ pub mod error;
 pub mod fold;
 pub mod fuse;
 pub mod horizontal;
+pub mod isolation;
 pub mod layout;
 pub mod names;
 pub mod pad_columns;

@@ -1,4 +1,4 @@
-/* Cascata: run compiled models from C. API version 1.
+/* Cascata: run compiled models from C. API version 2.
  *
  *   CascataArtifact *artifact;
  *   CascataSession *session;
@@ -32,7 +32,7 @@ extern "C" {
 #endif
 
 /* Raised when something is added; what exists stays as it is within one soname. */
-#define CASCATA_API_VERSION 1
+#define CASCATA_API_VERSION 2
 
 typedef enum CascataStatus {
     CASCATA_OK = 0,
@@ -46,7 +46,9 @@ typedef enum CascataStatus {
     CASCATA_RUN_FAILED = 4,
     CASCATA_OUT_OF_MEMORY = 5,
     /* A bug of Cascata. */
-    CASCATA_INTERNAL = 6
+    CASCATA_INTERNAL = 6,
+    /* A CascataCancel asked the run to stop. */
+    CASCATA_CANCELLED = 7
 } CascataStatus;
 
 typedef enum CascataDType {
@@ -100,6 +102,20 @@ typedef struct CascataPort {
 typedef struct CascataRuntime CascataRuntime;
 typedef struct CascataArtifact CascataArtifact;
 typedef struct CascataSession CascataSession;
+typedef struct CascataCancel CascataCancel;
+
+/* Options of loading; start from {0} and set `size`. */
+typedef struct CascataLoadOptions {
+    /* sizeof(CascataLoadOptions) */
+    size_t size;
+    /* Public keys as `cascata keygen` prints them, with spaces between: the artifact must be
+     * signed with one of them. NULL: no signature is asked for. */
+    const char *trusted_keys;
+    /* Code of this level, e.g. "x86-64-v3". NULL: the best that the CPU has. */
+    const char *level;
+    /* Compare all weights with their hashes: 1 yes, -1 no, 0 if keys are given. */
+    int32_t check_weights;
+} CascataLoadOptions;
 
 /* The version of the linked library's API; compare with CASCATA_API_VERSION. */
 uint32_t cascata_api_version(void);
@@ -121,6 +137,12 @@ CascataStatus cascata_artifact_load(const char *path, CascataArtifact **out);
 
 /* Loads an artifact from memory, which is copied. */
 CascataStatus cascata_artifact_from_bytes(const void *data, size_t bytes, CascataArtifact **out);
+/* The same with options (NULL: the defaults). */
+CascataStatus cascata_artifact_load_with(const char *path, const CascataLoadOptions *options,
+                                         CascataArtifact **out);
+CascataStatus cascata_artifact_from_bytes_with(const void *data, size_t bytes,
+                                               const CascataLoadOptions *options,
+                                               CascataArtifact **out);
 void cascata_artifact_free(CascataArtifact *artifact);
 
 /* The entry points. */
@@ -153,6 +175,17 @@ CascataStatus cascata_session_set_output(CascataSession *session, size_t index, 
 
 /* Runs once with the bound tensors. */
 CascataStatus cascata_session_run(CascataSession *session);
+
+/* Stops runs from another thread: a run looks at its token before each launch and ends with
+ * CASCATA_CANCELLED. `request` and `reset` may be called from any thread, also while it runs;
+ * NULL is ignored. */
+CascataStatus cascata_cancel_create(CascataCancel **out);
+void cascata_cancel_free(CascataCancel *cancel);
+void cascata_cancel_request(const CascataCancel *cancel);
+void cascata_cancel_reset(const CascataCancel *cancel);
+
+/* Which token the session's next runs look at (NULL: none). The session keeps what it needs. */
+CascataStatus cascata_session_set_cancel(CascataSession *session, const CascataCancel *cancel);
 
 /* An output of the last successful run; valid until the next run or until it is freed. */
 CascataStatus cascata_session_get_output(const CascataSession *session, size_t index, CascataTensor *out);

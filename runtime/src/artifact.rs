@@ -6,6 +6,7 @@ use crate::source::Source;
 use crate::sys::map::{CodeMemory, zeros};
 use cascata_artifact::abi::KernelFn;
 use cascata_artifact::manifest::CodeVariant;
+use cascata_artifact::sign::{PublicKey, SIGNATURE_BYTES, verify_any};
 use cascata_artifact::{
     CHUNK_BYTES, FormatError, Header, Manifest, Section, SectionKind, parse_manifest,
 };
@@ -36,7 +37,8 @@ struct Loaded {
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     level: Option<String>,
-    check_weights: bool,
+    check_weights: Option<bool>,
+    trusted: Vec<PublicKey>,
 }
 
 impl LoadOptions {
@@ -47,10 +49,20 @@ impl LoadOptions {
         self
     }
 
-    /// Reads all weights and compares them with their hashes.
+    /// Reads all weights and compares them with their hashes; the default is not to, unless
+    /// a key is trusted.
     #[must_use]
     pub fn check_weights(mut self, yes: bool) -> Self {
-        self.check_weights = yes;
+        self.check_weights = Some(yes);
+        self
+    }
+
+    /// Refuses artifacts that were not signed with this key (or another trusted one), before
+    /// anything else in them is read. Weights are then checked as well, once, while loading;
+    /// who can write to the file later can still change what is mapped.
+    #[must_use]
+    pub fn trust(mut self, key: PublicKey) -> Self {
+        self.trusted.push(key);
         self
     }
 
@@ -75,7 +87,11 @@ impl LoadOptions {
     }
 
     fn finish(&self, mut source: Source, path: &Path) -> Result<Artifact, LoadError> {
-        let (header, manifest) = read_manifest(&source).map_err(|p| at(path, p))?;
+        let header = read_header(&source).map_err(|p| at(path, p))?;
+        if !self.trusted.is_empty() {
+            check_signature(&source, &header, &self.trusted).map_err(|p| at(path, p))?;
+        }
+        let manifest = read_manifest(&source, &header).map_err(|p| at(path, p))?;
         let variant = choose(&manifest.code, self.level.as_deref(), path)?;
         let code = load_code(&source, &header, variant).map_err(|p| at(path, p))?;
         let missing =
@@ -97,7 +113,7 @@ impl LoadOptions {
             kernels,
             zeros,
         }));
-        if self.check_weights {
+        if self.check_weights.unwrap_or(!self.trusted.is_empty()) {
             artifact.check_weights()?;
         }
         Ok(artifact)
@@ -241,15 +257,26 @@ fn at(path: &Path, problem: Problem) -> LoadError {
     }
 }
 
-/// Copies header and manifest, then checks the copies: what is checked is what is used,
-/// even if the file changes meanwhile.
-fn read_manifest(source: &Source) -> Result<(Header, Manifest), Problem> {
+/// Copies the header, then checks the copy: what is checked is what is used, even if the
+/// file changes meanwhile. So do the functions below.
+fn read_header(source: &Source) -> Result<Header, Problem> {
     let prefix = source.read_at(0, source.len().min(Header::PREFIX_BYTES as u64))?;
     let length = (Header::length(&prefix)? as u64).min(source.len());
-    let header = Header::parse(&source.read_at(0, length)?, source.len())?;
+    Ok(Header::parse(&source.read_at(0, length)?, source.len())?)
+}
+
+/// The header's hash, which stands for all that is used later, is signed with one of the keys.
+fn check_signature(source: &Source, header: &Header, keys: &[PublicKey]) -> Result<(), Problem> {
+    let section = header.of_kind(SectionKind::Signature).next();
+    // A signature of another length is wrong; nothing is allocated for it.
+    let read = |s: &Section| source.read_at(s.offset, s.length.min(SIGNATURE_BYTES + 1));
+    let signature = section.map(read).transpose()?;
+    Ok(verify_any(keys, &header.root, signature.as_deref())?)
+}
+
+fn read_manifest(source: &Source, header: &Header) -> Result<Manifest, Problem> {
     let bytes = source.read(header.section(SectionKind::Manifest)?)?;
-    let manifest = parse_manifest(&header, &bytes)?;
-    Ok((header, manifest))
+    Ok(parse_manifest(header, &bytes)?)
 }
 
 fn load_code(source: &Source, header: &Header, variant: usize) -> Result<CodeMemory, Problem> {

@@ -92,6 +92,9 @@ pub enum RunError {
     /// There is no such port.
     #[error("there is no {kind} '{name}', only {}", names.join(", "))]
     NoSuchPort { kind: &'static str, name: String, names: Vec<String> },
+    /// A [`CancelToken`](crate::CancelToken) asked for it.
+    #[error("the run was cancelled before step {step}")]
+    Cancelled { step: usize },
     /// A bug of the runtime.
     #[error(
         "a thread of the pool panicked in kernel '{kernel}'; this is a bug of the runtime, report it"

@@ -1,6 +1,7 @@
 //! Inputs and outputs in the caller's memory, bound once and run often.
 
 use crate::bind::InputSet;
+use crate::cancel::RunOptions;
 use crate::error::{InputError, RunError};
 use crate::session::{Session, new_output};
 use crate::sys::run::OutputSet;
@@ -57,8 +58,16 @@ impl<'a> IoBinding<'a> {
     /// # Errors
     /// As [`Session::run`], or an output's bound memory has another type.
     pub fn run(&mut self) -> Result<(), RunError> {
+        self.run_with(&RunOptions::default())
+    }
+
+    /// As [`IoBinding::run`], with options.
+    ///
+    /// # Errors
+    /// As [`IoBinding::run`], or the run was cancelled.
+    pub fn run_with(&mut self, options: &RunOptions) -> Result<(), RunError> {
         let (session, inputs, outputs) = (self.session, &self.inputs, &mut self.outputs);
-        session.with_context(|ctx| session.executable().run(ctx, inputs, outputs, None))
+        session.with_context(options, |ctx| session.executable().run(ctx, inputs, outputs, None))
     }
 
     /// An output of the last run, wherever it lies; `None` before the first.

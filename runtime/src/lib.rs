@@ -20,6 +20,7 @@ mod arena;
 mod artifact;
 mod bind;
 mod cache;
+mod cancel;
 mod capi;
 mod cpu;
 mod error;
@@ -35,7 +36,9 @@ mod sys;
 mod tensor;
 
 pub use artifact::{Artifact, LoadOptions};
+pub use cancel::{CancelToken, RunOptions};
 pub use cascata_artifact as format;
+pub use cascata_artifact::sign::PublicKey;
 pub use cascata_kernels::Isa;
 pub use cascata_types::DType;
 pub use error::{InputError, LoadError, RunError, TensorError};

@@ -2,6 +2,7 @@
 
 use crate::artifact::Artifact;
 use crate::cache::PlanCache;
+use crate::cancel::RunOptions;
 use crate::error::{LoadError, RunError, TensorError};
 use crate::memory_plan::MemoryPlan;
 use crate::profile::{LaunchProfile, Profiler};
@@ -161,7 +162,19 @@ impl Session {
     /// Everything that is wrong with the inputs at once; a failed check of the model or
     /// of a kernel; memory. The session stays usable.
     pub fn run(&self, inputs: &[(&str, TensorView<'_>)]) -> Result<Vec<Tensor>, RunError> {
-        self.run_named(inputs, None)
+        self.run_named(inputs, &RunOptions::default(), None)
+    }
+
+    /// As [`Session::run`], with options.
+    ///
+    /// # Errors
+    /// As [`Session::run`], or the run was cancelled.
+    pub fn run_with(
+        &self,
+        inputs: &[(&str, TensorView<'_>)],
+        options: &RunOptions,
+    ) -> Result<Vec<Tensor>, RunError> {
+        self.run_named(inputs, options, None)
     }
 
     /// Runs once and measures every launch.
@@ -173,7 +186,7 @@ impl Session {
         inputs: &[(&str, TensorView<'_>)],
     ) -> Result<(Vec<Tensor>, Vec<LaunchProfile>), RunError> {
         let mut profiler = Profiler::new();
-        let outputs = self.run_named(inputs, Some(&mut profiler))?;
+        let outputs = self.run_named(inputs, &RunOptions::default(), Some(&mut profiler))?;
         Ok((outputs, profiler.launches))
     }
 
@@ -198,18 +211,25 @@ impl Session {
     fn run_named(
         &self,
         inputs: &[(&str, TensorView<'_>)],
+        options: &RunOptions,
         profiler: Option<&mut Profiler>,
     ) -> Result<Vec<Tensor>, RunError> {
         let mut outputs = Fresh(self.outputs().iter().map(|_| Tensor::empty()).collect());
-        self.with_context(|ctx| self.executable.run(ctx, inputs, &mut outputs, profiler))?;
+        self.with_context(options, |ctx| self.executable.run(ctx, inputs, &mut outputs, profiler))?;
         Ok(outputs.0)
     }
 
     /// Runs `f` with a context that nobody else uses.
-    pub(crate) fn with_context<T>(&self, f: impl FnOnce(&mut RunContext) -> T) -> T {
+    pub(crate) fn with_context<T>(
+        &self,
+        options: &RunOptions,
+        f: impl FnOnce(&mut RunContext) -> T,
+    ) -> T {
         let idle = self.lock_idle().pop();
         let mut ctx = idle.unwrap_or_else(|| self.executable.context());
+        ctx.cancel.clone_from(&options.cancel);
         let result = f(&mut ctx);
+        ctx.cancel = None;
         self.lock_idle().push(ctx);
         result
     }

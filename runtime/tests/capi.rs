@@ -3,6 +3,7 @@
 
 mod common;
 
+use cascata_artifact::sign::SecretKey;
 use cascata_runtime::DType;
 use common::*;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,10 @@ fn the_example_runs_a_model_and_is_small() {
 fn misuse_is_reported() {
     let exe = build(&root().join("tests/capi_errors.c"), "errors");
     let model = triple().file("capi-errors");
-    let (ok, text) = run(&exe, &[model.0.to_str().unwrap()]);
+    let key = SecretKey::from_seed([7; 32]);
+    let signed = triple().signed_file("capi-signed", &key);
+    let paths = [&model, &signed].map(|f| f.0.to_str().unwrap());
+    let (ok, text) = run(&exe, &[paths[0], paths[1], &key.public().to_string()]);
     assert!(ok && text == "ok\n", "{text}");
 }
 

@@ -6,3 +6,4 @@ pub mod compare;
 pub mod pipeline;
 pub mod random;
 pub mod references;
+pub mod targets;

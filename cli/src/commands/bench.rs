@@ -11,8 +11,9 @@ use crate::support::parse;
 use crate::support::progress::Line;
 use crate::support::subject::{How, ModelArgs, Subject};
 use crate::support::table::{Table, bytes, nanoseconds};
+use crate::support::trust::TrustArgs;
 use anyhow::{Context, Result};
-use cascata::{Artifact, CompileOptions, RunError, Runtime, Session, compile, native_level};
+use cascata::{CompileOptions, RunError, Runtime, Session, compile, native_level};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,8 @@ pub struct Bench {
     pin: bool,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Prints one JSON object, or a list of them when there are several numbers of threads
     #[arg(long)]
     json: bool,
@@ -81,6 +84,8 @@ impl Bench {
         let ready = self.subject.is_artifact()?;
         if ready {
             self.model.refuse()?;
+        } else {
+            self.trust.refuse()?;
         }
         let all = match (ready, self.threads.as_slice()) {
             (true, [threads]) => vec![self.measure(*threads)?],
@@ -155,6 +160,7 @@ impl Bench {
             Some(runs) => add("--runs", runs.to_string()),
             None => add("--seconds", self.seconds.to_string()),
         }
+        self.trust.trust.iter().for_each(|key| add("--trust", key.clone()));
         if self.pin {
             args.push("--pin".into());
         }
@@ -167,7 +173,7 @@ impl Bench {
         }
         let start = Instant::now();
         let runtime = Runtime::builder().threads(threads).build()?;
-        let session = Artifact::load(&self.subject.path)?.session(&runtime)?;
+        let session = self.trust.load_options()?.load(&self.subject.path)?.session(&runtime)?;
         let load_ns = nanos(start);
         let signature =
             Signature { inputs: session.inputs().to_vec(), symbols: &session.entry().symbols };

@@ -5,6 +5,7 @@ use crate::support::progress::{Dumps, Line};
 use crate::support::table::{Table, bytes, count, seconds};
 use crate::support::{exit, parse};
 use anyhow::{Context, Result};
+use cascata::artifact::sign::SecretKey;
 use cascata::onnx::{DimOption, ImportOptions, ValueOption};
 use cascata::passes::egraph::cost::ProfilePoint;
 use cascata::passes::egraph::witness::Checks;
@@ -14,7 +15,7 @@ use clap::Args;
 use regex::Regex;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Compiles a model file into an artifact
@@ -65,6 +66,9 @@ pub struct Compile {
     /// Leaves the printed graphs and kernels out of the artifact; `inspect` shows less then
     #[arg(long)]
     strip: bool,
+    /// Signs the artifact with the secret key in a file (see `cascata keygen`)
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
     /// Prints the report as JSON
     #[arg(long)]
     json: bool,
@@ -126,6 +130,7 @@ impl Compile {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         let output = self.output.clone().unwrap_or_else(|| self.model.with_extension("casc"));
+        let key = self.sign.as_deref().map(secret_key).transpose()?;
         let dumps = self.dump_after.clone().zip(self.dump_dir.clone());
         let mut line = Line::new(dumps.map(|(after, folder)| Dumps::new(after, folder)));
         let compiled = compile(&self.model, &self.options(), &mut line)
@@ -133,7 +138,10 @@ impl Compile {
         line.finish()?;
         let compiled = compiled?;
         let start = Instant::now();
-        compiled.write(&output)?;
+        match &key {
+            Some(key) => compiled.write_signed(&output, key)?,
+            None => compiled.write(&output)?,
+        }
         let write_seconds = start.elapsed().as_secs_f64();
         let size =
             std::fs::metadata(&output).map_err(|e| exit::FileError::new("read", &output, e))?;
@@ -166,6 +174,12 @@ impl Compile {
     }
 }
 
+fn secret_key(path: &Path) -> Result<SecretKey, exit::FileError> {
+    let fail = |e: &dyn std::fmt::Display| exit::FileError::new("read", path, e);
+    let text = std::fs::read_to_string(path).map_err(|e| fail(&e))?;
+    text.parse().map_err(|e| fail(&e))
+}
+
 /// The summary.
 fn text(o: &Output<'_>) -> String {
     let r = o.report;
@@ -194,6 +208,10 @@ fn text(o: &Output<'_>) -> String {
         code.join(", ")
     );
     let _ = writeln!(out, "weights {}", bytes(r.weight_bytes));
+    if let Some(isolation) = &r.isolation {
+        let verdict = isolation.leak.as_deref().unwrap_or("proven");
+        let _ = writeln!(out, "isolation of batch {}: {verdict}", isolation.batch);
+    }
     let _ = writeln!(out, "wrote {} ({})", o.artifact.display(), bytes(o.artifact_bytes));
     out
 }

@@ -133,7 +133,8 @@ impl DiffRun {
     }
 
     fn setup(&self, fetch_groups: bool) -> Setup {
-        Setup { threads: self.threads, model: self.model.clone(), fetch: vec![], fetch_groups }
+        let model = self.model.clone();
+        Setup { threads: self.threads, model, fetch_groups, ..Setup::default() }
     }
 
     fn compare(&self, a: &Arrays, b: &Arrays) -> Result<Vec<Difference>> {

@@ -6,6 +6,7 @@ use crate::support::exit::{No, Usage};
 use crate::support::file::{self, ArtifactFile};
 use crate::support::inputs::{Signature, Size, sizes, sizes_text};
 use crate::support::table::{Table, bytes, count, flops, share, short};
+use crate::support::trust::TrustArgs;
 use anyhow::Result;
 use cascata::artifact::format;
 use cascata::artifact::manifest::Entry;
@@ -13,7 +14,7 @@ use cascata::ir::cascade::cascade_of;
 use cascata::ir::cascade::textbook::AttentionForm;
 use cascata::ir::graph::Graph;
 use cascata::ir::op::Op;
-use cascata::{Artifact, MemoryPlan, Runtime, SessionOptions};
+use cascata::{MemoryPlan, Runtime, SessionOptions};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub struct Inspect {
     artifact: PathBuf,
     #[command(flatten)]
     what: What,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// The entry point, if there are several
     #[arg(long, value_name = "NAME")]
     entry: Option<String>,
@@ -95,7 +98,7 @@ does not exist, 3 the file is no artifact.";
 impl Inspect {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let file = file::read(&self.artifact)?;
+        let file = file::read_trusted(&self.artifact, &self.trust.keys()?)?;
         let entry = self.entry(&file)?;
         if let Some(name) = &self.what.kernels {
             return kernels(&file, name);
@@ -140,7 +143,8 @@ impl Inspect {
     fn memory(&self, entry: &Entry, sizes: &[i64]) -> Result<MemoryPlan> {
         let runtime = Runtime::builder().threads(self.threads.max(1)).build()?;
         let options = SessionOptions::default().entry(&entry.name);
-        let session = Artifact::load(&self.artifact)?.session_with(&runtime, &options)?;
+        let session =
+            self.trust.load_options()?.load(&self.artifact)?.session_with(&runtime, &options)?;
         let known = entry.symbols.iter().zip(sizes).filter(|((_, s), _)| !s.data_dependent);
         let known: Vec<(&str, i64)> = known.map(|((_, s), n)| (s.name.as_str(), *n)).collect();
         Ok(session.memory_plan(&known)?)
@@ -274,6 +278,7 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
         "rules     {}",
         if rules.is_empty() { "none".into() } else { rules.join(", ") }
     );
+    security(file, &mut out);
     for code in &m.code {
         let size = code.functions.iter().map(|(_, n)| n).sum();
         let needs =
@@ -304,6 +309,18 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
         let _ = writeln!(out, "  check  {lhs} == {rhs} ({})", c.what);
     }
     out
+}
+
+/// Signature and isolation.
+fn security(file: &ArtifactFile, out: &mut String) {
+    let _ = writeln!(out, "signature {}", if file.signed { "yes" } else { "none" });
+    if let Some(isolation) = &file.manifest.provenance.isolation {
+        let verdict = match &isolation.leak {
+            None => "isolated, proven for every size".into(),
+            Some(leak) => format!("NOT ISOLATED: {leak}"),
+        };
+        let _ = writeln!(out, "batch     {}: {verdict}", isolation.batch);
+    }
 }
 
 fn memory(plan: &Result<MemoryPlan>, sizes: &str, threads: usize, out: &mut String) {

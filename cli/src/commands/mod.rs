@@ -1,10 +1,12 @@
 //! One file for each command.
 
 pub mod bench;
+pub mod check;
 pub mod compile;
 pub mod diff_run;
 pub mod explain;
 pub mod inspect;
+pub mod keygen;
 pub mod run;
 mod sample;
 mod trace;

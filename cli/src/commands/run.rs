@@ -8,6 +8,7 @@ use crate::support::inputs::InputArgs;
 use crate::support::parse;
 use crate::support::subject::{self, ModelArgs, Setup, Subject};
 use crate::support::table::Table;
+use crate::support::trust::TrustArgs;
 use anyhow::Result;
 use cascata::{Tensor, ir};
 use clap::Args;
@@ -31,6 +32,8 @@ pub struct Run {
     threads: usize,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Makes a value of the model an output too (repeatable); it may change how ops are fused
     #[arg(long, value_name = "VALUE")]
     fetch: Vec<String>,
@@ -77,6 +80,7 @@ impl Run {
             model: self.model.clone(),
             fetch: self.fetch.clone(),
             fetch_groups: false,
+            trust: self.trust.clone(),
         };
         let runner = self.subject.open(&setup)?;
         let inputs = self.inputs.arrays(&runner.signature())?;

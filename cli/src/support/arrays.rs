@@ -7,7 +7,7 @@ use super::exit::FileError;
 use cascata::{DType, Tensor, TensorView};
 use npyz::{DType as NpyType, NpyHeader, Order, TypeStr, WriteOptions, WriterBuilder};
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
@@ -24,22 +24,50 @@ pub fn views(arrays: &Arrays) -> Vec<(&str, TensorView<'_>)> {
 pub fn read(path: &Path) -> Result<Arrays, FileError> {
     let fail = |reason: String| FileError::new("read", path, reason);
     let file = File::open(path).map_err(|e| fail(e.to_string()))?;
-    let mut archive = ZipArchive::new(BufReader::new(file))
-        .map_err(|e| fail(format!("not an .npz archive: {e}")))?;
+    read_from(BufReader::new(file)).map_err(fail)
+}
+
+/// Reads every array of an archive's bytes; the error is the reason.
+pub fn read_from(bytes: impl Read + Seek) -> Result<Arrays, String> {
+    let mut archive = ZipArchive::new(bytes).map_err(|e| format!("not an .npz archive: {e}"))?;
     let mut arrays = Arrays::new();
     for i in 0..archive.len() {
-        let entry = archive.by_index(i).map_err(|e| fail(e.to_string()))?;
-        let name = entry.name().map_err(|e| fail(e.to_string()))?.to_string();
+        let entry = archive.by_index(i).map_err(|e| e.to_string())?;
+        let name = entry.name().map_err(|e| e.to_string())?.to_string();
         let Some(name) = npyz::npz::array_name_from_file_name(&name) else { continue };
-        let array = array(entry).map_err(|reason| fail(format!("array '{name}': {reason}")))?;
+        let array = array(entry).map_err(|reason| format!("array '{name}': {reason}"))?;
         arrays.push((name.to_string(), array));
     }
     Ok(arrays)
 }
 
+/// A header is a line or two; more is refused before it is read.
+const MOST_HEADER: usize = 1 << 16;
+
+/// The bytes of an `.npy` header, whose own length is not believed.
+fn header_bytes(npy: &mut impl Read) -> Result<Vec<u8>, String> {
+    let mut read = |n: usize, into: &mut Vec<u8>| {
+        let from = into.len();
+        into.resize(from + n, 0);
+        npy.read_exact(&mut into[from..]).map_err(|e| e.to_string())
+    };
+    let mut bytes = Vec::new();
+    read(10, &mut bytes)?;
+    let mut length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    if bytes[6] >= 2 {
+        read(2, &mut bytes)?;
+        length |= usize::from(u16::from_le_bytes([bytes[10], bytes[11]])) << 16;
+    }
+    if length > MOST_HEADER {
+        return Err(format!("a header of {length} bytes"));
+    }
+    read(length, &mut bytes)?;
+    Ok(bytes)
+}
+
 /// Reads one `.npy` stream.
 fn array(mut npy: impl Read) -> Result<Tensor, String> {
-    let header = NpyHeader::from_reader(&mut npy).map_err(|e| e.to_string())?;
+    let header = NpyHeader::from_reader(&header_bytes(&mut npy)?[..]).map_err(|e| e.to_string())?;
     let NpyType::Plain(descr) = header.dtype() else {
         return Err("structured arrays are not supported".into());
     };
@@ -47,23 +75,25 @@ fn array(mut npy: impl Read) -> Result<Tensor, String> {
     let dtype =
         dtype(&text).ok_or_else(|| format!("elements of type '{text}' are not supported"))?;
     let size = dtype.size_bytes().unwrap_or(1);
+    let dims: Vec<i64> = header.shape().iter().map(|d| i64::try_from(*d).unwrap_or(-1)).collect();
+    // One byte more than the shape needs shows that there are too many; an archive may
+    // unpack to any number.
+    let needs = dims.iter().try_fold(size as u64, |n, d| n.checked_mul(u64::try_from(*d).ok()?));
+    let needs = needs.ok_or_else(|| format!("its shape {dims:?} has no size"))?;
     let mut bytes = Vec::new();
-    npy.read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    npy.take(needs.saturating_add(1)).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+    if bytes.len() as u64 != needs {
+        let found =
+            if (bytes.len() as u64) < needs { bytes.len().to_string() } else { "more".into() };
+        return Err(format!("it has {found} bytes, its shape needs {needs}"));
+    }
     if text.starts_with('>') {
         bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
     }
-    let dims: Vec<i64> = header.shape().iter().map(|d| i64::try_from(*d).unwrap_or(-1)).collect();
     if header.order() == Order::Fortran && dims.len() > 1 {
         bytes = row_major(&bytes, &dims, size).ok_or("its size does not fit its shape")?;
     }
     let mut tensor = Tensor::zeros(dtype, &dims).map_err(|e| e.to_string())?;
-    if tensor.bytes().len() != bytes.len() {
-        return Err(format!(
-            "it has {} bytes, its shape needs {}",
-            bytes.len(),
-            tensor.bytes().len()
-        ));
-    }
     if dtype == DType::Bool {
         bytes.iter_mut().for_each(|b| *b = u8::from(*b != 0));
     }

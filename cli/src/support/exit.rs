@@ -11,9 +11,10 @@ pub const HELP: &str = "\
 Exit codes:
   0  done
   1  the answer is no: outputs differ (diff-run), nothing is known of the value (explain),
-     the artifact was compiled with --strip (inspect)
+     the artifact was compiled with --strip (inspect), entries are not isolated (check)
   2  wrong usage: a flag, a size, a target or a value that does not exist
-  3  a file cannot be read or written, is damaged, or this CPU cannot run it
+  3  a file cannot be read or written, is damaged or not signed with a trusted key, or this CPU
+     cannot run it
   4  the model has ops that cannot be imported or compiled; all are listed
   5  running failed: the inputs do not fit, a check of the model does not hold, memory
   6  a defect of Cascata; please report it";

@@ -3,6 +3,7 @@
 
 use super::exit::FileError;
 use cascata::artifact::manifest::Provenance;
+use cascata::artifact::sign::{PublicKey, SIGNATURE_BYTES, verify_any};
 use cascata::artifact::{Header, Manifest, Section, SectionKind, parse_manifest};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -16,10 +17,17 @@ pub struct ArtifactFile {
     pub manifest: Manifest,
     /// Bytes of the file.
     pub bytes: u64,
+    /// Whether there is a signature.
+    pub signed: bool,
 }
 
 /// Reads the header, the manifest and the provenance of an artifact.
 pub fn read(path: &Path) -> Result<ArtifactFile, FileError> {
+    read_trusted(path, &[])
+}
+
+/// As [`read`]; the signature of one of the keys is checked first, if there are keys.
+pub fn read_trusted(path: &Path, trusted: &[PublicKey]) -> Result<ArtifactFile, FileError> {
     let fail = |e: &dyn std::fmt::Display| FileError::new("read", path, e);
     let file = File::open(path).map_err(|e| fail(&e))?;
     let bytes = file.metadata().map_err(|e| fail(&e))?.len();
@@ -31,6 +39,13 @@ pub fn read(path: &Path) -> Result<ArtifactFile, FileError> {
     let prefix = take(0, Header::PREFIX_BYTES as u64)?;
     let length = Header::length(&prefix).map_err(|e| fail(&e))? as u64;
     let header = Header::parse(&take(0, length)?, bytes).map_err(|e| fail(&e))?;
+    let signature = header.of_kind(SectionKind::Signature).next();
+    if !trusted.is_empty() {
+        let read = |s: &Section| take(s.offset, s.length.min(SIGNATURE_BYTES + 1));
+        let signature = signature.map(read).transpose()?;
+        verify_any(trusted, &header.root, signature.as_deref()).map_err(|e| fail(&e))?;
+    }
+    let signed = signature.is_some();
     let section = |s: &Section| {
         let bytes = take(s.offset, s.length)?;
         s.check(&bytes).map_err(|e| fail(&e))?;
@@ -45,5 +60,5 @@ pub fn read(path: &Path) -> Result<ArtifactFile, FileError> {
         provenance.graphs = bulk.graphs;
         provenance.kernel_ir = bulk.kernel_ir;
     }
-    Ok(ArtifactFile { header, manifest, bytes })
+    Ok(ArtifactFile { header, manifest, bytes, signed })
 }

@@ -7,6 +7,7 @@ pub mod inputs;
 pub mod progress;
 pub mod subject;
 pub mod table;
+pub mod trust;
 
 /// Parses by [`std::str::FromStr`] with the error as text.
 pub fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {

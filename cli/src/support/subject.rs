@@ -5,6 +5,7 @@ use super::exit::{FileError, Usage};
 use super::inputs::Signature;
 use super::parse;
 use super::progress::Line;
+use super::trust::TrustArgs;
 use anyhow::{Context, Result};
 use cascata::artifact::manifest::Port;
 use cascata::ir::graph::Graph;
@@ -12,8 +13,8 @@ use cascata::ir::interp;
 use cascata::onnx::{DimOption, ImportOptions, ValueOption, import};
 use cascata::passes::pipeline::OptLevel;
 use cascata::{
-    Artifact, CompileOptions, InputError, LaunchProfile, RunError, Runtime, Session, Tensor,
-    compile, native_level,
+    CompileOptions, InputError, LaunchProfile, RunError, Runtime, Session, Tensor, compile,
+    native_level,
 };
 use clap::Args;
 use std::fs::File;
@@ -107,6 +108,8 @@ pub struct Setup {
     pub fetch: Vec<String>,
     /// As [`CompileOptions::fetch_groups`].
     pub fetch_groups: bool,
+    /// Whose artifacts are loaded.
+    pub trust: TrustArgs,
 }
 
 impl Subject {
@@ -117,6 +120,7 @@ impl Subject {
             None => How::Compile(OptLevel::O2),
             Some(how) => how,
         };
+        setup.trust.refuse()?;
         let options = setup.model.import_options();
         match how {
             How::Interpret => {
@@ -139,7 +143,7 @@ impl Subject {
             return Err(Usage(text.into()).into());
         }
         let runtime = Runtime::builder().threads(setup.threads).build()?;
-        Ok(Runner::Session(Artifact::load(&self.path)?.session(&runtime)?))
+        Ok(Runner::Session(setup.trust.load_options()?.load(&self.path)?.session(&runtime)?))
     }
 
     fn interpreter(&self, options: &ImportOptions, fetch: &[String]) -> Result<Graph> {

@@ -1,4 +1,5 @@
 //! Small ONNX models, written field by field, and the command.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -48,6 +48,14 @@ pub enum FormatError {
          (format {major}.{minor}) needs a newer runtime than this one (format {MAJOR}.{MINOR})"
     )]
     UnknownSection { index: usize, kind: u32, offset: u64, major: u32, minor: u32 },
+    /// A signature is asked for and there is none.
+    #[error(
+        "the artifact is not signed; sign it with `cascata compile --sign KEY`, or load it without a trusted key"
+    )]
+    Unsigned,
+    /// The signature is not of a trusted key, or not of these bytes.
+    #[error("the artifact's signature was not made with {} for these bytes: it was signed by somebody else, or changed afterwards", keys.join(" or "))]
+    Signature { keys: Vec<String> },
     /// The manifest is not the JSON that it should be.
     #[error(
         "the manifest does not parse ({0}); the artifact comes from another compiler version or a broken one, compile it again"

@@ -12,6 +12,7 @@ mod error;
 pub mod format;
 pub mod manifest;
 mod reader;
+pub mod sign;
 mod verify;
 mod weights;
 mod writer;

@@ -211,6 +211,16 @@ pub struct Weight {
     pub param: bool,
 }
 
+/// What was proven at compile time about the entries of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolation {
+    /// The batch: a symbol.
+    pub batch: String,
+    /// Why an output may hold another entry's data; none if it is proven that none does.
+    #[serde(default)]
+    pub leak: Option<String>,
+}
+
 /// Where an artifact came from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
@@ -224,6 +234,9 @@ pub struct Provenance {
     pub options: Vec<String>,
     /// Rewrite rules that fired, with counts.
     pub rules: Vec<(String, u64)>,
+    /// Whether entries of a batch see each other; none where there is no batch.
+    #[serde(default)]
+    pub isolation: Option<Isolation>,
     /// Why each value looks as it does: value name → rules that led to it.
     #[serde(default)]
     pub explanations: BTreeMap<String, Vec<String>>,

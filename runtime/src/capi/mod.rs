@@ -25,6 +25,7 @@ pub(crate) enum Status {
     RunFailed = 4,
     OutOfMemory = 5,
     Internal = 6,
+    Cancelled = 7,
 }
 
 /// A failure on its way to the caller.
@@ -51,6 +52,7 @@ impl From<RunError> for Failure {
             RunError::Inputs(_) | RunError::Output { .. } => Status::InvalidTensor,
             RunError::NoSuchPort { .. } => Status::InvalidArgument,
             RunError::OutOfMemory { .. } => Status::OutOfMemory,
+            RunError::Cancelled { .. } => Status::Cancelled,
             RunError::Panicked { .. } | RunError::Plan { .. } => Status::Internal,
             RunError::Check { .. }
             | RunError::DataDependent { .. }
@@ -161,7 +163,7 @@ fn dtype_from(number: i32) -> Result<DType, Failure> {
 
 #[unsafe(no_mangle)]
 extern "C" fn cascata_api_version() -> u32 {
-    1
+    2
 }
 
 #[unsafe(no_mangle)]

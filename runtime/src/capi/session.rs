@@ -1,10 +1,11 @@
 //! Sessions for C.
 
-use super::handles::{CascataArtifact, CascataRuntime, c_text};
+use super::handles::{CascataArtifact, CascataCancel, CascataRuntime, c_text};
 use super::{
     Failure, Status, borrow, borrow_mut, dtype_from, dtype_number, give, guard, take, text,
 };
 use crate::bind::InputSet;
+use crate::cancel::RunOptions;
 use crate::error::{InputError, RunError};
 use crate::runtime::Runtime;
 use crate::session::{Session, SessionOptions, new_output};
@@ -42,6 +43,7 @@ pub(crate) struct CascataSession {
     ports: [Vec<PortInfo>; 2],
     inputs: Inputs,
     outputs: Outputs,
+    options: RunOptions,
 }
 
 struct PortInfo {
@@ -167,7 +169,7 @@ impl CascataSession {
             names: session.outputs().iter().map(|p| p.name.clone()).collect(),
             slots: session.outputs().iter().map(|_| Slot::Empty).collect(),
         };
-        Self { session, ports, inputs, outputs }
+        Self { session, ports, inputs, outputs, options: RunOptions::default() }
     }
 
     fn ports(&self, kind: i32) -> Result<&[PortInfo], Failure> {
@@ -316,12 +318,29 @@ unsafe extern "C" fn cascata_session_set_output(
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn cascata_session_set_cancel(
+    session: *mut CascataSession,
+    cancel: *const CascataCancel,
+) -> Status {
+    guard(|| {
+        // SAFETY: see the module text of `capi`; null means none.
+        let (session, cancel) = unsafe { (borrow_mut("session", session)?, cancel.as_ref()) };
+        session.options = match cancel {
+            Some(cancel) => RunOptions::default().cancel(&cancel.0),
+            None => RunOptions::default(),
+        };
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn cascata_session_run(session: *mut CascataSession) -> Status {
     guard(|| {
         // SAFETY: see the module text of `capi`.
-        let CascataSession { session, inputs, outputs, .. } =
+        let CascataSession { session, inputs, outputs, options, .. } =
             unsafe { borrow_mut("session", session)? };
-        session.with_context(|ctx| session.executable().run(ctx, inputs, outputs, None))?;
+        session
+            .with_context(options, |ctx| session.executable().run(ctx, inputs, outputs, None))?;
         Ok(())
     })
 }

@@ -4,6 +4,7 @@
 use crate::artifact::Artifact;
 use crate::bind::{InputSet, Values, bind_symbols};
 use crate::cache::PlanCache;
+use crate::cancel::CancelToken;
 use crate::error::RunError;
 use crate::plan::{PlannedLaunch, SegmentPlan, plan};
 use crate::profile::Profiler;
@@ -46,6 +47,8 @@ pub(crate) struct RunContext {
     values: Vec<Option<i64>>,
     /// Receives the numbers that a bind reads.
     bound: Vec<i64>,
+    /// Looked at before each launch.
+    pub(crate) cancel: Option<CancelToken>,
 }
 
 impl Executable {
@@ -61,6 +64,7 @@ impl Executable {
             scratch: AlignedBuf::empty(),
             values: vec![None; entry.symbols.len()],
             bound: Vec::new(),
+            cancel: None,
         }
     }
 
@@ -161,6 +165,9 @@ impl Executable {
         profiler: Option<&mut Profiler>,
     ) -> Result<(), RunError> {
         let Step::Launch(launch) = &self.entry().steps[planned.step] else { return Ok(()) };
+        if ctx.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+            return Err(RunError::Cancelled { step: planned.step });
+        }
         let args = LaunchArgs {
             kernel: self.artifact.kernel(planned.kernel),
             dims: &plan.dims[planned.dims.clone()],
@@ -196,7 +203,10 @@ impl Executable {
 
     fn kernel_error(&self, kernel: u32, status: i32, launch: &Launch) -> RunError {
         let messages = &self.artifact.manifest().kernels[kernel as usize].messages;
-        let message = usize::try_from(status - 1).ok().and_then(|i| messages.get(i));
+        let message = status
+            .checked_sub(1)
+            .and_then(|i| usize::try_from(i).ok())
+            .and_then(|i| messages.get(i));
         RunError::Kernel {
             kernel: self.kernel_name(kernel),
             message: message.cloned().unwrap_or_else(|| format!("status {status}")),

@@ -5,6 +5,7 @@ pub mod kernels;
 
 use cascata_artifact::abi::{ABI_VERSION, Import};
 use cascata_artifact::manifest::*;
+use cascata_artifact::sign::{SIGNATURE_BYTES, SecretKey};
 use cascata_artifact::{ArtifactWriter, Manifest, assign_offsets};
 use cascata_runtime::{Artifact, Runtime, Session};
 use cascata_types::{DType, Dim, Shape, SymbolId, SymbolTable, TensorType};
@@ -150,10 +151,22 @@ impl Model {
         self.writer().to_bytes(|i, sink| sink(&self.weight_bytes[i])).unwrap()
     }
 
+    /// The artifact with a signature.
+    pub fn signed_bytes(&self, key: &SecretKey) -> Vec<u8> {
+        let writer = self.writer().signature(SIGNATURE_BYTES, |root| key.sign(root));
+        writer.to_bytes(|i, sink| sink(&self.weight_bytes[i])).unwrap()
+    }
+
+    /// Writes the signed artifact to a file of its own.
+    pub fn signed_file(&self, name: &str, key: &SecretKey) -> TempFile {
+        let file = TempFile::new(name);
+        std::fs::write(&file.0, self.signed_bytes(key)).unwrap();
+        file
+    }
+
     /// Writes the artifact to a file of its own.
     pub fn file(&self, name: &str) -> TempFile {
-        let name = format!("cascata-{}-{name}.cascata", std::process::id());
-        let file = TempFile(std::env::temp_dir().join(name));
+        let file = TempFile::new(name);
         self.writer().write(&file.0, |i, sink| sink(&self.weight_bytes[i])).unwrap();
         file
     }
@@ -192,6 +205,13 @@ pub fn i64s(shape: impl Into<Shape>) -> TensorType {
 
 /// A file that goes with the test.
 pub struct TempFile(pub PathBuf);
+
+impl TempFile {
+    pub fn new(name: &str) -> Self {
+        let name = format!("cascata-{}-{name}.cascata", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
 
 impl Drop for TempFile {
     fn drop(&mut self) {

@@ -1,0 +1,8 @@
+//! ONNX model files: import, verify, isolation analysis.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    cascata_fuzz::targets::onnx::model(bytes);
+});
