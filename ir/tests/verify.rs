@@ -178,7 +178,7 @@ fn regions_have_one_owner() {
     let r = g.add_region();
     g.add_node_typed(
         Graph::ROOT,
-        Op::If { then_region: r, else_region: r },
+        Op::If { then_region: r, else_region: r, dims: vec![] },
         vec![c],
         vec![],
         "twice",

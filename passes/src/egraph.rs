@@ -111,7 +111,7 @@ pub fn run(
         limits: options.limits,
         model: CostModel::new(&symbols, &options.profile, options.budget),
         symbols: &symbols,
-        checks: graph.checks.clone().into(),
+        checks: graph.root().checks.clone().into(),
     };
     let mut stage = Stage {
         setting,
