@@ -123,7 +123,12 @@ pub fn run(
         round,
         rules_of: HashMap::new(),
     };
-    for region in walk::regions(graph) {
+    for (region, checks) in walk::checked_regions(graph) {
+        // What a slice became may rest on the checks that held where it was met.
+        if *stage.setting.checks != checks {
+            stage.memo.clear();
+            stage.setting.checks = checks.into();
+        }
         stage.region(graph, region)?;
     }
     walk::substitute(graph, &|v| stage.resolve(v));
