@@ -191,9 +191,7 @@ impl<'a> Ctx<'a> {
             Op::Lstm(attrs) => self.recurrent(attrs, composite::LSTM),
             Op::Gru(attrs) => self.recurrent(attrs, composite::GRU),
             Op::Rnn(attrs) => self.recurrent(attrs, composite::RNN),
-            Op::If { then_region, else_region, dims } => {
-                self.if_(*then_region, *else_region, dims)
-            }
+            Op::If { then_region, else_region, dims } => self.if_(*then_region, *else_region, dims),
             Op::Loop { body, carried, count, dims } => self.loop_(*body, *carried, *count, dims),
             Op::Scan(attrs) => self.scan(attrs),
             Op::BindDims { symbols, mode } => self.bind_dims(symbols, mode),

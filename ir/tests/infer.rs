@@ -32,7 +32,11 @@ fn bad(op: Op, types: &[&str]) -> InferError {
     let (mut g, inputs) = graph(types);
     let before = (g.nodes.len(), g.root().checks.len());
     let error = g.add(Graph::ROOT, op, inputs, "node").expect_err("it must not type");
-    assert_eq!((g.nodes.len(), g.root().checks.len()), before, "a failed add leaves the graph alone");
+    assert_eq!(
+        (g.nodes.len(), g.root().checks.len()),
+        before,
+        "a failed add leaves the graph alone"
+    );
     error
 }
 

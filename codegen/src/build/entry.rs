@@ -67,12 +67,10 @@ fn lower_region(
                 }
                 steps.push(Step::Launches(*id, first..lowering.launches.len()));
             }
-            Op::If { .. } | Op::Loop { .. } => {
-                match control::lower(lowering, graph, *id, errors) {
-                    Ok(control) => steps.push(Step::Control(control)),
-                    Err(e) => errors.push(e),
-                }
-            }
+            Op::If { .. } | Op::Loop { .. } => match control::lower(lowering, graph, *id, errors) {
+                Ok(control) => steps.push(Step::Control(control)),
+                Err(e) => errors.push(e),
+            },
             _ => match lowering.bare(*id) {
                 Ok(parts) => steps.extend(parts.into_iter().map(|part| match part {
                     BareStep::Launches(range) => Step::Launches(*id, range),

@@ -39,7 +39,8 @@ impl<'a> Ctx<'a> {
             if a != b {
                 let (a, b) = (a.display(self.symbols), b.display(self.symbols));
                 let rule = format!("{what}: number {i} is {a} on one side and {b} on the other");
-                return Err(self.error(rule, "make the types equal, or name the dims that differ in `dims`"));
+                return Err(self
+                    .error(rule, "make the types equal, or name the dims that differ in `dims`"));
             }
         }
         Ok(())
@@ -132,7 +133,8 @@ impl<'a> Ctx<'a> {
                 axes.map(move |(axis, _)| (i, axis)).collect::<Vec<_>>()
             });
             let (Some((index, axis)), None) = (found.next(), found.next()) else {
-                let rule = format!("{} is not one dim of one carried parameter", self.show(&symbol));
+                let rule =
+                    format!("{} is not one dim of one carried parameter", self.show(&symbol));
                 return Err(self.error(rule, "give every changing dim a symbol of its own"));
             };
             places.push((index, axis, symbol, after));
@@ -141,11 +143,7 @@ impl<'a> Ctx<'a> {
     }
 
     /// Carried types with the symbols of the body where dims change.
-    fn inside(
-        &self,
-        carried: &[ValueType],
-        places: &[(usize, usize, Dim, Dim)],
-    ) -> Vec<ValueType> {
+    fn inside(&self, carried: &[ValueType], places: &[(usize, usize, Dim, Dim)]) -> Vec<ValueType> {
         let mut types = carried.to_vec();
         for (index, axis, symbol, _) in places {
             if let Some(slot) = types.get_mut(*index).and_then(|t| axis_of(t, *axis)) {

@@ -28,10 +28,8 @@ fn replace(
     let source = node.source.as_str();
     let trip = Op::DimValues { dims: vec![len.clone()], scalar: true };
     let yes = Op::Fill { value: Scalar::bool(true), shape: vec![] };
-    let mut inputs = vec![
-        graph.add1(region, trip, vec![], source)?,
-        graph.add1(region, yes, vec![], source)?,
-    ];
+    let mut inputs =
+        vec![graph.add1(region, trip, vec![], source)?, graph.add1(region, yes, vec![], source)?];
     inputs.extend(states);
     body(graph, attrs, sequences, &len, source, renamed)?;
     let count = graph.symbols.fresh("steps", 0, len.bounds(&graph.symbols).1.max(0));

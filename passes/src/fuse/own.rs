@@ -102,5 +102,8 @@ fn is_own(graph: &Graph, v: ValueId, here: &HashSet<NodeId>, owner: Option<NodeI
     let cascata_ir::graph::Def::Node(id, _) = graph.values[v].def else { return false };
     let op = &graph.nodes[id].op;
     let control = matches!(op, Op::If { .. } | Op::Loop { .. });
-    here.contains(&id) && !matches!(op, Op::Const(_)) && !is_leaf(op) && (!control || owner.is_some())
+    here.contains(&id)
+        && !matches!(op, Op::Const(_))
+        && !is_leaf(op)
+        && (!control || owner.is_some())
 }

@@ -58,8 +58,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
     /// Binds the changing dims and copies the operands for the first iteration.
     fn enter(&mut self, l: &Loop) -> Result<(), RunError> {
         for dim in &l.dims {
-            let value =
-                symbol_value(self.exe.entry(), &self.ctx.values, dim.inside, &dim.initial)?;
+            let value = symbol_value(self.exe.entry(), &self.ctx.values, dim.inside, &dim.initial)?;
             self.set_symbol(dim.inside, value, &l.source.join(", "))?;
         }
         for c in &l.carried {

@@ -320,7 +320,8 @@ fn scans_in_both_directions_and_along_any_axis() {
         {
             let mut dims = vec![3, 2];
             dims.insert(axis, len);
-            let names: [&'static [&'static str]; 3] = [&["S", "", ""], &["", "S", ""], &["", "", "S"]];
+            let names: [&'static [&'static str]; 3] =
+                [&["S", "", ""], &["", "S", ""], &["", "", "S"]];
             let x = Arg::Named(pattern(&dims, 1), names[axis]);
             check_graph(vec![Arg::Input(pattern(&[3, 2], 2)), x], 1e-5, |g, v| {
                 let body = g.add_region();
@@ -379,19 +380,20 @@ fn dims_bound_in_a_branch() {
         let args = vec![flag(taken), Arg::Input(pattern(&[6], 1)), Arg::Input(t(&[2], [2i64, 3]))];
         check_graph(args, 1e-6, |g, v| {
             let (a, b) = (dynamic(g, "a"), dynamic(g, "b"));
-            let y = branch(g, ROOT, v[0], vec![((0, 0), a), ((0, 1), b)], |g, r, then| match then {
-                true => {
-                    let (c, d) = (dynamic(g, "c"), dynamic(g, "d"));
-                    let op = Op::BindDims { symbols: vec![c, d], mode: BindMode::Raw };
-                    g.add(r, op, vec![v[2]], "bind").unwrap();
-                    let shape = vec![Dim::sym(c), Dim::sym(d)];
-                    vec![g.add1(r, Op::Reshape { shape }, vec![v[1]], "reshape").unwrap()]
-                }
-                false => {
-                    let shape = vec![6.into(), 1.into()];
-                    vec![g.add1(r, Op::Reshape { shape }, vec![v[1]], "reshape").unwrap()]
-                }
-            });
+            let y =
+                branch(g, ROOT, v[0], vec![((0, 0), a), ((0, 1), b)], |g, r, then| match then {
+                    true => {
+                        let (c, d) = (dynamic(g, "c"), dynamic(g, "d"));
+                        let op = Op::BindDims { symbols: vec![c, d], mode: BindMode::Raw };
+                        g.add(r, op, vec![v[2]], "bind").unwrap();
+                        let shape = vec![Dim::sym(c), Dim::sym(d)];
+                        vec![g.add1(r, Op::Reshape { shape }, vec![v[1]], "reshape").unwrap()]
+                    }
+                    false => {
+                        let shape = vec![6.into(), 1.into()];
+                        vec![g.add1(r, Op::Reshape { shape }, vec![v[1]], "reshape").unwrap()]
+                    }
+                });
             vec![unary(g, ROOT, UnaryOp::Exp, y[0])]
         });
     }

@@ -17,9 +17,10 @@ pub(super) fn lower(
 ) -> Result<Control, LowerError> {
     let node = &graph.nodes[id];
     let dense = |v: &ValueId| {
-        graph.ty(*v).as_tensor().is_some_and(|t| {
-            t.encoding == Encoding::Dense && t.dtype.size_bytes().is_some()
-        })
+        graph
+            .ty(*v)
+            .as_tensor()
+            .is_some_and(|t| t.encoding == Encoding::Dense && t.dtype.size_bytes().is_some())
     };
     if !node.inputs.iter().chain(&node.outputs).all(dense) {
         let reason = "its operands and results must be dense tensors of numbers";
@@ -121,7 +122,8 @@ impl Builder<'_> {
     ) -> m::Loop {
         let region = &self.graph.regions[body.region];
         region.params.iter().for_each(|v| self.buffers.slot(*v));
-        let stays = |i: usize| memory_owner(self.graph, region.results[i + 1]) == region.params[i + 2];
+        let stays =
+            |i: usize| memory_owner(self.graph, region.results[i + 1]) == region.params[i + 2];
         for i in (0..carried).filter(|i| !stays(*i)) {
             self.buffers.slot(region.results[i + 1]);
         }

@@ -169,7 +169,7 @@ fn loop_body(
         if results.len() <= carried {
             return malformed!("the body gives {} values, carries {carried}", results.len());
         }
-        let changes = changed_dims(cx, region, &params[2..])?;
+        let changes = changed_dims(cx, region, &params[2..], &changing)?;
         if changes.is_empty() {
             condition_as_number(cx, region)?;
             rows_have_one_shape(cx, region, carried, before, &changing)?;
@@ -185,11 +185,13 @@ fn loop_body(
     }
 }
 
-/// Carried values and axes whose dim is another one when they leave the body.
+/// Carried values and axes whose dim is another one when they leave the body; those that
+/// are known to change are left out.
 fn changed_dims(
     cx: &Cx<'_>,
     region: RegionId,
     params: &[ValueType],
+    known: &[SymbolId],
 ) -> R<Vec<(usize, usize)>> {
     let mut changes = Vec::new();
     for (i, (param, &result)) in params.iter().zip(&cx.results_of(region)[1..]).enumerate() {
@@ -199,8 +201,12 @@ fn changed_dims(
             let (a, b) = (param.display(cx.symbols()), result.display(cx.symbols()));
             return unsupported!("carried value {i} changes its rank: {a} becomes {b}");
         }
-        let differ = a.shape.iter().zip(&b.shape).enumerate().filter(|(_, (a, b))| a != b);
-        changes.extend(differ.map(|(axis, _)| (i, axis)));
+        for (axis, (a, b)) in a.shape.iter().zip(&b.shape).enumerate() {
+            let changes_anyway = a.as_sym().is_some_and(|s| known.contains(&s));
+            if a != b && !changes_anyway {
+                changes.push((i, axis));
+            }
+        }
     }
     Ok(changes)
 }

@@ -78,7 +78,8 @@ impl Flow<'_, '_> {
         }
         for (i, port) in entry.outputs.iter().enumerate() {
             let mine = Storage::Output(i as u32);
-            let done = entry.buffers.iter().zip(&self.written).any(|(b, w)| *w && b.storage == mine);
+            let done =
+                entry.buffers.iter().zip(&self.written).any(|(b, w)| *w && b.storage == mine);
             if port.ty.as_tensor().is_some() && !done {
                 let at = format!("{}.outputs[{i}] ('{}')", self.at, port.name);
                 self.errors.push(at, "no step writes it");
@@ -258,8 +259,7 @@ impl Flow<'_, '_> {
             }
             _ => {}
         }
-        let fresh =
-            matches!(b.storage, Storage::Arena { .. } | Storage::Output(_) | Storage::Slot);
+        let fresh = matches!(b.storage, Storage::Arena { .. } | Storage::Output(_) | Storage::Slot);
         if fresh && !self.written[root] {
             self.report(format!("it reads '{}', which no step has written", b.name));
             self.written[root] = true; // Reported once.
