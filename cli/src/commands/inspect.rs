@@ -302,6 +302,12 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
         let (lhs, rhs) = (c.lhs.display(&entry.symbols), c.rhs.display(&entry.symbols));
         let _ = writeln!(out, "  check  {lhs} == {rhs} ({})", c.what);
     }
+    blocks(entry, &mut out);
+    out
+}
+
+/// The steps that run other blocks.
+fn blocks(entry: &Entry, out: &mut String) {
     for (block, i, step) in entry.all_steps() {
         let at = step_name(block, i);
         let _ = match step {
@@ -322,7 +328,6 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
             Step::Launch(_) | Step::Bind { .. } => Ok(()),
         };
     }
-    out
 }
 
 fn memory(plan: &Result<MemoryPlan>, sizes: &str, threads: usize, out: &mut String) {
