@@ -15,7 +15,6 @@ use cascata_passes::error::PassError;
 use cascata_passes::isolation::{Batch, Select, check};
 use cascata_passes::pipeline::{optimise, pipeline};
 use cascata_passes::report::Report;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 

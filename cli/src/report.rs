@@ -17,7 +17,7 @@ pub struct CompileReport {
     pub rewriting: Rewriting,
     /// Kernels; equal ones are counted once.
     pub kernels: usize,
-    /// Launches of one run.
+    /// Launches, those of branches and of loops' bodies once each.
     pub launches: usize,
     /// Machine code by target.
     pub code: Vec<CodeSize>,
@@ -51,10 +51,10 @@ pub struct CodeSize {
     pub bytes: u64,
 }
 
-/// Launch steps of all entries.
+/// Launch steps of all entries and of their blocks.
 pub(crate) fn launches(manifest: &Manifest) -> usize {
-    let steps = manifest.entries.iter().flat_map(|e| &e.steps);
-    steps.filter(|s| matches!(s, Step::Launch(_))).count()
+    let steps = manifest.entries.iter().flat_map(|e| e.all_steps());
+    steps.filter(|(_, _, s)| matches!(s, Step::Launch(_))).count()
 }
 
 pub(crate) fn code_sizes(manifest: &Manifest) -> Vec<CodeSize> {

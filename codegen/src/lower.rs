@@ -154,7 +154,7 @@ impl<'g> Lowering<'g> {
         single::bare(self, &Group { node, region: Graph::ROOT, outputs })
     }
 
-    /// Members of a group; a bare node of the root region has none beside it.
+    /// Members of a group; a node outside of groups has none beside it.
     fn members(&self, group: &Group) -> &'g [NodeId] {
         if group.region == Graph::ROOT { &[] } else { &self.graph.regions[group.region].nodes }
     }
@@ -174,6 +174,23 @@ impl<'g> Lowering<'g> {
             variant.kernel.name = format!("{}_v{}", special.variants[0].kernel.name, i + 1);
         }
         special.variants.append(&mut general.variants);
+    }
+
+    /// Where a value outside of groups lies: a constant, or the value whose memory it is in.
+    pub fn operand(&mut self, v: ValueId) -> Operand {
+        let owner = cascata_passes::fuse::memory_owner(self.graph, v);
+        match self.graph.def_node(owner).map(|n| &n.op) {
+            Some(Op::Const(id)) => {
+                let weight = Weight { source: *id, data: WeightData::Plain };
+                Operand::Weight(self.weights.add(self.graph, weight))
+            }
+            _ => Operand::Value(owner),
+        }
+    }
+
+    /// The error of a node that cannot be lowered.
+    pub fn unsupported(&self, node: NodeId, reason: impl Into<String>) -> LowerError {
+        self.error(node, reason)
     }
 
     fn error(&self, node: NodeId, reason: impl Into<String>) -> LowerError {

@@ -43,7 +43,7 @@ fn summarise() -> Result<(), Box<dyn std::error::Error>> {
         let kind = if s.data_dependent { " (data-dependent)" } else { "" };
         println!("sym  {} in {}..={}{kind}", s.name, s.min, s.max);
     }
-    for check in &graph.checks {
+    for check in &graph.root().checks {
         let (lhs, rhs) = (check.lhs.display(&graph.symbols), check.rhs.display(&graph.symbols));
         println!("must {lhs} == {rhs}   ({})", check.what);
     }

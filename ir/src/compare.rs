@@ -30,13 +30,13 @@ impl Compare<'_> {
         same("name", &self.a.name, &self.b.name)?;
         let symbols = |g: &Graph| g.symbols.iter().map(|(_, s)| s.clone()).collect::<Vec<_>>();
         same("symbols", symbols(self.a), symbols(self.b))?;
-        same("checks", &self.a.checks, &self.b.checks)?;
         same("output names", &self.a.output_names, &self.b.output_names)?;
         self.region(Graph::ROOT, Graph::ROOT)
     }
 
     fn region(&mut self, a: RegionId, b: RegionId) -> Result<(), String> {
         let (x, y) = (&self.a.regions[a], &self.b.regions[b]);
+        same("checks", &x.checks, &y.checks)?;
         same("number of parameters", x.params.len(), y.params.len())?;
         for (&p, &q) in x.params.iter().zip(&y.params) {
             self.define(p, q)?;

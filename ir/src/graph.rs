@@ -5,8 +5,8 @@
 //! region, the region's parameters, or (captured) anything visible where the node
 //! that owns the region stands. Ops are pure unless [`Op::effect`] says otherwise.
 //! Dims are expressions over the graph's symbols; a data-dependent symbol is bound
-//! by the node that produces it and may be used by later nodes only. Every tensor
-//! is immutable.
+//! by the node that produces it and may be used by later nodes only, in its region and
+//! the regions inside; each run of the region binds it anew. Every tensor is immutable.
 
 use crate::op::Op;
 use bytes::Bytes;
@@ -46,8 +46,6 @@ pub struct Graph {
     pub consts: PrimaryMap<ConstId, Const>,
     /// Names of the root region's results, in order.
     pub output_names: Vec<String>,
-    /// What must hold between dims when the symbols are bound.
-    pub checks: Vec<DimCheck>,
 }
 
 /// A value: the result of a node or a parameter of a region.
@@ -92,6 +90,8 @@ pub struct Region {
     pub nodes: Vec<NodeId>,
     /// Values handed to the owner.
     pub results: Vec<ValueId>,
+    /// What must hold between dims whenever the region runs, once their symbols are bound.
+    pub checks: Vec<DimCheck>,
 }
 
 /// A constant tensor; its bytes usually lie in a mapped weight file.

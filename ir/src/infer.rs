@@ -85,7 +85,8 @@ impl Graph {
         let inferred = infer(&op, &types, &self.symbols, self)
             .map_err(|e| InferError { node: source.clone(), ..e })?;
         for check in inferred.checks {
-            self.add_check(DimCheck { what: format!("{source}: {}", check.what), ..check });
+            let what = format!("{source}: {}", check.what);
+            self.add_check(region, DimCheck { what, ..check });
         }
         Ok(self.add_node_typed(region, op, inputs, inferred.types, source))
     }
@@ -112,13 +113,14 @@ impl Graph {
         })
     }
 
-    /// Records a check unless the same equation is already there.
-    pub fn add_check(&mut self, check: DimCheck) {
+    /// Records a check of a region unless it has the same equation already.
+    pub fn add_check(&mut self, region: RegionId, check: DimCheck) {
         let known = |c: &DimCheck| {
             (c.lhs == check.lhs && c.rhs == check.rhs) || (c.lhs == check.rhs && c.rhs == check.lhs)
         };
-        if !self.checks.iter().any(known) {
-            self.checks.push(check);
+        let checks = &mut self.regions[region].checks;
+        if !checks.iter().any(known) {
+            checks.push(check);
         }
     }
 
@@ -189,8 +191,8 @@ impl<'a> Ctx<'a> {
             Op::Lstm(attrs) => self.recurrent(attrs, composite::LSTM),
             Op::Gru(attrs) => self.recurrent(attrs, composite::GRU),
             Op::Rnn(attrs) => self.recurrent(attrs, composite::RNN),
-            Op::If { then_region, else_region } => self.if_(*then_region, *else_region),
-            Op::Loop { body, carried, count } => self.loop_(*body, *carried, *count),
+            Op::If { then_region, else_region, dims } => self.if_(*then_region, *else_region, dims),
+            Op::Loop { body, carried, count, dims } => self.loop_(*body, *carried, *count, dims),
             Op::Scan(attrs) => self.scan(attrs),
             Op::BindDims { symbols, mode } => self.bind_dims(symbols, mode),
             Op::StateEmpty { ty, axis } => self.state_empty(ty, *axis),

@@ -237,6 +237,9 @@ pub enum Op {
         then_region: RegionId,
         /// When false.
         else_region: RegionId,
+        /// Dims that the chosen branch decides, as `((result, axis), symbol)`: the result
+        /// has the symbol there, and the op binds it to the size that there is.
+        dims: Vec<((usize, usize), SymbolId)>,
     },
     /// `trip: i64[], cond: bool[], carried… → carried…, scanned…`. The body takes
     /// `iteration: i64[], cond: bool[], carried…` and gives `cond, carried…, scanned…`;
@@ -248,6 +251,11 @@ pub enum Op {
         carried: usize,
         /// Bound to the number of iterations that ran.
         count: SymbolId,
+        /// Dims that change from iteration to iteration, as `(inside, after)`: one carried
+        /// parameter of the body has the dim `inside`, bound anew when an iteration starts;
+        /// the operand and the body's result may have any dim there, and the result has
+        /// `after`, which the op binds.
+        dims: Vec<(SymbolId, SymbolId)>,
     },
     /// `state…, scanned… → state…, stacked…` (ONNX Scan).
     Scan(ScanAttrs),
@@ -315,7 +323,7 @@ impl Op {
     /// The regions that the op owns.
     pub fn regions(&self) -> Vec<RegionId> {
         match self {
-            Op::If { then_region, else_region } => vec![*then_region, *else_region],
+            Op::If { then_region, else_region, .. } => vec![*then_region, *else_region],
             Op::Loop { body, .. } | Op::Group { body, .. } => vec![*body],
             Op::Scan(attrs) => vec![attrs.body],
             _ => vec![],
@@ -325,23 +333,32 @@ impl Op {
     /// The regions that the op owns, to be redirected when a body is copied.
     pub fn regions_mut(&mut self) -> Vec<&mut RegionId> {
         match self {
-            Op::If { then_region, else_region } => vec![then_region, else_region],
+            Op::If { then_region, else_region, .. } => vec![then_region, else_region],
             Op::Loop { body, .. } | Op::Group { body, .. } => vec![body],
             Op::Scan(attrs) => vec![&mut attrs.body],
             _ => vec![],
         }
     }
 
-    /// The data-dependent symbols that the op binds.
+    /// The data-dependent symbols that the op binds where it stands.
     pub fn binds(&self) -> Vec<SymbolId> {
         match self {
-            Op::NonZero { count }
-            | Op::NonMaxSuppression { count, .. }
-            | Op::Loop { count, .. } => {
-                vec![*count]
+            Op::NonZero { count } | Op::NonMaxSuppression { count, .. } => vec![*count],
+            Op::If { dims, .. } => dims.iter().map(|(_, s)| *s).collect(),
+            Op::Loop { count, dims, .. } => {
+                std::iter::once(*count).chain(dims.iter().map(|(_, after)| *after)).collect()
             }
             Op::StateRead { length, .. } => vec![*length],
             Op::BindDims { symbols, .. } => symbols.clone(),
+            _ => vec![],
+        }
+    }
+
+    /// The data-dependent symbols that the op binds in the regions that it owns, whenever
+    /// one of them starts.
+    pub fn binds_inside(&self) -> Vec<SymbolId> {
+        match self {
+            Op::Loop { dims, .. } => dims.iter().map(|(inside, _)| *inside).collect(),
             _ => vec![],
         }
     }

@@ -51,8 +51,6 @@ pub fn parse_with(text: &str, resolve: Resolver<'_>) -> Result<Graph, ParseError
             p.symbol_def()?;
         } else if p.eat("const") {
             p.const_def(resolve)?;
-        } else if p.eat("check") {
-            p.check_def()?;
         } else {
             break;
         }
@@ -138,13 +136,13 @@ impl Parser<'_> {
     }
 
     /// `DIM == DIM : "what"`.
-    fn check_def(&mut self) -> Result<(), ParseError> {
+    fn check_def(&mut self, region: RegionId) -> Result<(), ParseError> {
         let lhs = self.dim()?;
         self.expect("==")?;
         let rhs = self.dim()?;
         self.expect(":")?;
         let what = self.string()?;
-        self.graph.checks.push(DimCheck { lhs, rhs, what });
+        self.graph.regions[region].checks.push(DimCheck { lhs, rhs, what });
         Ok(())
     }
 
@@ -154,7 +152,7 @@ impl Parser<'_> {
         id.ok_or_else(|| self.error(format!("constant '{label}' is not declared")))
     }
 
-    /// `(params) { nodes; return results }` as a new region.
+    /// `(params) { checks; nodes; return results }` as a new region.
     pub(crate) fn region(&mut self) -> Result<RegionId, ParseError> {
         let id = self.graph.add_region();
         self.region_into(id)?;
@@ -175,6 +173,9 @@ impl Parser<'_> {
             self.define(label, value)?;
         }
         self.expect("{")?;
+        while self.eat("check") {
+            self.check_def(id)?;
+        }
         while !self.eat("return") {
             self.node(id)?;
         }

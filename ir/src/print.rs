@@ -4,8 +4,8 @@
 //! graph "name" {
 //!   symbol B in 1..=64
 //!   const c0 "w" : f32[2,3] = dense<1.0, 2.0, 3.0, 4.0, 5.0, 6.0>
-//!   check B == N : "why"
 //!   body(%0 "x" : f32[B,2]) {
+//!     check B == N : "why"
 //!     %1 "w" = const {value = c0} : f32[2,3]
 //!     %2 = matmul(%0, %1) : f32[B,3] from "node of the source model"
 //!     return %2 "y"
@@ -15,7 +15,7 @@
 //!
 //! Value ids are those of the graph; dead nodes are not printed.
 
-use crate::graph::{Const, Graph, NodeId, RegionId, ValueId};
+use crate::graph::{Const, DimCheck, Graph, NodeId, RegionId, ValueId};
 use crate::op::attr_text::AttrText;
 use crate::op::table::print_attrs;
 use cascata_types::{DType, Dim, Encoding, Scalar, SymbolId, TensorType};
@@ -67,14 +67,6 @@ pub fn print(graph: &Graph, options: PrintOptions) -> String {
         p.tensor_type(&c.ty);
         p.text(" = ");
         p.const_data(c, options.consts);
-    }
-    for c in &graph.checks {
-        p.line("check ");
-        p.dim(&c.lhs);
-        p.text(" == ");
-        p.dim(&c.rhs);
-        p.text(" : ");
-        p.quoted(&c.what);
     }
     p.line("body");
     p.region(Graph::ROOT);
@@ -145,7 +137,7 @@ impl Printer<'_> {
         self.attrs = count + 1;
     }
 
-    /// `(params) { nodes; return results }`.
+    /// `(params) { checks; nodes; return results }`.
     pub(crate) fn region(&mut self, id: RegionId) {
         let graph = self.graph;
         let Some(region) = graph.regions.get(id) else {
@@ -163,6 +155,9 @@ impl Printer<'_> {
         }
         self.text(") {");
         self.depth += 1;
+        for check in &region.checks {
+            self.check(check);
+        }
         for &node in &region.nodes {
             self.node(node);
         }
@@ -177,6 +172,15 @@ impl Printer<'_> {
         }
         self.depth -= 1;
         self.line("}");
+    }
+
+    fn check(&mut self, check: &DimCheck) {
+        self.line("check ");
+        self.dim(&check.lhs);
+        self.text(" == ");
+        self.dim(&check.rhs);
+        self.text(" : ");
+        self.quoted(&check.what);
     }
 
     fn value_def(&mut self, v: ValueId) {

@@ -55,11 +55,10 @@ pub fn verify(graph: &Graph) -> Result<(), Vec<VerifyError>> {
     v.constants();
     v.output_names();
     if graph.regions.get(Graph::ROOT).is_some() {
-        v.region(Graph::ROOT);
+        v.region(Graph::ROOT, &[]);
     } else {
         v.report("the graph has no body; create it with Graph::new");
     }
-    v.check_dims();
     if v.errors.is_empty() { Ok(()) } else { Err(v.errors) }
 }
 
@@ -108,14 +107,16 @@ impl<'g> Verifier<'g> {
         ty.display(&self.graph.symbols)
     }
 
-    /// Walks a region whose owner has been recorded; scopes end with it.
-    fn region(&mut self, id: RegionId) {
+    /// Walks a region whose owner has been recorded and binds `symbols` when it starts;
+    /// scopes end with it.
+    fn region(&mut self, id: RegionId, symbols: &[SymbolId]) {
         if self.depth == MAX_DEPTH {
             return self.report(format!("regions are nested more than {MAX_DEPTH} deep"));
         }
         self.depth += 1;
         let region = &self.graph.regions[id];
         let scope = self.scope.len();
+        symbols.iter().for_each(|s| self.bind(*s));
         for (i, &p) in region.params.iter().enumerate() {
             self.define(p, Def::Param(id, i as u32));
         }
@@ -123,6 +124,10 @@ impl<'g> Verifier<'g> {
             self.node(node);
         }
         self.place = if id == Graph::ROOT { "body".into() } else { format!("region {id}") };
+        for check in &region.checks {
+            self.dim(&check.lhs, "a check");
+            self.dim(&check.rhs, "a check");
+        }
         for &v in &region.results {
             if self.usable(v) && self.is_resource(v) {
                 self.consume(v);

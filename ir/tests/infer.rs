@@ -25,14 +25,18 @@ fn ok(op: Op, types: &[&str]) -> (String, Vec<String>) {
     let check = |c: &cascata_ir::graph::DimCheck| {
         format!("{} == {}", c.lhs.display(&g.symbols), c.rhs.display(&g.symbols))
     };
-    (shown.join(", "), g.checks.iter().map(check).collect())
+    (shown.join(", "), g.root().checks.iter().map(check).collect())
 }
 
 fn bad(op: Op, types: &[&str]) -> InferError {
     let (mut g, inputs) = graph(types);
-    let before = (g.nodes.len(), g.checks.len());
+    let before = (g.nodes.len(), g.root().checks.len());
     let error = g.add(Graph::ROOT, op, inputs, "node").expect_err("it must not type");
-    assert_eq!((g.nodes.len(), g.checks.len()), before, "a failed add leaves the graph alone");
+    assert_eq!(
+        (g.nodes.len(), g.root().checks.len()),
+        before,
+        "a failed add leaves the graph alone"
+    );
     error
 }
 
@@ -196,12 +200,12 @@ fn branches_and_bodies_must_agree() {
     let [then_region, else_region] = [g.add_region(), g.add_region()];
     g.regions[then_region].results = vec![inputs[1]];
     g.regions[else_region].results = vec![inputs[2]];
-    let op = Op::If { then_region, else_region };
+    let op = Op::If { then_region, else_region, dims: vec![] };
     let error = g.add(Graph::ROOT, op, vec![inputs[0]], "if").expect_err("branches differ");
     assert!(error.rule.contains("f32[B]") && error.rule.contains("f32[N]"), "{error}");
     let body = g.add_region();
     let count = g.symbols.fresh("count", 0, 10);
-    let op = Op::Loop { body, carried: 1, count };
+    let op = Op::Loop { body, carried: 1, count, dims: vec![] };
     let error = g.add(Graph::ROOT, op.clone(), vec![inputs[3], inputs[0], inputs[1]], "loop");
     assert!(error.expect_err("no parameters").rule.contains("parameters of the body"));
     for ty in [g.ty(inputs[3]).clone(), g.ty(inputs[0]).clone(), g.ty(inputs[1]).clone()] {
@@ -210,7 +214,7 @@ fn branches_and_bodies_must_agree() {
     let cond = g.regions[body].params[1];
     g.regions[body].results = vec![cond, inputs[2], inputs[1]];
     let error = g.add(Graph::ROOT, op.clone(), vec![inputs[3], inputs[0], inputs[1]], "loop");
-    assert!(error.expect_err("the shape changes").fix.contains("state"));
+    assert!(error.expect_err("the shape changes").fix.contains("`dims`"));
     g.regions[body].results[1] = inputs[1];
     let results =
         g.add(Graph::ROOT, op, vec![inputs[3], inputs[0], inputs[1]], "loop").expect("a loop");
@@ -232,8 +236,9 @@ fn checks_name_their_node_and_are_recorded_once() {
     for source in ["first", "second"] {
         g.add1(Graph::ROOT, Op::MatMul, inputs.clone(), source).expect("it types");
     }
-    assert_eq!(g.checks.len(), 1);
-    assert!(g.checks[0].what.starts_with("first: matmul: K"), "{}", g.checks[0].what);
+    assert_eq!(g.root().checks.len(), 1);
+    let what = &g.root().checks[0].what;
+    assert!(what.starts_with("first: matmul: K"), "{what}");
     let v = g.add1(Graph::ROOT, Op::Unary(UnaryOp::Exp), vec![inputs[0]], "").expect("it types");
     assert_eq!(g.def_node(v).map(|n| n.source.clone()), Some(format!("exp {v}")));
 }

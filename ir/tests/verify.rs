@@ -20,7 +20,7 @@ fn one_error(g: &Graph, parts: &[&str]) {
 }
 
 fn read(body: &str) -> Graph {
-    let head = "graph \"g\" { symbol B in 1..=64 symbol n in 0..=9 data_dependent symbol m in 0..=9 data_dependent ";
+    let head = "graph \"g\" { symbol B in 1..=64 symbol n in 0..=9 data_dependent symbol m in 0..=9 data_dependent symbol t in 0..=9 data_dependent ";
     parse(&format!("{head}{body} }}")).expect("the text is a graph")
 }
 
@@ -49,7 +49,7 @@ fn use_before_definition_and_of_nothing() {
 #[test]
 fn scopes_end() {
     let g = read(
-        "body(%0 : bool[], %1 : f32[B]) { %4 = if(%0) {then_region = region() { %2 \"inner\" = exp(%1) : f32[B] return %2 }, else_region = region() { return %1 }} : f32[B] %3 = neg(%2) : f32[B] return %3 \"y\", %4 \"z\" }",
+        "body(%0 : bool[], %1 : f32[B]) { %4 = if(%0) {then_region = region() { %2 \"inner\" = exp(%1) : f32[B] return %2 }, else_region = region() { return %1 }, dims = []} : f32[B] %3 = neg(%2) : f32[B] return %3 \"y\", %4 \"z\" }",
     );
     one_error(&g, &["neg", "\"inner\"", "region that has ended"]);
 }
@@ -115,7 +115,7 @@ fn symbols_are_bound_before_use_and_once() {
     one_error(&g, &["symbol n, which is not bound here"]);
     // Bound in a branch, used after it.
     let g = read(
-        "body(%0 : bool[], %1 : f32[B], %2 : i64[1]) { %5 = if(%0) {then_region = region() { bind_dims(%2) {symbols = [n], mode = raw} %3 = fill() {value = f32(0.0), shape = [n]} : f32[n] return %3 }, else_region = region() { bind_dims(%2) {symbols = [m], mode = raw} %4 = fill() {value = f32(0.0), shape = [m]} : f32[m] return %4 }} : f32[n] return %5 \"y\" }",
+        "body(%0 : bool[], %1 : f32[B], %2 : i64[1]) { %5 = if(%0) {then_region = region() { bind_dims(%2) {symbols = [n], mode = raw} %3 = fill() {value = f32(0.0), shape = [n]} : f32[n] return %3 }, else_region = region() { bind_dims(%2) {symbols = [m], mode = raw} %4 = fill() {value = f32(0.0), shape = [m]} : f32[m] return %4 }, dims = []} : f32[n] return %5 \"y\" }",
     );
     let found = errors(&g);
     assert!(found.iter().any(|e| e.contains("results of the branches")), "{found:#?}");
@@ -145,7 +145,7 @@ fn resources_are_linear() {
     // One of two branches runs: both may consume.
     let branch = "region() { %A = state_append(%3, %1) : resource<state> return %A }";
     let both = format!(
-        "%8 = if(%0) {{then_region = {}, else_region = {}}} : resource<state> return %8 \"s\"",
+        "%8 = if(%0) {{then_region = {}, else_region = {}, dims = []}} : resource<state> return %8 \"s\"",
         branch.replace("%A", "%6"),
         branch.replace("%A", "%7")
     );
@@ -155,7 +155,7 @@ fn resources_are_linear() {
     one_error(&g, &["has used up"]);
     // A loop runs more than once: it may not.
     let g = state(
-        "%9 = loop(%2, %0, %1) {body = region(%5 : i64[], %6 : bool[], %7 : f32[B,1,4]) { %8 = state_append(%3, %7) : resource<state> return %6, %7 }, carried = 1, count = n} : f32[B,1,4] return %9 \"y\"",
+        "%9 = loop(%2, %0, %1) {body = region(%5 : i64[], %6 : bool[], %7 : f32[B,1,4]) { %8 = state_append(%3, %7) : resource<state> return %6, %7 }, carried = 1, count = n, dims = []} : f32[B,1,4] return %9 \"y\"",
     );
     one_error(&g, &["%3 \"s\" of outside its loop", "carry it through"]);
 }
@@ -178,7 +178,7 @@ fn regions_have_one_owner() {
     let r = g.add_region();
     g.add_node_typed(
         Graph::ROOT,
-        Op::If { then_region: r, else_region: r },
+        Op::If { then_region: r, else_region: r, dims: vec![] },
         vec![c],
         vec![],
         "twice",
@@ -231,4 +231,40 @@ fn deep_nesting_is_an_error_not_a_crash() {
     }
     assert!(errors(&g).iter().any(|e| e.contains("nested more than")));
     let _ = cascata_ir::print::print(&g, Default::default());
+}
+
+#[test]
+fn dims_of_branches_and_loops() {
+    let branch = |dims: &str, ty: &str| {
+        read(&format!(
+            "body(%0 : bool[], %1 : f32[B], %2 : f32[3]) {{ %4 = if(%0) {{then_region = region() {{ return %1 }}, else_region = region() {{ return %2 }}, dims = [{dims}]}} : {ty} return %4 \"y\" }}"
+        ))
+    };
+    assert_eq!(errors(&branch("((0, 0), n)", "f32[n]")), Vec::<String>::new());
+    one_error(&branch("", "f32[B]"), &["results of the branches", "f32[B]", "f32[3]"]);
+    one_error(&branch("((0, 1), n)", "f32[n]"), &["result 0 has no axis 1"]);
+    one_error(&branch("((1, 0), n)", "f32[n]"), &["result 1 has no axis 0"]);
+    one_error(&branch("((0, 0), n)", "f32[3]"), &["inferred is f32[n]"]);
+    let found = errors(&branch("((0, 0), B)", "f32[B]"));
+    assert!(found.iter().any(|e| e.contains("not data-dependent")), "{found:#?}");
+    let repeat = |param: &str, dims: &str| {
+        read(&format!(
+            "body(%0 : i64[], %1 : bool[], %2 : f32[B,B]) {{ %7 = loop(%0, %1, %2) {{body = region(%3 : i64[], %4 : bool[], %5 : {param}) {{ %6 = concat(%5, %5) {{axis = 0}} : f32[2*n,B] return %4, %6 }}, carried = 1, count = t, dims = [{dims}]}} : f32[m,B] return %7 \"y\" }}"
+        ))
+    };
+    assert_eq!(errors(&repeat("f32[n,B]", "(n, m)")), Vec::<String>::new());
+    let found = errors(&repeat("f32[B,B]", "(n, m)"));
+    assert!(found.iter().any(|e| e.contains("n is not one dim of one carried")), "{found:#?}");
+    let found = errors(&repeat("f32[n,n]", "(n, m)"));
+    assert!(found.iter().any(|e| e.contains("n is not one dim of one carried")), "{found:#?}");
+    let found = errors(&repeat("f32[n,B]", ""));
+    assert!(found.iter().any(|e| e.contains("which is not bound here")), "{found:#?}");
+}
+
+#[test]
+fn checks_are_over_symbols_of_their_region() {
+    let g = read(
+        "body(%0 : bool[], %1 : f32[B]) { check n == 3 : \"outside\" %3 = if(%0) {then_region = region() { %2 = non_zero(%1) {count = n} : i64[1,n] return %1 }, else_region = region() { return %1 }, dims = []} : f32[B] return %3 \"y\" }",
+    );
+    one_error(&g, &["body", "a check uses symbol n, which is not bound here"]);
 }

@@ -211,9 +211,9 @@ impl Rewriter<'_> {
         let types: Vec<&ValueType> = inputs.iter().map(|&v| self.graph.ty(v)).collect();
         let inferred = infer::infer(op, &types, &self.graph.symbols, self.graph).ok()?;
         let known = |c: &cascata_ir::graph::DimCheck| {
-            self.graph
-                .checks
-                .iter()
+            let checks = self.graph.root().checks.iter();
+            checks
+                .chain(&self.graph.regions[self.region].checks)
                 .any(|k| (k.lhs == c.lhs && k.rhs == c.rhs) || (k.lhs == c.rhs && k.rhs == c.lhs))
         };
         if !inferred.checks.iter().all(known) {

@@ -21,7 +21,9 @@ pub fn simplify(graph: &mut Graph) -> usize {
     let symbols = simpler.symbols.clone();
     let mut memo = HashMap::new();
     map_dims(&mut simpler, &mut |d| simplified(d, &symbols, &mut memo));
-    simpler.checks.retain(|c| c.lhs != c.rhs);
+    for region in simpler.regions.values_mut() {
+        region.checks.retain(|c| c.lhs != c.rhs);
+    }
     // Simplification commutes with inference for all ops that are known; should one
     // disagree, the dims stay as they were.
     if verify(&simpler).is_ok() {
@@ -137,7 +139,7 @@ fn map_dims(graph: &mut Graph, f: &mut dyn FnMut(&Dim) -> Dim) {
     for node in graph.nodes.values_mut() {
         node.op.for_each_dim_mut(&mut |d| *d = f(d));
     }
-    for check in &mut graph.checks {
+    for check in graph.regions.values_mut().flat_map(|r| &mut r.checks) {
         check.lhs = f(&check.lhs);
         check.rhs = f(&check.rhs);
     }

@@ -117,7 +117,7 @@ pub fn run(
         limits: options.limits,
         model: CostModel::new(&symbols, &options.profile, options.budget),
         symbols: &symbols,
-        checks: graph.checks.clone().into(),
+        checks: graph.root().checks.clone().into(),
     };
     let mut stage = Stage {
         setting,
@@ -130,7 +130,12 @@ pub fn run(
         rules_of: HashMap::new(),
         witness: verify.then(Witness::default),
     };
-    for region in walk::regions(graph) {
+    for (region, checks) in walk::checked_regions(graph) {
+        // What a slice became may rest on the checks that held where it was met.
+        if *stage.setting.checks != checks {
+            stage.memo.clear();
+            stage.setting.checks = checks.into();
+        }
         stage.region(graph, region)?;
     }
     walk::substitute(graph, &|v| stage.resolve(v));
@@ -282,7 +287,7 @@ impl Stage<'_> {
             None => {
                 let new = Rc::new(optimise::optimise(&slice, &self.setting)?);
                 if let Some(witness) = &mut self.witness {
-                    witness.compare(graph, (&slice, place), &new, self.setting.rules)?;
+                    witness.compare(graph, (&slice, place), &new, &self.setting)?;
                 }
                 report.distinct += 1;
                 report.enodes += new.enodes;

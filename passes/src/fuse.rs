@@ -1,10 +1,11 @@
-//! Fusion: every node of the root region joins a group, one kernel each.
+//! Fusion: every node joins a group, one kernel each.
 //!
 //! *Why*: memory traffic. A value that lives inside a group never reaches memory.
 //!
 //! *Precondition*: channels-last contractions and pools (after `layout`), softmax over the
-//! last axis only. *Postcondition*: the root region holds `Const`, bare `Reshape`s (views,
-//! no code), ops that bind symbols, and `Group`s. Each group has at most one *anchor*
+//! last axis only. *Postcondition*: every region but those of groups holds `Const`, bare
+//! `Reshape`s (views, no code), ops that bind symbols or own regions, and `Group`s; what
+//! these ops read and what a region hands out is in memory (see [`own`]). Each group has at most one *anchor*
 //! (an op that is not element by element); what follows the anchor is element-wise with
 //! the anchor's shape, then transposes, then reshapes. *Cost*: linear in edges.
 //!
@@ -14,8 +15,10 @@
 
 use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::{Effect, GroupKind, Op};
-use cascata_types::{DType, Dim, Encoding, SecondaryMap};
+use cascata_types::{DType, Dim, SecondaryMap};
 use std::collections::{BTreeMap, HashMap};
+
+mod own;
 
 /// Whether each result element is an expression of operand elements.
 pub fn is_map_op(op: &Op) -> bool {
@@ -67,45 +70,21 @@ fn anchor_kind(op: &Op, rank: usize) -> GroupKind {
     }
 }
 
-/// Groups the nodes of the root region; returns the number of groups.
+/// Groups the nodes of every region; returns the number of groups.
 pub fn fuse(graph: &mut Graph) -> usize {
-    let plan = Plan::new(graph);
-    plan.apply(graph);
-    own_results(graph);
-    let is_group = |id: &&NodeId| matches!(graph.nodes[**id].op, Op::Group { .. });
-    graph.root().nodes.iter().filter(is_group).count()
-}
-
-/// Gives every result of the graph memory of its own: what is an input, a constant, or in
-/// the memory of an earlier result is copied.
-fn own_results(graph: &mut Graph) {
-    let mut owned: Vec<ValueId> = Vec::new();
-    for i in 0..graph.outputs().len() {
-        let v = graph.outputs()[i];
-        let owner = memory_owner(graph, v);
-        let computed =
-            graph.def_node(owner).is_some_and(|n| !matches!(n.op, Op::Const(_)) && !is_leaf(&n.op));
-        if computed && !owned.contains(&owner) {
-            owned.push(owner);
-            continue;
-        }
-        // Only dense tensors can be copied; code generation refuses the rest by name.
-        let Some(ty) = graph.ty(v).as_tensor().filter(|t| t.encoding == Encoding::Dense).cloned()
-        else {
-            continue;
-        };
-        let copy = Op::Reshape { shape: ty.shape.clone() };
-        let made = graph.add_node_typed(Graph::ROOT, copy, vec![v], vec![ty.into()], "copy")[0];
-        graph.values[made].name = format!("{}.copy", graph.values[v].name);
-        let id = graph.regions[Graph::ROOT].nodes.pop().expect("the copy was just added");
-        let group = enclose(graph, GroupKind::Map, &[id]);
-        graph.regions[Graph::ROOT].nodes.push(group);
-        graph.regions[Graph::ROOT].results[i] = made;
-        owned.push(made);
+    let regions = crate::walk::regions(graph);
+    let owners = own::owners(graph, &regions);
+    for &region in &regions {
+        own::operands(graph, region);
+        let plan = Plan::new(graph, region);
+        plan.apply(graph);
+        own::results(graph, region, owners.get(&region).copied());
     }
+    let nodes = regions.iter().flat_map(|r| &graph.regions[*r].nodes);
+    nodes.filter(|id| matches!(graph.nodes[**id].op, Op::Group { .. })).count()
 }
 
-/// The value whose memory a value lies in: bare reshapes of the root are views.
+/// The value whose memory a value lies in: bare reshapes are views.
 pub fn memory_owner(graph: &Graph, mut v: ValueId) -> ValueId {
     while let Some(node) = graph.def_node(v)
         && let Op::Reshape { .. } = node.op
@@ -126,6 +105,7 @@ struct Members {
 }
 
 struct Plan {
+    region: RegionId,
     groups: Vec<Members>,
     of: SecondaryMap<NodeId, Option<GroupIndex>>,
     users: HashMap<ValueId, Vec<NodeId>>,
@@ -142,9 +122,9 @@ fn captured(graph: &Graph, region: RegionId, read: &mut Vec<ValueId>) {
 }
 
 impl Plan {
-    fn new(graph: &Graph) -> Self {
+    fn new(graph: &Graph, region: RegionId) -> Self {
         let mut users: HashMap<ValueId, Vec<NodeId>> = HashMap::new();
-        for id in &graph.root().nodes {
+        for id in &graph.regions[region].nodes {
             let node = &graph.nodes[*id];
             let mut read = node.inputs.clone();
             node.op.regions().into_iter().for_each(|r| captured(graph, r, &mut read));
@@ -152,8 +132,8 @@ impl Plan {
                 users.entry(v).or_default().push(*id);
             }
         }
-        let mut plan = Plan { groups: Vec::new(), of: SecondaryMap::new(), users };
-        for id in graph.root().nodes.iter().rev() {
+        let mut plan = Plan { region, groups: Vec::new(), of: SecondaryMap::new(), users };
+        for id in graph.regions[region].nodes.iter().rev() {
             plan.place(graph, *id);
         }
         plan
@@ -161,7 +141,8 @@ impl Plan {
 
     fn place(&mut self, graph: &Graph, id: NodeId) {
         let node = &graph.nodes[id];
-        let is_result = node.outputs.iter().any(|v| graph.outputs().contains(v));
+        let results = &graph.regions[self.region].results;
+        let is_result = node.outputs.iter().any(|v| results.contains(v));
         if matches!(node.op, Op::Const(_)) || node.op.effect() != Effect::Pure {
             return;
         }
@@ -333,7 +314,8 @@ fn splits(from: &[Dim], to: &[Dim]) -> bool {
 impl Plan {
     /// Moves members into the regions of new group nodes.
     fn apply(self, graph: &mut Graph) {
-        let order = std::mem::take(&mut graph.regions[Graph::ROOT].nodes);
+        let order = std::mem::take(&mut graph.regions[self.region].nodes);
+        let region = self.region;
         let mut kept = Vec::with_capacity(order.len());
         for id in order {
             match self.of[id] {
@@ -344,7 +326,7 @@ impl Plan {
                 Some(_) => {}
             }
         }
-        graph.regions[Graph::ROOT].nodes = kept;
+        graph.regions[region].nodes = kept;
     }
 
     fn build(&self, graph: &mut Graph, group: GroupIndex) -> NodeId {

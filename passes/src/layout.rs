@@ -4,7 +4,7 @@
 //! the vector loops read; convolution needs no im2col.
 //!
 //! *Precondition*: any valid graph. *Postcondition*: every `Conv`, `ConvTranspose` and `Pool`
-//! of the root region has [`ChannelLayout::Last`], every `Softmax` normalises its last
+//! of every region has [`ChannelLayout::Last`], every `Softmax` normalises its last
 //! axis, values and results are unchanged; nodes that nobody reads any more are left to
 //! `canonicalise`. *Cost*: linear in nodes, plus constants that
 //! are transposed once.
@@ -21,26 +21,31 @@ use cascata_ir::op::{BinaryOp, ChannelLayout, ConvTransposeAttrs, Op, ResizeAttr
 use cascata_types::{Dim, TensorType};
 use std::collections::{HashMap, HashSet};
 
-/// Makes the root region channels-last.
+/// Makes every region channels-last; what crosses a region's border is channels-first.
 ///
 /// # Errors
 /// A converted op that breaks its typing rule: a defect of this pass.
 pub fn channels_last(graph: &mut Graph) -> Result<(), InferError> {
-    let order = std::mem::take(&mut graph.regions[Graph::ROOT].nodes);
-    let mut pass =
-        Layout { graph, first: HashMap::new(), last: HashMap::new(), native: HashSet::new() };
+    crate::walk::regions(graph).into_iter().try_for_each(|region| convert(graph, region))
+}
+
+fn convert(graph: &mut Graph, region: RegionId) -> Result<(), InferError> {
+    let order = std::mem::take(&mut graph.regions[region].nodes);
+    let (first, last, native) = (HashMap::new(), HashMap::new(), HashSet::new());
+    let mut pass = Layout { graph, region, first, last, native };
     for id in order {
         pass.node(id)?;
     }
-    let results = pass.graph.outputs().to_vec();
+    let results = pass.graph.regions[region].results.clone();
     let results: Result<Vec<_>, _> = results.into_iter().map(|v| pass.first(v)).collect();
-    let results = results?;
-    graph.regions[Graph::ROOT].results = results;
+    graph.regions[region].results = results?;
     Ok(())
 }
 
 struct Layout<'g> {
     graph: &'g mut Graph,
+    /// The region that is being converted.
+    region: RegionId,
     /// Source value → its channels-first form, when that is not the value itself.
     first: HashMap<ValueId, ValueId>,
     /// Source value → its channels-last form.
@@ -101,7 +106,7 @@ impl Layout<'_> {
             }
             Op::Reshape { .. } if follows && self.has_unit_pixels(node.inputs[0]) => {
                 let x = self.last[&node.inputs[0]];
-                let y = self.graph.add1(Graph::ROOT, node.op.clone(), vec![x], &node.source)?;
+                let y = self.graph.add1(self.region, node.op.clone(), vec![x], &node.source)?;
                 self.first.insert(node.outputs[0], y);
                 Ok(())
             }
@@ -135,7 +140,7 @@ impl Layout<'_> {
         for region in self.graph.nodes[id].op.regions() {
             self.captures(region)?;
         }
-        self.graph.regions[Graph::ROOT].nodes.push(id);
+        self.graph.regions[self.region].nodes.push(id);
         Ok(())
     }
 
@@ -202,7 +207,7 @@ impl Layout<'_> {
             Op::ConvTranspose(a) if is_tiling(a, self.graph.tensor(inputs[1])) => {
                 self.tiled(&inputs, &node.source)?
             }
-            _ => self.graph.add1(Graph::ROOT, op, inputs, &node.source)?,
+            _ => self.graph.add1(self.region, op, inputs, &node.source)?,
         };
         self.define(node.outputs[0], y);
         Ok(())
@@ -221,7 +226,7 @@ impl Layout<'_> {
             std::iter::once(spatial).chain(0..spatial).chain([spatial + 1]).collect();
         let w = self.transpose(inputs[1], &channel_first, source)?;
         let w = self.reshape(w, vec![c, window.clone()], source)?;
-        let y = self.graph.add1(Graph::ROOT, Op::MatMul, vec![inputs[0], w], source)?;
+        let y = self.graph.add1(self.region, Op::MatMul, vec![inputs[0], w], source)?;
         let mut split = x.shape[..=spatial].to_vec();
         split.extend_from_slice(kernel);
         split.push(o.clone());
@@ -236,7 +241,7 @@ impl Layout<'_> {
         match inputs.get(2) {
             Some(bias) => {
                 let add = Op::Binary(BinaryOp::Add);
-                self.graph.add1(Graph::ROOT, add, vec![y, *bias], source)
+                self.graph.add1(self.region, add, vec![y, *bias], source)
             }
             None => Ok(y),
         }
@@ -248,7 +253,7 @@ impl Layout<'_> {
         shape: Vec<Dim>,
         source: &str,
     ) -> Result<ValueId, InferError> {
-        self.graph.add1(Graph::ROOT, Op::Reshape { shape }, vec![v], source)
+        self.graph.add1(self.region, Op::Reshape { shape }, vec![v], source)
     }
 
     fn elementwise(&mut self, id: NodeId) -> Result<(), InferError> {
@@ -262,7 +267,7 @@ impl Layout<'_> {
         for v in &node.inputs {
             inputs.push(self.aligned(*v, rank)?);
         }
-        let y = self.graph.add1(Graph::ROOT, node.op, inputs, &node.source)?;
+        let y = self.graph.add1(self.region, node.op, inputs, &node.source)?;
         self.define(node.outputs[0], y);
         Ok(())
     }
@@ -279,7 +284,7 @@ impl Layout<'_> {
         }
         let mut full = vec![Dim::from(1); rank - shape.len()];
         full.extend(shape);
-        let v = self.graph.add1(Graph::ROOT, Op::Reshape { shape: full }, vec![v], "")?;
+        let v = self.graph.add1(self.region, Op::Reshape { shape: full }, vec![v], "")?;
         self.transpose(v, &to_last(rank), "")
     }
 
@@ -291,7 +296,7 @@ impl Layout<'_> {
         axes.sort_unstable();
         let x = self.last[&node.inputs[0]];
         let op = Op::Reduce { op, axes, keep_dims };
-        let y = self.graph.add1(Graph::ROOT, op, vec![x], &node.source)?;
+        let y = self.graph.add1(self.region, op, vec![x], &node.source)?;
         match keep_dims {
             true => self.define(node.outputs[0], y),
             false => drop(self.first.insert(node.outputs[0], y)),
@@ -323,7 +328,7 @@ impl Layout<'_> {
             }
             _ => return self.keep(id),
         };
-        let y = self.graph.add1(Graph::ROOT, op, inputs, &node.source)?;
+        let y = self.graph.add1(self.region, op, inputs, &node.source)?;
         self.define(node.outputs[0], y);
         Ok(())
     }
@@ -334,7 +339,7 @@ impl Layout<'_> {
         let mut perm: Vec<usize> = (0..=last).collect();
         perm.swap(axis, last);
         let x = self.transpose(x, &perm, source)?;
-        let y = self.graph.add1(Graph::ROOT, Op::Softmax { axis: last }, vec![x], source)?;
+        let y = self.graph.add1(self.region, Op::Softmax { axis: last }, vec![x], source)?;
         self.transpose(y, &perm, source)
     }
 
@@ -379,12 +384,12 @@ impl Layout<'_> {
         let moved: Vec<usize> = perm.iter().copied().filter(|p| !shape[*p].is(1)).collect();
         if moved.is_sorted() {
             let shape = perm.iter().map(|p| shape[*p].clone()).collect();
-            return self.graph.add1(Graph::ROOT, Op::Reshape { shape }, vec![v], source);
+            return self.graph.add1(self.region, Op::Reshape { shape }, vec![v], source);
         }
         if let Some(constant) = self.graph.as_const(v).cloned()
             && let Some((ty, data)) = transposed(&constant.ty, &constant.data, perm)
         {
-            return Ok(self.graph.add_const(Graph::ROOT, constant.name, ty, data));
+            return Ok(self.graph.add_const(self.region, constant.name, ty, data));
         }
         if let Some(node) = self.graph.def_node(v)
             && let Op::Transpose { perm: before } = &node.op
@@ -394,7 +399,7 @@ impl Layout<'_> {
             return self.transpose(x, &both, source);
         }
         let op = Op::Transpose { perm: perm.to_vec() };
-        self.graph.add1(Graph::ROOT, op, vec![v], source)
+        self.graph.add1(self.region, op, vec![v], source)
     }
 }
 

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod canonicalise;
+pub mod control;
 pub mod dims;
 pub mod egraph;
 pub mod error;

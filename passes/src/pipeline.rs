@@ -9,7 +9,7 @@ use crate::fuse::fuse;
 use crate::layout::channels_last;
 use crate::pad_columns::pad_columns;
 use crate::report::{Phase, Report};
-use crate::{dims, horizontal, names, rules, walk};
+use crate::{control, dims, horizontal, names, rules, walk};
 use cascata_ir::graph::Graph;
 use cascata_ir::verify::VerifyError;
 use std::time::Instant;
@@ -58,9 +58,13 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
         Pass { name: "egraph-second", run: |g, o, r| rewrite(g, o, r, 1) },
     ];
     let mut passes = vec![];
+    // Code generation knows branches and loops only.
+    passes.push(Pass { name: "control", run: |g, _, _| Ok(control::lower(g)?) });
     passes.push(Pass { name: "dims", run: |g, _, _| Ok(dims::simplify(g)) });
     // Code generation needs constants where exporters compute them.
     passes.extend(clean);
+    passes.push(Pass { name: "branches", run: |g, _, _| Ok(control::inline(g)?) });
+    passes.push(Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) });
     if options.level >= OptLevel::O2 {
         for pass in rewrite {
             passes.push(pass);

@@ -1,6 +1,6 @@
 //! Walking a graph's regions and uses.
 
-use cascata_ir::graph::{Graph, NodeId, RegionId, ValueId};
+use cascata_ir::graph::{DimCheck, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::Op;
 use std::collections::HashMap;
 
@@ -8,6 +8,23 @@ use std::collections::HashMap;
 /// groups and what these own.
 pub fn regions(graph: &Graph) -> Vec<RegionId> {
     reachable(graph, |op| !matches!(op, Op::Group { .. }))
+}
+
+/// The same regions with the checks that hold in each: its own and those of the regions
+/// around it.
+pub fn checked_regions(graph: &Graph) -> Vec<(RegionId, Vec<DimCheck>)> {
+    let mut out = vec![(Graph::ROOT, graph.root().checks.clone())];
+    let mut next = 0;
+    while next < out.len() {
+        let (region, outer) = out[next].clone();
+        let nodes = graph.regions[region].nodes.iter().map(|n| &graph.nodes[*n].op);
+        for inner in nodes.filter(|op| !matches!(op, Op::Group { .. })).flat_map(Op::regions) {
+            let own = &graph.regions[inner].checks;
+            out.push((inner, outer.iter().chain(own).cloned().collect()));
+        }
+        next += 1;
+    }
+    out
 }
 
 fn reachable(graph: &Graph, enter: impl Fn(&Op) -> bool) -> Vec<RegionId> {

@@ -1,20 +1,25 @@
 //! Where everything would lie in memory for given symbol values.
 
+use crate::bind::Values;
 use crate::error::RunError;
+use crate::program::Segment;
 use crate::sys::run::{Executable, scratch_stride};
 use cascata_artifact::manifest::Storage;
-use cascata_types::Entity;
+use cascata_types::{Entity, SymbolId};
 
 /// The memory of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// One per segment; a data-dependent symbol starts a new one.
+    /// One per segment whose sizes are known; a branch, a loop and a data-dependent symbol
+    /// start a new one.
     pub segments: Vec<SegmentMemory>,
 }
 
 /// The memory of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SegmentMemory {
+    /// The block that it is a part of; 0 is the entry itself, which runs the others.
+    pub block: u32,
     /// Bytes of the arena.
     pub arena_bytes: u64,
     /// The most bytes of it that live at once: no packing needs less.
@@ -65,33 +70,38 @@ impl MemoryPlan {
             })?;
             values[id.index()] = Some(*value);
         }
-        let mut segments = Vec::new();
-        for (index, segment) in executable.segments.iter().enumerate() {
-            let plan = executable.plan(index, &values)?;
-            let buffers = plan.arena.iter().map(|p| {
-                let buffer = &entry.buffers[p.buffer as usize];
-                let (first_step, last_step) = match buffer.storage {
-                    Storage::Arena { first, last } => (first, last),
-                    _ => (0, 0),
-                };
-                let (offset, bytes) = (p.offset, p.bytes);
-                BufferMemory { name: buffer.name.clone(), offset, bytes, first_step, last_step }
-            });
-            segments.push(SegmentMemory {
-                arena_bytes: plan.arena_bytes,
-                lower_bound_bytes: plan.lower_bound,
-                scratch_bytes: scratch_stride(&plan)
-                    .saturating_mul(executable.runtime.threads() as u64),
-                buffers: buffers.collect(),
-                launches: plan.launches.len(),
-            });
-            let unknown = |(_, ids): &(u32, Vec<cascata_types::SymbolId>)| {
-                ids.iter().any(|s| values[s.index()].is_none())
-            };
-            if segment.bind.as_ref().is_some_and(unknown) {
-                break;
-            }
-        }
-        Ok(Self { segments })
+        let data_dependent = |s: &SymbolId| {
+            values[s.index()].is_none() && entry.symbols.get(*s).is_some_and(|s| s.data_dependent)
+        };
+        let known = |s: &&Segment| !s.symbols.iter().any(data_dependent);
+        let segments = executable.program.segments().filter(known);
+        let segments = segments.map(|s| segment_memory(executable, s, &values));
+        Ok(Self { segments: segments.collect::<Result<_, _>>()? })
     }
+}
+
+fn segment_memory(
+    executable: &Executable,
+    segment: &Segment,
+    values: &Values,
+) -> Result<SegmentMemory, RunError> {
+    let entry = executable.entry();
+    let plan = executable.plan(segment, values, &mut Vec::new())?;
+    let buffers = plan.arena.iter().map(|p| {
+        let buffer = &entry.buffers[p.buffer as usize];
+        let (first_step, last_step) = match buffer.storage {
+            Storage::Arena { first, last } => (first, last),
+            _ => (0, 0),
+        };
+        let (offset, bytes) = (p.offset, p.bytes);
+        BufferMemory { name: buffer.name.clone(), offset, bytes, first_step, last_step }
+    });
+    Ok(SegmentMemory {
+        block: segment.block,
+        arena_bytes: plan.arena_bytes,
+        lower_bound_bytes: plan.lower_bound,
+        scratch_bytes: scratch_stride(&plan).saturating_mul(executable.runtime.threads() as u64),
+        buffers: buffers.collect(),
+        launches: plan.launches.len(),
+    })
 }

@@ -6,13 +6,13 @@ use crate::bind::{Values, eval, values_text};
 use crate::error::RunError;
 use crate::program::Segment;
 use cascata_artifact::manifest::{Check, Entry, Launch, Step, Storage, Variant};
-use cascata_types::Dim;
+use cascata_types::{Dim, SymbolId};
 use std::ops::Range;
 
 /// One launch with its numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct PlannedLaunch {
-    /// The step of the entry.
+    /// The step of its block.
     pub(crate) step: usize,
     pub(crate) kernel: u32,
     /// Where in [`SegmentPlan::dims`] its parameters are.
@@ -36,6 +36,8 @@ pub(crate) struct SegmentPlan {
     pub(crate) arena_bytes: u64,
     /// The most bytes of this arena that live at once.
     pub(crate) lower_bound: u64,
+    /// Slots that launches fill, with their bytes.
+    pub(crate) slots: Vec<(u32, u64)>,
     /// Inputs, outputs and weights with the bytes that kernels touch.
     pub(crate) outside: Vec<(u32, u64)>,
     /// Aliases with their offset in the root.
@@ -59,10 +61,13 @@ pub(crate) fn plan(
 ) -> Result<SegmentPlan, RunError> {
     let p = Planner { entry, values };
     for &i in &segment.checks {
-        p.check(&entry.checks[i])?;
+        p.check(&entry.checks_of(segment.block)[i])?;
     }
     let mut plan = SegmentPlan::default();
     p.place_arena(segment, &mut plan)?;
+    for &b in &segment.slots {
+        plan.slots.push((b, p.buffer_bytes(b)?));
+    }
     for &b in &segment.outside {
         plan.outside.push((b, p.buffer_bytes(b)?));
     }
@@ -76,11 +81,33 @@ pub(crate) fn plan(
         plan.outputs.push((port, p.output_dims(port)?));
     }
     for step in segment.steps.clone() {
-        if let Step::Launch(launch) = &entry.steps[step] {
+        if let Step::Launch(launch) = &entry.steps_of(segment.block)[step] {
             p.launch(step, launch, &mut plan)?;
         }
     }
     Ok(plan)
+}
+
+/// The bytes of a buffer under these values.
+///
+/// # Errors
+/// The formula has no value, or a negative one.
+pub(crate) fn buffer_bytes(entry: &Entry, values: &Values, buffer: u32) -> Result<u64, RunError> {
+    Planner { entry, values }.buffer_bytes(buffer)
+}
+
+/// The value of a formula that a branch or a loop evaluates for a symbol.
+///
+/// # Errors
+/// The formula has no value.
+pub(crate) fn symbol_value(
+    entry: &Entry,
+    values: &Values,
+    symbol: SymbolId,
+    formula: &Dim,
+) -> Result<i64, RunError> {
+    Planner { entry, values }
+        .value(formula, || format!("the value of '{}'", entry.symbols.name(symbol)))
 }
 
 struct Planner<'a> {

@@ -9,7 +9,9 @@ use std::time::Instant;
 /// One launch of a profiled run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchProfile {
-    /// The step of the entry.
+    /// The block whose step it is: 0 for the entry itself, else a branch or a loop's body.
+    pub block: u32,
+    /// The step of the block.
     pub step: usize,
     /// Graph values that it computed.
     pub values: Vec<String>,
@@ -45,12 +47,13 @@ impl Profiler {
         &mut self,
         started: Instant,
         artifact: &Artifact,
-        launch: &Launch,
+        (block, launch): (u32, &Launch),
         planned: &PlannedLaunch,
         values: &Values,
     ) {
         let ns = started.elapsed().as_nanos() as u64;
         self.launches.push(LaunchProfile {
+            block,
             step: planned.step,
             values: launch.values.clone(),
             source: launch.source.clone(),

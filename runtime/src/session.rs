@@ -6,7 +6,7 @@ use crate::cancel::RunOptions;
 use crate::error::{LoadError, RunError, TensorError};
 use crate::memory_plan::MemoryPlan;
 use crate::profile::{LaunchProfile, Profiler};
-use crate::program::segments;
+use crate::program::Program;
 use crate::runtime::Runtime;
 use crate::sys::exec::ImportTable;
 use crate::sys::run::{Executable, OutputSet, RunContext};
@@ -46,7 +46,8 @@ impl SessionOptions {
         self
     }
 
-    /// How many plans (one per combination of input sizes) are kept; 64 by default.
+    /// How many plans (one per combination of sizes) are kept for each stretch of the model
+    /// between two data-dependent sizes; 64 by default.
     #[must_use]
     pub fn cached_plans(mut self, plans: usize) -> Self {
         self.cached_plans = plans;
@@ -92,13 +93,15 @@ impl Artifact {
                 entries: self.entries().map(str::to_string).collect(),
             })?;
         check_ports(&entries[entry])?;
+        let program = Program::new(&entries[entry]);
+        let cache = PlanCache::new(options.cached_plans, program.segments().count());
         let executable = Executable {
             artifact: self.clone(),
             runtime: runtime.clone(),
             entry,
-            segments: segments(&entries[entry]),
+            program,
             imports: ImportTable::resolve(&self.manifest().imports, runtime.isa()),
-            cache: PlanCache::new(options.cached_plans),
+            cache,
             poison: options.poison,
         };
         Ok(Session { executable, idle: Mutex::new(Vec::new()) })

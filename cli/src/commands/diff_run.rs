@@ -1,6 +1,6 @@
 //! `cascata diff-run`.
 
-use super::sample::computed;
+use super::sample::{computed, step_name};
 use super::{print, print_json};
 use crate::support::arrays::Arrays;
 use crate::support::exit::{No, Usage};
@@ -242,13 +242,14 @@ struct Intermediate {
 
 impl Intermediate {
     /// The step that computes a value, its kernel and its source nodes.
-    fn step(&self, name: &str) -> Option<(usize, String)> {
+    fn step(&self, name: &str) -> Option<((u32, usize), String)> {
         let Runner::Session(s) = &self.runner else { return None };
         let manifest = s.artifact().manifest();
-        s.entry().steps.iter().enumerate().find_map(|(i, step)| match step {
+        s.entry().all_steps().find_map(|(block, i, step)| match step {
             Step::Launch(l) if computed(manifest, s.entry(), l).iter().any(|v| v == name) => {
                 let kernel = &manifest.kernels.get(l.variants.last()?.kernel as usize)?.name;
-                Some((i, format!("step {i}, kernel {kernel}, from {}", l.source.join(", "))))
+                let (at, from) = (step_name(block, i), l.source.join(", "));
+                Some(((block, i), format!("step {at}, kernel {kernel}, from {from}")))
             }
             _ => None,
         })
@@ -261,7 +262,7 @@ impl Intermediate {
     /// Outputs of a session come in the order of the signature; the interpreter's are in order.
     fn sort(&mut self) {
         let mut values = std::mem::take(&mut self.values);
-        values.sort_by_key(|(name, _)| self.step(name).map_or(usize::MAX, |(i, _)| i));
+        values.sort_by_key(|(name, _)| self.step(name).map_or((u32::MAX, 0), |(at, _)| at));
         self.values = values;
     }
 }

@@ -1,6 +1,6 @@
 //! `cascata explain`.
 
-use super::sample::computed;
+use super::sample::{computed, step_name};
 use super::{print, print_json};
 use crate::support::exit::No;
 use crate::support::file::{self, ArtifactFile};
@@ -75,12 +75,12 @@ impl Explain {
     }
 
     /// The launches that compute the value: step, kernel, launch.
-    fn launches<'f>(&self, file: &'f ArtifactFile) -> Vec<(usize, &'f str, &'f Launch)> {
+    fn launches<'f>(&self, file: &'f ArtifactFile) -> Vec<(String, &'f str, &'f Launch)> {
         let steps = file
             .manifest
             .entries
             .iter()
-            .flat_map(|e| e.steps.iter().enumerate().map(move |(i, s)| (e, i, s)));
+            .flat_map(|e| e.all_steps().map(move |(block, i, s)| (e, step_name(block, i), s)));
         let launch = steps
             .filter_map(|(e, i, s)| if let Step::Launch(l) = s { Some((e, i, l)) } else { None });
         let ours = launch.filter(|(e, _, l)| computed(&file.manifest, e, l).contains(&self.value));

@@ -1,6 +1,6 @@
 //! `cascata inspect`.
 
-use super::sample::{SampleLaunch, launches};
+use super::sample::{SampleLaunch, launches, step_name};
 use super::{print, print_json};
 use crate::support::exit::{No, Usage};
 use crate::support::file::{self, ArtifactFile};
@@ -9,7 +9,7 @@ use crate::support::table::{Table, bytes, count, flops, share, short};
 use crate::support::trust::TrustArgs;
 use anyhow::Result;
 use cascata::artifact::format;
-use cascata::artifact::manifest::Entry;
+use cascata::artifact::manifest::{Entry, Step};
 use cascata::ir::cascade::cascade_of;
 use cascata::ir::cascade::textbook::AttentionForm;
 use cascata::ir::graph::Graph;
@@ -177,7 +177,8 @@ impl Inspect {
             Form::Three => AttentionForm::ThreePass,
         };
         let mut regions = Vec::new();
-        for id in &graph.root().nodes {
+        // A parsed graph has no dead regions.
+        for id in graph.regions.values().flat_map(|r| &r.nodes) {
             let node = &graph.nodes[*id];
             let names: Vec<&str> =
                 node.outputs.iter().map(|v| graph.values[*v].name.as_str()).collect();
@@ -308,6 +309,7 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
         let (lhs, rhs) = (c.lhs.display(&entry.symbols), c.rhs.display(&entry.symbols));
         let _ = writeln!(out, "  check  {lhs} == {rhs} ({})", c.what);
     }
+    blocks(entry, &mut out);
     out
 }
 
@@ -320,6 +322,30 @@ fn security(file: &ArtifactFile, out: &mut String) {
             Some(leak) => format!("NOT ISOLATED: {leak}"),
         };
         let _ = writeln!(out, "batch     {}: {verdict}", isolation.batch);
+    }
+}
+
+/// The steps that run other blocks.
+fn blocks(entry: &Entry, out: &mut String) {
+    for (block, i, step) in entry.all_steps() {
+        let at = step_name(block, i);
+        let _ = match step {
+            Step::If(b) => writeln!(
+                out,
+                "  step {at} runs block {} or {} (if, {})",
+                b.then_block,
+                b.else_block,
+                b.source.join(", ")
+            ),
+            Step::Loop(l) => writeln!(
+                out,
+                "  step {at} runs block {} {} times (loop, {})",
+                l.body,
+                entry.symbols.name(l.count),
+                l.source.join(", ")
+            ),
+            Step::Launch(_) | Step::Bind { .. } => Ok(()),
+        };
     }
 }
 
@@ -353,7 +379,7 @@ fn work(sample: &[SampleLaunch], out: &mut String) {
     for l in sample {
         let text = |x: Option<String>| x.unwrap_or_else(|| "?".into());
         table.row([
-            l.step.to_string(),
+            step_name(l.block, l.step),
             short(&l.kernel, 40),
             short(&l.values.join(", "), 40),
             text(l.flops.map(flops)),

@@ -7,7 +7,9 @@ use serde::Serialize;
 /// One launch under sample sizes.
 #[derive(Debug, Serialize)]
 pub struct SampleLaunch {
-    /// Step of the entry.
+    /// The block whose step it is: 0 for the entry itself, else a branch or a loop's body.
+    pub block: u32,
+    /// Step of the block.
     pub step: usize,
     /// The kernel that runs.
     pub kernel: String,
@@ -44,7 +46,12 @@ pub fn computed(manifest: &Manifest, entry: &Entry, launch: &Launch) -> Vec<Stri
     names
 }
 
-/// Every launch of an entry; `sizes` by symbol, data-dependent ones are unknown.
+/// What a step is called: `12`, or `3.0` for step 0 of block 3.
+pub fn step_name(block: u32, step: usize) -> String {
+    if block == 0 { step.to_string() } else { format!("{block}.{step}") }
+}
+
+/// Every launch of an entry, those of each block once; `sizes` by symbol, data-dependent ones are unknown.
 pub fn launches(manifest: &Manifest, entry: &Entry, sizes: &[i64]) -> Vec<SampleLaunch> {
     let bind = |d: &Dim| {
         d.eval(&|s| {
@@ -55,11 +62,12 @@ pub fn launches(manifest: &Manifest, entry: &Entry, sizes: &[i64]) -> Vec<Sample
         })
         .ok()
     };
-    let launch = |(step, launch): (usize, &Launch)| {
+    let launch = |(block, step, launch): (u32, usize, &Launch)| {
         let holds = |dims: &[Dim]| dims.iter().all(|d| bind(d).is_some_and(|x| x >= 0));
         let variant = launch.variants.iter().find(|v| holds(&v.guard)).or(launch.variants.last());
         let kernel = variant.and_then(|v| manifest.kernels.get(v.kernel as usize));
         SampleLaunch {
+            block,
             step,
             kernel: kernel.map(|k| k.name.clone()).unwrap_or_default(),
             values: computed(manifest, entry, launch),
@@ -69,7 +77,8 @@ pub fn launches(manifest: &Manifest, entry: &Entry, sizes: &[i64]) -> Vec<Sample
             tiles: variant.and_then(|v| bind(&v.tiles)),
         }
     };
-    let steps = entry.steps.iter().enumerate();
-    let only = steps.filter_map(|(i, s)| if let Step::Launch(l) = s { Some((i, l)) } else { None });
+    let only = entry
+        .all_steps()
+        .filter_map(|(b, i, s)| if let Step::Launch(l) = s { Some((b, i, l)) } else { None });
     only.map(launch).collect()
 }

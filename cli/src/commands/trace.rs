@@ -16,6 +16,7 @@ pub fn chrome_trace(launches: &[LaunchProfile]) -> Value {
             "ts": l.start_ns as f64 / 1e3,
             "dur": l.ns as f64 / 1e3,
             "args": {
+                "block": l.block,
                 "step": l.step,
                 "kernel": l.kernel,
                 "values": l.values,

@@ -3,12 +3,16 @@
 use super::facts;
 use crate::lower::{BareStep, LowerError, Lowering, Operand, Variant, WeightId};
 use cascata_artifact::manifest as m;
-use cascata_ir::graph::{Graph, NodeId, ValueId};
+use cascata_ir::graph::{DimCheck, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::Op;
-use cascata_passes::fuse::memory_owner;
-use cascata_types::{Dim, SymbolId, TensorType};
-use std::collections::{BTreeSet, HashMap};
+use cascata_types::{Dim, SymbolId};
+use std::collections::BTreeSet;
 use std::ops::Range;
+
+mod buffers;
+mod control;
+
+use buffers::Buffers;
 
 /// What runs, in order.
 pub(super) enum Step {
@@ -16,13 +20,42 @@ pub(super) enum Step {
     Launches(NodeId, Range<usize>),
     /// The host reads an operand and binds symbols.
     Bind(Operand, Vec<SymbolId>),
+    /// A branch or a loop.
+    Control(Control),
 }
 
-/// Lowers every group of the root region.
+/// A node with regions and what its regions do.
+pub(super) struct Control {
+    node: NodeId,
+    /// Where its operands are.
+    inputs: Vec<Operand>,
+    bodies: Vec<Body>,
+}
+
+/// A region of a branch or a loop.
+struct Body {
+    region: RegionId,
+    steps: Vec<Step>,
+    /// Where its results are.
+    results: Vec<Operand>,
+}
+
+/// Lowers every group, in the body and in the regions of branches and loops.
 pub(super) fn lower(graph: &Graph) -> Result<(Lowering<'_>, Vec<Step>), Vec<LowerError>> {
     let mut lowering = Lowering::new(graph);
-    let (mut steps, mut errors) = (Vec::new(), Vec::new());
-    for id in &graph.root().nodes {
+    let mut errors = Vec::new();
+    let steps = lower_region(&mut lowering, graph, Graph::ROOT, &mut errors);
+    if errors.is_empty() { Ok((lowering, steps)) } else { Err(errors) }
+}
+
+fn lower_region(
+    lowering: &mut Lowering,
+    graph: &Graph,
+    region: RegionId,
+    errors: &mut Vec<LowerError>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for id in &graph.regions[region].nodes {
         let node = &graph.nodes[*id];
         match &node.op {
             Op::Const(_) | Op::Reshape { .. } => {}
@@ -34,6 +67,10 @@ pub(super) fn lower(graph: &Graph) -> Result<(Lowering<'_>, Vec<Step>), Vec<Lowe
                 }
                 steps.push(Step::Launches(*id, first..lowering.launches.len()));
             }
+            Op::If { .. } | Op::Loop { .. } => match control::lower(lowering, graph, *id, errors) {
+                Ok(control) => steps.push(Step::Control(control)),
+                Err(e) => errors.push(e),
+            },
             _ => match lowering.bare(*id) {
                 Ok(parts) => steps.extend(parts.into_iter().map(|part| match part {
                     BareStep::Launches(range) => Step::Launches(*id, range),
@@ -43,7 +80,7 @@ pub(super) fn lower(graph: &Graph) -> Result<(Lowering<'_>, Vec<Step>), Vec<Lowe
             },
         }
     }
-    if errors.is_empty() { Ok((lowering, steps)) } else { Err(errors) }
+    steps
 }
 
 /// These weights, with places in the section.
@@ -88,49 +125,80 @@ pub(super) fn describe(
     kernels_of: &[Vec<u32>],
     scratch: &[Dim],
 ) -> m::Entry {
-    let mut buffers = Buffers { graph, lowering, ids: HashMap::new(), items: Vec::new() };
-    let mut out = Vec::new();
-    for step in steps {
-        match step {
-            Step::Bind(operand, symbols) => {
-                let buffer = buffers.id(*operand, out.len());
-                out.push(m::Step::Bind { buffer, symbols: symbols.clone() });
-            }
-            Step::Launches(group, range) => {
-                for i in range.clone() {
-                    let at = out.len();
-                    let launch = &lowering.launches[i];
-                    let kernels = launch.variants.iter().zip(&kernels_of[i]);
-                    let node = &graph.nodes[*group];
-                    out.push(m::Step::Launch(m::Launch {
-                        variants: kernels.map(|(v, k)| variant(v, *k, scratch)).collect(),
-                        buffers: launch.operands.iter().map(|o| buffers.id(*o, at)).collect(),
-                        values: node
-                            .outputs
-                            .iter()
-                            .map(|v| graph.values[*v].name.clone())
-                            .collect(),
-                        source: sources(graph, *group),
-                        flops: launch.flops.clone(),
-                        bytes: launch.bytes.clone(),
-                    }));
-                }
-            }
-        }
-    }
+    let buffers = Buffers::new(graph, lowering);
+    let mut builder = Builder { graph, lowering, kernels_of, scratch, buffers, blocks: vec![] };
+    let steps = builder.steps(Graph::ROOT, steps, 0);
+    builder.buffers.leave();
     let port = |name: &str, v: ValueId| m::Port { name: name.into(), ty: graph.ty(v).clone() };
     let outputs = graph.output_names.iter().zip(graph.outputs());
-    let checks = graph.checks.iter();
     m::Entry {
         name: "main".into(),
         symbols: graph.symbols.clone(),
         inputs: graph.inputs().iter().map(|v| port(&graph.values[*v].name, *v)).collect(),
         outputs: outputs.map(|(name, v)| port(name, *v)).collect(),
-        checks: checks
-            .map(|c| m::Check { lhs: c.lhs.clone(), rhs: c.rhs.clone(), what: c.what.clone() })
-            .collect(),
-        buffers: buffers.items,
-        steps: out,
+        checks: checks(&graph.root().checks),
+        buffers: builder.buffers.items,
+        steps,
+        blocks: builder.blocks,
+    }
+}
+
+fn checks(checks: &[DimCheck]) -> Vec<m::Check> {
+    let check =
+        |c: &DimCheck| m::Check { lhs: c.lhs.clone(), rhs: c.rhs.clone(), what: c.what.clone() };
+    checks.iter().map(check).collect()
+}
+
+/// An entry under construction.
+struct Builder<'a> {
+    graph: &'a Graph,
+    lowering: &'a Lowering<'a>,
+    kernels_of: &'a [Vec<u32>],
+    scratch: &'a [Dim],
+    buffers: Buffers<'a>,
+    blocks: Vec<m::Block>,
+}
+
+impl Builder<'_> {
+    /// The steps of a region as those of a block, which is left open: what its owner reads
+    /// of it is touched by its last step.
+    fn steps(&mut self, region: RegionId, steps: &[Step], block: u32) -> Vec<m::Step> {
+        self.buffers.enter(region, block);
+        let mut out = Vec::new();
+        for step in steps {
+            match step {
+                Step::Bind(operand, symbols) => {
+                    self.buffers.at(out.len());
+                    let buffer = self.buffers.id(*operand);
+                    out.push(m::Step::Bind { buffer, symbols: symbols.clone() });
+                }
+                Step::Launches(group, range) => {
+                    for i in range.clone() {
+                        self.buffers.at(out.len());
+                        out.push(m::Step::Launch(self.launch(*group, i)));
+                    }
+                }
+                Step::Control(control) => {
+                    self.buffers.at(out.len());
+                    out.push(self.control(control));
+                }
+            }
+        }
+        out
+    }
+
+    fn launch(&mut self, group: NodeId, i: usize) -> m::Launch {
+        let launch = &self.lowering.launches[i];
+        let kernels = launch.variants.iter().zip(&self.kernels_of[i]);
+        let outputs = &self.graph.nodes[group].outputs;
+        m::Launch {
+            variants: kernels.map(|(v, k)| variant(v, *k, self.scratch)).collect(),
+            buffers: launch.operands.iter().map(|o| self.buffers.id(*o)).collect(),
+            values: outputs.iter().map(|v| self.graph.values[*v].name.clone()).collect(),
+            source: sources(self.graph, group),
+            flops: launch.flops.clone(),
+            bytes: launch.bytes.clone(),
+        }
     }
 }
 
@@ -163,68 +231,4 @@ fn sources(graph: &Graph, group: NodeId) -> Vec<String> {
         }
     }
     names
-}
-
-/// The entry's buffers, one for each distinct piece of memory.
-struct Buffers<'a> {
-    graph: &'a Graph,
-    lowering: &'a Lowering<'a>,
-    ids: HashMap<Operand, u32>,
-    items: Vec<m::Buffer>,
-}
-
-impl Buffers<'_> {
-    /// The buffer of an operand that step `at` touches.
-    fn id(&mut self, operand: Operand, at: usize) -> u32 {
-        let operand = match operand {
-            Operand::Value(v) => Operand::Value(memory_owner(self.graph, v)),
-            other => other,
-        };
-        let at = at as u32;
-        if let Some(id) = self.ids.get(&operand) {
-            if let m::Storage::Arena { last, .. } = &mut self.items[*id as usize].storage {
-                *last = at;
-            }
-            return *id;
-        }
-        let id = self.items.len() as u32;
-        let buffer = self.describe(operand, at);
-        self.items.push(buffer);
-        self.ids.insert(operand, id);
-        id
-    }
-
-    fn describe(&self, operand: Operand, at: u32) -> m::Buffer {
-        let arena = m::Storage::Arena { first: at, last: at };
-        match operand {
-            Operand::Value(v) => {
-                let ty = self.graph.tensor(v).clone();
-                let name = self.graph.values[v].name.clone();
-                m::Buffer { name, bytes: bytes(&ty), ty, storage: self.storage(v).unwrap_or(arena) }
-            }
-            Operand::Temp(t) => {
-                let temp = &self.lowering.temps[t];
-                let ty = TensorType::dense(temp.dtype, vec![temp.len.clone()]);
-                m::Buffer { name: t.to_string(), bytes: bytes(&ty), ty, storage: arena }
-            }
-            Operand::Weight(w) => {
-                let (_, name, dtype, elements) = &self.lowering.weights.items[w];
-                let ty = TensorType::fixed(*dtype, &[*elements as i64]);
-                let storage = m::Storage::Weight(w.0);
-                m::Buffer { name: name.clone(), bytes: bytes(&ty), ty, storage }
-            }
-        }
-    }
-
-    /// Inputs and results of the graph are the caller's memory.
-    fn storage(&self, v: ValueId) -> Option<m::Storage> {
-        let input = self.graph.inputs().iter().position(|i| *i == v);
-        let owner = |o: &ValueId| memory_owner(self.graph, *o) == v;
-        let output = self.graph.outputs().iter().position(owner);
-        input.map(|i| m::Storage::Input(i as u32)).or(output.map(|i| m::Storage::Output(i as u32)))
-    }
-}
-
-fn bytes(ty: &TensorType) -> Dim {
-    ty.elements() * ty.dtype.size_bytes().unwrap_or(0) as i64
 }

@@ -6,7 +6,7 @@
 //! read from memory and its check) is appended to the body's prelude.
 
 use super::body::{Body, dot, strides};
-use super::{LowerError, Operand, Weight, WeightData};
+use super::{LowerError, Operand};
 use cascata_ir::graph::{Const, Def, ValueId};
 use cascata_ir::kernel::{Expr, Place};
 use cascata_ir::op::{BinaryOp, Op, PadMode};
@@ -64,14 +64,7 @@ impl Body<'_, '_> {
     /// The operand behind a value that the group does not compute.
     pub fn operand_of(&mut self, v: ValueId) -> Operand {
         let v = self.resolve(v);
-        let owner = memory_owner(self.graph, v);
-        match self.graph.def_node(owner).map(|n| &n.op) {
-            Some(Op::Const(id)) => {
-                let weight = Weight { source: *id, data: WeightData::Plain };
-                Operand::Weight(self.lowering.weights.add(self.graph, weight))
-            }
-            _ => Operand::Value(owner),
-        }
+        self.lowering.operand(v)
     }
 
     /// Element `idx` of a value that the group does not compute.

@@ -192,7 +192,8 @@ impl Cx<'_> {
             return malformed!("{what}: {} and {} must be equal", self.show(a), self.show(b));
         }
         let what = format!("{}: {what}", self.source);
-        self.imp.graph.add_check(DimCheck { lhs: a.clone(), rhs: b.clone(), what });
+        let region = self.frame.region;
+        self.imp.graph.add_check(region, DimCheck { lhs: a.clone(), rhs: b.clone(), what });
         Ok(())
     }
 

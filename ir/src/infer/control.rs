@@ -1,8 +1,8 @@
 //! Control flow, state and data-dependent dims.
 //!
-//! Types of values that cross a region's border must be equal as they stand: a
-//! shape that changes from iteration to iteration has no type here and goes
-//! through a growable state instead.
+//! Types of values that cross a region's border must be equal as they stand, but for the
+//! dims that an `if` or a loop names: there the value outside of the region has a symbol
+//! that the op binds to whatever size there is.
 
 use super::{Ctx, InferError, Types};
 use crate::graph::{Region, RegionId, ValueId};
@@ -39,24 +39,50 @@ impl<'a> Ctx<'a> {
             if a != b {
                 let (a, b) = (a.display(self.symbols), b.display(self.symbols));
                 let rule = format!("{what}: number {i} is {a} on one side and {b} on the other");
-                return Err(self.error(rule, "make the types equal; shapes that grow need a state"));
+                return Err(self
+                    .error(rule, "make the types equal, or name the dims that differ in `dims`"));
             }
         }
         Ok(())
     }
 
-    pub(super) fn if_(&self, then_region: RegionId, else_region: RegionId) -> Types {
+    pub(super) fn if_(
+        &self,
+        then_region: RegionId,
+        else_region: RegionId,
+        dims: &[((usize, usize), SymbolId)],
+    ) -> Types {
         self.arity(1, 1)?;
         self.exactly(0, DType::Bool, 0)?;
         let (then, other) = (self.region(then_region)?, self.region(else_region)?);
         let params = then.params.len() + other.params.len();
         self.same_count("parameters of the branches", params, 0)?;
         let (a, b) = (self.types_of(&then.results)?, self.types_of(&other.results)?);
-        self.same_types("results of the branches", &a, &b)?;
-        Ok(a.into_iter().cloned().collect())
+        let (mut a, mut b) = (owned(&a), owned(&b));
+        for ((result, axis), symbol) in dims {
+            let dim = self.bound(*symbol)?;
+            for types in [&mut a, &mut b] {
+                match types.get_mut(*result).and_then(|t| axis_of(t, *axis)) {
+                    Some(slot) => *slot = dim.clone(),
+                    None => {
+                        let rule = format!("result {result} has no axis {axis}");
+                        return Err(self.error(rule, "name the results' dims that differ"));
+                    }
+                }
+            }
+        }
+        let (x, y): (Vec<_>, Vec<_>) = (a.iter().collect(), b.iter().collect());
+        self.same_types("results of the branches", &x, &y)?;
+        Ok(a)
     }
 
-    pub(super) fn loop_(&self, body: RegionId, carried: usize, count: SymbolId) -> Types {
+    pub(super) fn loop_(
+        &self,
+        body: RegionId,
+        carried: usize,
+        count: SymbolId,
+        dims: &[(SymbolId, SymbolId)],
+    ) -> Types {
         self.arity(2, usize::MAX)?;
         self.exactly(0, DType::I64, 0)?;
         self.exactly(1, DType::Bool, 0)?;
@@ -66,23 +92,65 @@ impl<'a> Ctx<'a> {
         let results = self.types_of(&body.results)?;
         let iteration = ValueType::from(TensorType::fixed(DType::I64, &[]));
         let cond = ValueType::from(TensorType::fixed(DType::Bool, &[]));
-        let wanted: Vec<&ValueType> =
-            [&iteration].into_iter().chain(self.inputs[1..].iter().copied()).collect();
+        let places = self.changing(&params, dims)?;
+        let operands = self.inside(&owned(&self.inputs[2..]), &places);
+        let wanted: Vec<&ValueType> = [&iteration, &cond].into_iter().chain(&operands).collect();
         self.same_types("parameters of the body and operands", &params, &wanted)?;
         let rule = format!(
             "the body gives {} results, needs cond and {carried} carried ones",
             results.len()
         );
         self.require(results.len() > carried, &rule, "return every carried value")?;
-        let wanted: Vec<&ValueType> =
-            [&cond].into_iter().chain(self.inputs[2..].iter().copied()).collect();
         let (state, scanned) = results.split_at(carried + 1);
-        self.same_types("carried results of the body and operands", state, &wanted)?;
-        let mut types: Vec<ValueType> = state[1..].iter().map(|t| (*t).clone()).collect();
+        let given = self.inside(&owned(&state[1..]), &places);
+        let given: Vec<&ValueType> = state[..1].iter().copied().chain(&given).collect();
+        self.same_types("carried results of the body and operands", &given, &wanted[1..])?;
+        let mut types = operands.clone();
+        for (index, axis, _, after) in &places {
+            if let Some(slot) = types.get_mut(*index).and_then(|t| axis_of(t, *axis)) {
+                *slot = after.clone();
+            }
+        }
         for t in scanned {
             types.push(self.stacked(t, 0, &self.bound(count)?)?);
         }
         Ok(types)
+    }
+
+    /// Where carried parameters have a dim that changes: carried index, axis, the dims
+    /// inside and after. Each symbol stands at one place.
+    fn changing(
+        &self,
+        params: &[&ValueType],
+        dims: &[(SymbolId, SymbolId)],
+    ) -> Result<Vec<(usize, usize, Dim, Dim)>, InferError> {
+        let mut places = Vec::with_capacity(dims.len());
+        for (inside, after) in dims {
+            let (symbol, after) = (self.bound(*inside)?, self.bound(*after)?);
+            let mut found = params.iter().skip(2).enumerate().flat_map(|(i, t)| {
+                let shape = t.as_tensor().map_or(&[][..], |t| &t.shape);
+                let axes = shape.iter().enumerate().filter(|(_, d)| **d == symbol);
+                axes.map(move |(axis, _)| (i, axis)).collect::<Vec<_>>()
+            });
+            let (Some((index, axis)), None) = (found.next(), found.next()) else {
+                let rule =
+                    format!("{} is not one dim of one carried parameter", self.show(&symbol));
+                return Err(self.error(rule, "give every changing dim a symbol of its own"));
+            };
+            places.push((index, axis, symbol, after));
+        }
+        Ok(places)
+    }
+
+    /// Carried types with the symbols of the body where dims change.
+    fn inside(&self, carried: &[ValueType], places: &[(usize, usize, Dim, Dim)]) -> Vec<ValueType> {
+        let mut types = carried.to_vec();
+        for (index, axis, symbol, _) in places {
+            if let Some(slot) = types.get_mut(*index).and_then(|t| axis_of(t, *axis)) {
+                *slot = symbol.clone();
+            }
+        }
+        types
     }
 
     /// `t` with a new axis of `len` elements.
@@ -193,5 +261,17 @@ impl<'a> Ctx<'a> {
         let params = self.types_of(&body.params)?;
         self.same_types("parameters of the body and operands", &params, self.inputs)?;
         Ok(self.types_of(&body.results)?.into_iter().cloned().collect())
+    }
+}
+
+fn owned(types: &[&ValueType]) -> Vec<ValueType> {
+    types.iter().map(|t| (*t).clone()).collect()
+}
+
+/// A dim of a tensor type, to be replaced.
+fn axis_of(ty: &mut ValueType, axis: usize) -> Option<&mut Dim> {
+    match ty {
+        ValueType::Tensor(t) => t.shape.get_mut(axis),
+        _ => None,
     }
 }

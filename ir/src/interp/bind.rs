@@ -2,7 +2,7 @@
 
 use super::Value;
 use super::error::{OpError, RunError};
-use crate::graph::{Graph, ValueId};
+use crate::graph::{DimCheck, Graph, RegionId, ValueId};
 use crate::types::{Dim, EvalError, SecondaryMap, SymbolId, TensorType, ValueType};
 
 /// Evaluates dims under a binding.
@@ -36,11 +36,13 @@ impl<'a> Dims<'a> {
 pub(super) struct Bindings<'g> {
     graph: &'g Graph,
     values: SecondaryMap<SymbolId, Option<i64>>,
+    /// The regions that run now, innermost last: their checks apply.
+    running: Vec<RegionId>,
 }
 
 impl<'g> Bindings<'g> {
     pub(super) fn new(graph: &'g Graph) -> Self {
-        Self { graph, values: SecondaryMap::new() }
+        Self { graph, values: SecondaryMap::new(), running: vec![] }
     }
 
     /// The value of a symbol.
@@ -69,7 +71,23 @@ impl<'g> Bindings<'g> {
                 self.check_axis(id, ty, axis, input.tensor().dims()[axis])?;
             }
         }
-        self.check_all()
+        Ok(())
+    }
+
+    /// A region starts: what it binds has no value yet, and its checks apply from now on.
+    pub(super) fn enter(&mut self, region: RegionId) -> Result<(), RunError> {
+        for &node in &self.graph.regions[region].nodes {
+            for symbol in self.graph.nodes[node].op.binds() {
+                self.values[symbol] = None;
+            }
+        }
+        self.running.push(region);
+        self.graph.regions[region].checks.iter().try_for_each(|c| self.check(c))
+    }
+
+    /// The region entered last ends.
+    pub(super) fn leave(&mut self) {
+        self.running.pop();
     }
 
     /// dtype, rank and kind of an input.
@@ -139,13 +157,8 @@ impl<'g> Bindings<'g> {
         RunError::InputDim { input: self.graph.values[id].name.clone(), axis, expected, found }
     }
 
-    /// All checks that can be evaluated; those over data-dependent symbols wait for them.
-    fn check_all(&self) -> Result<(), RunError> {
-        (0..self.graph.checks.len()).try_for_each(|i| self.check(i))
-    }
-
-    fn check(&self, index: usize) -> Result<(), RunError> {
-        let check = &self.graph.checks[index];
+    /// A check, if it can be evaluated; one over data-dependent symbols waits for them.
+    fn check(&self, check: &DimCheck) -> Result<(), RunError> {
         let eval = |dim: &Dim| match dim.eval(&|s| self.get(s)) {
             Ok(value) => Ok(Some(value)),
             Err(EvalError::Unbound(s)) if self.is_data_dependent(s) => Ok(None),
@@ -175,9 +188,10 @@ impl<'g> Bindings<'g> {
             return Err(OpError::Range { symbol, value, min, max });
         }
         self.values[symbol] = Some(value);
-        for (i, check) in self.graph.checks.iter().enumerate() {
+        let checks = self.running.iter().flat_map(|r| &self.graph.regions[*r].checks);
+        for check in checks {
             if check.lhs.symbols().contains(&symbol) || check.rhs.symbols().contains(&symbol) {
-                self.check(i).map_err(Box::new)?;
+                self.check(check).map_err(Box::new)?;
             }
         }
         Ok(())

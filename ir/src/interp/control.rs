@@ -6,7 +6,7 @@ use super::movement::{pick, stack};
 use super::tensor::Tensor;
 use super::{Value, bind::Dims};
 use crate::graph::{Node, RegionId};
-use crate::op::ScanAttrs;
+use crate::op::{Op, ScanAttrs};
 use crate::types::{DType, SymbolId, ValueType};
 
 impl Interpreter<'_> {
@@ -14,20 +14,26 @@ impl Interpreter<'_> {
         &mut self,
         then_region: RegionId,
         else_region: RegionId,
+        dims: &[((usize, usize), SymbolId)],
         args: &[Value],
     ) -> Result<Vec<Value>, OpError> {
         let chosen = if flag(args, 0)? { then_region } else { else_region };
-        Ok(self.region(chosen, vec![]).map_err(Box::new)?)
+        let results = self.region(chosen, vec![]).map_err(Box::new)?;
+        for ((result, axis), symbol) in dims {
+            let size = size(results.get(*result), *axis)?;
+            self.symbols.bind_symbol(*symbol, size)?;
+        }
+        Ok(results)
     }
 
     pub(super) fn run_loop(
         &mut self,
         body: RegionId,
         carried: usize,
-        count: SymbolId,
         args: &[Value],
         node: &Node,
     ) -> Result<Vec<Value>, OpError> {
+        let Op::Loop { count, dims, .. } = &node.op else { return Err(OpError::MissingOperand(0)) };
         let (trip, mut go) = (integer(args, 0)?, flag(args, 1)?);
         let mut state = args
             .get(2..carried.saturating_add(2))
@@ -35,12 +41,15 @@ impl Interpreter<'_> {
             .to_vec();
         let scanned = node.outputs.len().saturating_sub(carried);
         let mut rows: Vec<Vec<Tensor>> = vec![vec![]; scanned];
-        let most = self.graph.symbols.range(count).1;
+        let most = self.graph.symbols.range(*count).1;
         let mut iteration = 0i64;
         while go && iteration < trip {
             // Beyond its range the count could not be bound: do not run on for ever.
             if iteration >= most {
-                self.symbols.bind_symbol(count, iteration + 1)?;
+                self.symbols.bind_symbol(*count, iteration + 1)?;
+            }
+            for (inside, _) in dims {
+                self.bind_changing(body, *inside, *inside, &state)?;
             }
             let mut passed: Vec<Value> =
                 vec![Tensor::scalar(iteration).into(), Tensor::scalar(true).into()];
@@ -56,11 +65,33 @@ impl Interpreter<'_> {
             }
             iteration += 1;
         }
-        self.symbols.bind_symbol(count, iteration)?;
+        self.symbols.bind_symbol(*count, iteration)?;
+        for (inside, after) in dims {
+            self.bind_changing(body, *inside, *after, &state)?;
+        }
         for (i, rows) in rows.iter().enumerate() {
             state.push(self.stacked(rows, 0, node, carried + i)?.into());
         }
         Ok(state)
+    }
+
+    /// Binds `symbol` to the size that the carried values have where the body's parameter
+    /// has the dim `inside`.
+    fn bind_changing(
+        &mut self,
+        body: RegionId,
+        inside: SymbolId,
+        symbol: SymbolId,
+        carried: &[Value],
+    ) -> Result<(), OpError> {
+        let params = &self.graph.regions[body].params;
+        let place = params.iter().skip(2).enumerate().find_map(|(i, v)| {
+            let shape = &self.graph.ty(*v).as_tensor()?.shape;
+            Some((i, shape.iter().position(|d| d.as_sym() == Some(inside))?))
+        });
+        let none = || OpError::Shape("a changing dim is at no carried parameter".into());
+        let (index, axis) = place.ok_or_else(none)?;
+        self.symbols.bind_symbol(symbol, size(carried.get(index), axis)?)
     }
 
     pub(super) fn run_scan(
@@ -139,6 +170,13 @@ fn scan_length(attrs: &ScanAttrs, sequences: &[Value]) -> Result<usize, OpError>
         }
     }
     Ok(length.unwrap_or(0))
+}
+
+/// The size of an axis of a value that leaves a region.
+fn size(value: Option<&Value>, axis: usize) -> Result<i64, OpError> {
+    let x = as_tensor(value.ok_or(OpError::MissingOperand(0))?, 0)?;
+    let len = x.dims().get(axis).ok_or_else(|| super::index::no_axis(axis, x.dims()))?;
+    Ok(*len as i64)
 }
 
 fn body_results(found: usize, expected: usize) -> OpError {

@@ -58,12 +58,14 @@ impl<'a> Interpreter<'a> {
             return Err(RunError::Malformed(format!("regions nest deeper than {MAX_DEPTH}")));
         }
         self.depth += 1;
+        self.symbols.enter(id)?;
         for (&param, arg) in region.params.iter().zip(args) {
             self.define(param, arg, &|| format!("region {id}"))?;
         }
         for &node in &region.nodes {
             self.node(node)?;
         }
+        self.symbols.leave();
         self.depth -= 1;
         region.results.iter().map(|&v| self.value(v)).collect()
     }
@@ -108,10 +110,10 @@ impl<'a> Interpreter<'a> {
     fn op(&mut self, node: &Node, args: Vec<Value>) -> Result<Vec<Value>, OpError> {
         match &node.op {
             Op::Const(id) => Ok(vec![Value::Tensor(self.constant(*id)?)]),
-            Op::If { then_region, else_region } => self.run_if(*then_region, *else_region, &args),
-            Op::Loop { body, carried, count } => {
-                self.run_loop(*body, *carried, *count, &args, node)
+            Op::If { then_region, else_region, dims } => {
+                self.run_if(*then_region, *else_region, dims, &args)
             }
+            Op::Loop { body, carried, .. } => self.run_loop(*body, *carried, &args, node),
             Op::Scan(attrs) => self.run_scan(attrs, &args, node),
             Op::Group { body, .. } => Ok(self.region(*body, args).map_err(Box::new)?),
             Op::StateEmpty { ty, axis } => self.state_empty(ty, *axis),
@@ -242,7 +244,8 @@ fn check_ids(graph: &Graph) -> Result<(), RunError> {
         if let Some(r) = node.op.regions().into_iter().find(|&r| graph.regions.get(r).is_none()) {
             return no(format!("region {r}"));
         }
-        if let Some(s) = node.op.binds().into_iter().find(|&s| graph.symbols.get(s).is_none()) {
+        let binds = node.op.binds().into_iter().chain(node.op.binds_inside());
+        if let Some(s) = binds.into_iter().find(|&s| graph.symbols.get(s).is_none()) {
             return no(format!("symbol {s}"));
         }
         if let Op::Const(c) = node.op

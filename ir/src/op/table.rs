@@ -258,11 +258,15 @@ op_table! {
             "Plain recurrent layer.";
     }
     "Control flow, state, dynamic shapes" {
-        If { then_region: RegionId, else_region: RegionId } = "if", "cond: bool[]", "results…",
-            "The results of the chosen region.";
-        Loop { body: RegionId, carried: usize, count: SymbolId } = "loop",
+        If {
+            then_region: RegionId, else_region: RegionId, dims: Vec<((usize, usize), SymbolId)>
+        } = "if", "cond: bool[]", "results…",
+            "The results of the chosen region; binds `((result, axis), symbol)` of `dims`.";
+        Loop {
+            body: RegionId, carried: usize, count: SymbolId, dims: Vec<(SymbolId, SymbolId)>
+        } = "loop",
             "trip: i64[], cond: bool[], carried…", "carried…, scanned…",
-            "Runs the body while `cond` and fewer than `trip` times; binds `count`.";
+            "Runs the body while `cond` and fewer than `trip` times; binds `count`, and of each `(inside, after)` of `dims` the one in the body, the other after it.";
         Scan (ScanAttrs {
             body: RegionId, states: usize, inputs: Vec<(usize, bool)>, outputs: Vec<(usize, bool)>
         }) = "scan", "state…, scanned…", "state…, stacked…",

@@ -56,7 +56,7 @@ impl Verifier<'_> {
             let mut after = before.clone();
             for region in regions {
                 self.used_up.clone_from(&before);
-                self.region(region);
+                self.region(region, &[]);
                 after.extend(std::mem::take(&mut self.used_up));
             }
             self.used_up = after;
@@ -64,7 +64,7 @@ impl Verifier<'_> {
         }
         for region in regions {
             let outer = std::mem::replace(&mut self.loop_depth, self.depth + 1);
-            self.region(region);
+            self.region(region, &op.binds_inside());
             self.loop_depth = outer;
         }
     }

@@ -55,22 +55,6 @@ impl Verifier<'_> {
         }
     }
 
-    /// Symbols of the recorded checks exist.
-    pub(super) fn check_dims(&mut self) {
-        self.place = "checks".into();
-        let graph = self.graph;
-        for check in &graph.checks {
-            for s in check.lhs.symbols().into_iter().chain(check.rhs.symbols()) {
-                if graph.symbols.get(s).is_none() {
-                    self.report(format!(
-                        "'{}' uses symbol {s}, which is not in the table",
-                        check.what
-                    ));
-                }
-            }
-        }
-    }
-
     pub(super) fn type_is_printable(&mut self, ty: &ValueType, name: &str) {
         match ty {
             ValueType::Optional(inner) => self.type_is_printable(inner, name),

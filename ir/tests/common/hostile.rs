@@ -170,8 +170,17 @@ pub fn hostile_op(r: &mut Rng, symbols: &[SymbolId]) -> Op {
         37 => Op::Lstm(recurrent(r)),
         38 => Op::Gru(recurrent(r)),
         39 => Op::Rnn(recurrent(r)),
-        40 => Op::If { then_region: region(r), else_region: region(r) },
-        41 => Op::Loop { body: region(r), carried: index(r), count: symbol(r) },
+        40 => Op::If {
+            then_region: region(r),
+            else_region: region(r),
+            dims: many(r, |r| ((index(r), index(r)), symbol(r))),
+        },
+        41 => Op::Loop {
+            body: region(r),
+            carried: index(r),
+            count: symbol(r),
+            dims: many(r, |r| (symbol(r), symbol(r))),
+        },
         42 => Op::Scan(ScanAttrs {
             body: region(r),
             states: index(r),

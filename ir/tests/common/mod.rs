@@ -193,9 +193,12 @@ impl Gen {
             0 => {
                 let other = self.graph.add_region();
                 self.graph.regions[other].results = vec![carried];
-                Op::If { then_region: body, else_region: other }
+                Op::If { then_region: body, else_region: other, dims: vec![] }
             }
-            1 => Op::Loop { body, carried: 1, count: self.graph.symbols.fresh("trips", 0, 64) },
+            1 => {
+                let count = self.graph.symbols.fresh("trips", 0, 64);
+                Op::Loop { body, carried: 1, count, dims: vec![] }
+            }
             _ => Op::Group { kind: GroupKind::Map, body },
         };
         self.graph.regions[body].results = results;

@@ -26,7 +26,8 @@ fn if_captures_outer_values() {
     let a = g.add1(yes, Op::Unary(UnaryOp::Neg), vec![x], "").unwrap();
     g.regions[yes].results = vec![a];
     g.regions[no].results = vec![x];
-    let y = g.add1(ROOT, Op::If { then_region: yes, else_region: no }, vec![cond], "").unwrap();
+    let op = Op::If { then_region: yes, else_region: no, dims: vec![] };
+    let y = g.add1(ROOT, op, vec![cond], "").unwrap();
     g.add_output("y", y);
     let x = t(&[2], [1.0f32, -2.0]);
     let neg = t(&[2], [-1.0f32, 2.0]);
@@ -50,7 +51,7 @@ fn loop_graph() -> (Graph, SymbolId) {
     let below = g.add1(body, Op::Binary(BinaryOp::Lt), vec![next, limit], "").unwrap();
     let go = g.add1(body, Op::Reshape { shape: vec![] }, vec![below], "").unwrap();
     g.regions[body].results = vec![go, next, next];
-    let op = Op::Loop { body, carried: 1, count };
+    let op = Op::Loop { body, carried: 1, count, dims: vec![] };
     let out = g.add(ROOT, op, vec![trip, cond, start], "loop").unwrap();
     g.add_output("sum", out[0]);
     g.add_output("all", out[1]);

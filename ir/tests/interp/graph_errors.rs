@@ -54,12 +54,13 @@ fn checks_and_unbound_symbols() {
         "{text}"
     );
     let (b, n) = (g.symbols.lookup("B").unwrap(), g.symbols.lookup("N").unwrap());
-    g.checks.push(DimCheck { lhs: Dim::sym(b), rhs: Dim::sym(n), what: "node 'join'".into() });
+    let check = DimCheck { lhs: Dim::sym(b), rhs: Dim::sym(n), what: "node 'join'".into() };
+    g.add_check(ROOT, check);
     let text = error(&g, &[count(&[2, 4]), count(&[4])]);
     assert_eq!(text, "node 'join': B = 2 must equal N = 4");
     let free = Dim::sym(g.symbols.intern("free"));
     let fill = Op::Fill { value: f32s(0.0), shape: vec![free] };
-    g.checks.clear();
+    g.regions[ROOT].checks.clear();
     g.add1(ROOT, fill, vec![], "fill").unwrap();
     let text = error(&g, &[count(&[2, 4]), count(&[4])]);
     assert!(text.contains("'fill'") && text.contains("not bound"), "{text}");
@@ -120,7 +121,7 @@ fn malformed_graphs_do_not_panic() {
     let mut g = Graph::new("self");
     let cond = g.add_param(ROOT, "c", TensorType::fixed(DType::Bool, &[]));
     let body = g.regions.push(Region::default());
-    let op = Op::If { then_region: body, else_region: body };
+    let op = Op::If { then_region: body, else_region: body, dims: vec![] };
     g.add_node_typed(ROOT, op.clone(), vec![cond], vec![], "");
     g.add_node_typed(body, op, vec![cond], vec![], "");
     let text = error(&g, &[Tensor::scalar(true)]);

@@ -38,7 +38,6 @@ fn sweep(graph: &mut Graph, region: RegionId, used: &mut HashSet<ValueId>) {
 pub fn compact(graph: &Graph) -> Graph {
     let mut new = Graph::new(graph.name.clone());
     new.symbols = graph.symbols.clone();
-    new.checks = graph.checks.clone();
     new.output_names = graph.output_names.clone();
     let mut copy =
         Copy { old: graph, new, values: SecondaryMap::new(), consts: SecondaryMap::new() };
@@ -66,6 +65,7 @@ impl Copy<'_> {
             self.node(id, to);
         }
         self.new.regions[to].results = region.results.iter().map(|&v| self.value(v)).collect();
+        self.new.regions[to].checks = region.checks.clone();
     }
 
     fn node(&mut self, id: NodeId, region: RegionId) {
@@ -90,13 +90,11 @@ impl Copy<'_> {
                 let slot = &mut self.consts[*id];
                 *id = *slot.get_or_insert_with(|| new.consts.push(old.consts[*id].clone()));
             }
-            Op::If { then_region, else_region } => {
-                *then_region = self.inner(*then_region);
-                *else_region = self.inner(*else_region);
+            op => {
+                for region in op.regions_mut() {
+                    *region = self.inner(*region);
+                }
             }
-            Op::Loop { body, .. } | Op::Group { body, .. } => *body = self.inner(*body),
-            Op::Scan(attrs) => attrs.body = self.inner(attrs.body),
-            _ => {}
         }
         op
     }

@@ -76,11 +76,12 @@ pub fn rewritable(graph: &Graph, id: NodeId) -> bool {
         && graph.infer_node(id).is_ok_and(|i| types_agree(graph, node.outputs.as_slice(), &i.types))
 }
 
-/// Whether a result's dims mention a symbol that is bound while the graph runs.
+/// Whether a node's dims mention a symbol that is bound while the graph runs.
 pub fn binds_late(graph: &Graph, id: NodeId) -> bool {
     let types = graph.nodes[id].outputs.iter().filter_map(|v| graph.ty(*v).as_tensor());
-    let mut symbols = types.flat_map(|t| &t.shape).flat_map(|d| d.symbols());
-    symbols.any(|s| graph.symbols.get(s).is_none_or(|s| s.data_dependent))
+    let mut symbols: Vec<_> = types.flat_map(|t| &t.shape).flat_map(|d| d.symbols()).collect();
+    graph.nodes[id].op.for_each_dim(&mut |d| symbols.extend(d.symbols()));
+    symbols.into_iter().any(|s| graph.symbols.get(s).is_none_or(|s| s.data_dependent))
 }
 
 fn types_agree(graph: &Graph, outputs: &[ValueId], types: &[ValueType]) -> bool {

@@ -4,7 +4,7 @@
 //! keep theirs, because rules read them. Results are compared in the exactness class of
 //! the rules that fired. Slices that would take too long are listed, not guessed at.
 
-use super::optimise::{NewNode, Optimised};
+use super::optimise::{NewNode, Optimised, Setting};
 use super::slice::{Place, Ref, Slice, SliceNode};
 use crate::error::PassError;
 use crate::rules::{CompiledRule, Exactness};
@@ -80,10 +80,10 @@ impl Witness {
         graph: &Graph,
         (slice, place): (&Slice, &Place),
         new: &Optimised,
-        rules: &[CompiledRule],
+        setting: &Setting,
     ) -> Result<(), PassError> {
         let fired = |r: &&CompiledRule| new.counts.get(r.rule.name).is_some_and(|c| c.fired > 0);
-        let fired: Vec<&CompiledRule> = rules.iter().filter(fired).collect();
+        let fired: Vec<&CompiledRule> = setting.rules.iter().filter(fired).collect();
         if fired.is_empty() || new.kept_source {
             self.checks.unchanged += 1;
             return Ok(());
@@ -95,7 +95,7 @@ impl Witness {
         let values = || place.outputs.iter().map(name).collect::<Vec<String>>();
         let outcome = match self.started.elapsed().as_secs_f64() > SECONDS {
             true => Outcome::Skipped(format!("the checks took {SECONDS} s already")),
-            false => both_ways(graph, slice, place, new, bound(&fired)),
+            false => both_ways((graph, &setting.checks), slice, place, new, bound(&fired)),
         };
         match outcome {
             Outcome::Equal => self.checks.compared += 1,
@@ -128,14 +128,20 @@ enum Outcome {
     Differs(String),
 }
 
-fn both_ways(graph: &Graph, slice: &Slice, place: &Place, new: &Optimised, bound: f64) -> Outcome {
+fn both_ways(
+    (graph, checks): (&Graph, &[DimCheck]),
+    slice: &Slice,
+    place: &Place,
+    new: &Optimised,
+    bound: f64,
+) -> Outcome {
     let old: Vec<&SliceNode> = slice.nodes.iter().collect();
     let rewritten: Vec<&SliceNode> = new.nodes.iter().map(|n: &NewNode| &n.node).collect();
     let before = program(graph, place, &old, &slice.outputs);
     let after = program(graph, place, &rewritten, &new.outputs);
     let mut reason = "no small sizes satisfy the graph's checks".to_string();
     let sizes = SIZES.iter().find_map(|values| {
-        let sizes = fitting(&before, &graph.checks, values)?;
+        let sizes = fitting(&before, checks, values)?;
         match too_large(&before, &sizes).or_else(|| too_large(&after, &sizes)) {
             Some(large) => reason = large,
             None => return Some(sizes),

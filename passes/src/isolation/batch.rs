@@ -118,7 +118,8 @@ fn by_symbol(graph: &Graph, id: SymbolId) -> Batch {
 fn linked(graph: &Graph, id: SymbolId) -> HashSet<SymbolId> {
     let mut pairs: Vec<(SymbolId, SymbolId)> = Vec::new();
     let mut pair = |a: &Dim, b: &Dim| pairs.extend(a.as_sym().zip(b.as_sym()));
-    graph.checks.iter().for_each(|c| pair(&c.lhs, &c.rhs));
+    let checks = graph.regions.values().flat_map(|r| &r.checks);
+    checks.for_each(|c| pair(&c.lhs, &c.rhs));
     let types = graph.values.iter().filter_map(|(_, v)| v.ty.as_tensor());
     for (monomial, _) in types.flat_map(|t| &t.shape).flat_map(Dim::terms) {
         for (atom, _) in &monomial.0 {

@@ -56,7 +56,7 @@ fn verdicts_on(
     let results: HashSet<_> = graph.outputs().iter().copied().collect();
     let (slice, place) =
         slice::cut(graph, &nodes, &|v| results.contains(&v), &mut FactCache::default());
-    let (mut egraph, ids) = build(&slice, &graph.symbols, graph.checks.clone().into());
+    let (mut egraph, ids) = build(&slice, &graph.symbols, graph.root().checks.clone().into());
     let others: Vec<CompiledRule> =
         all_rules().into_iter().filter(|r| r.rule.name != rule.rule.name).collect();
     let limits = Limits { iterations: 4, ..Limits::default() };
@@ -241,7 +241,7 @@ fn saturated_roots(instance: &Instance) -> Vec<Id> {
     let nodes: Vec<NodeId> = graph.root().nodes.iter().copied().filter(is_op).collect();
     let (slice, place) =
         slice::cut(graph, &nodes, &|v| graph.outputs().contains(&v), &mut FactCache::default());
-    let (mut egraph, ids) = build(&slice, &graph.symbols, graph.checks.clone().into());
+    let (mut egraph, ids) = build(&slice, &graph.symbols, graph.root().checks.clone().into());
     runner::run(&mut egraph, &all_rules(), &Limits::default());
     assert_eq!(runner::conflicts(&egraph), None);
     let class = |v| place.outputs.iter().position(|o| o == v).map(|i| slice.outputs[i]);

@@ -6,7 +6,7 @@
 //! `Manifest::verify` has passed.
 
 use crate::abi::Import;
-use cascata_types::{DType, Dim, SymbolTable, TensorType, ValueType};
+use cascata_types::{DType, Dim, SymbolId, SymbolTable, TensorType, ValueType};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -52,6 +52,45 @@ pub struct Entry {
     pub buffers: Vec<Buffer>,
     /// What runs, in order.
     pub steps: Vec<Step>,
+    /// What branches and loops run. A block is called by its number, from 1; the entry's
+    /// own steps are block 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Block>,
+}
+
+/// A branch or the body of a loop.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Block {
+    /// What runs, in order.
+    pub steps: Vec<Step>,
+    /// What must hold whenever the block runs, once the symbols are bound.
+    #[serde(default)]
+    pub checks: Vec<Check>,
+}
+
+impl Entry {
+    /// The steps of a block; none for a number without a block.
+    pub fn steps_of(&self, block: u32) -> &[Step] {
+        self.block(block).map_or(&[], |(steps, _)| steps)
+    }
+
+    /// The checks of a block.
+    pub fn checks_of(&self, block: u32) -> &[Check] {
+        self.block(block).map_or(&[], |(_, checks)| checks)
+    }
+
+    fn block(&self, block: u32) -> Option<(&[Step], &[Check])> {
+        match (block as usize).checked_sub(1) {
+            None => Some((&self.steps, &self.checks)),
+            Some(i) => self.blocks.get(i).map(|b| (b.steps.as_slice(), b.checks.as_slice())),
+        }
+    }
+
+    /// Every step with its block and its place there, the entry's own first.
+    pub fn all_steps(&self) -> impl Iterator<Item = (u32, usize, &Step)> {
+        (0..=self.blocks.len() as u32)
+            .flat_map(|b| self.steps_of(b).iter().enumerate().map(move |(i, s)| (b, i, s)))
+    }
 }
 
 /// A named input or output.
@@ -85,6 +124,14 @@ pub struct Buffer {
     pub bytes: Dim,
     /// Where it lives.
     pub storage: Storage,
+    /// The block that it belongs to, for [`Storage::Arena`] and [`Storage::Slot`]: it holds
+    /// something during one run of the block, for the block and those inside of it.
+    #[serde(default, skip_serializing_if = "is_entry")]
+    pub block: u32,
+}
+
+fn is_entry(block: &u32) -> bool {
+    *block == 0
 }
 
 /// Where a buffer lives.
@@ -105,6 +152,9 @@ pub enum Storage {
         /// Last step that touches it.
         last: u32,
     },
+    /// In memory of its own, which the run keeps and grows: what a branch or a loop takes
+    /// in or hands out. Moved from slot to slot, not copied.
+    Slot,
     /// The same memory as another buffer, `offset_bytes` further on.
     Alias {
         /// The other buffer; never an alias itself.
@@ -126,8 +176,119 @@ pub enum Step {
         /// The buffer.
         buffer: u32,
         /// One symbol per element.
-        symbols: Vec<cascata_types::SymbolId>,
+        symbols: Vec<SymbolId>,
     },
+    /// Runs one of two blocks.
+    If(Branch),
+    /// Runs a block again and again.
+    Loop(Loop),
+}
+
+/// Runs one of two blocks and takes over its results; everything after it is planned anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Branch {
+    /// A buffer with one bool.
+    pub cond: u32,
+    /// The block that runs when it is true.
+    pub then_block: u32,
+    /// The block that runs when it is false.
+    pub else_block: u32,
+    /// What either block hands out.
+    pub results: Vec<BranchResult>,
+    /// Symbols that the taken block decides.
+    #[serde(default)]
+    pub dims: Vec<BranchDim>,
+    /// Source nodes, for reports.
+    pub source: Vec<String>,
+}
+
+/// A slot that takes over the memory of a slot of the block that ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BranchResult {
+    /// The slot of `then_block`.
+    pub then: u32,
+    /// The slot of `else_block`.
+    pub other: u32,
+    /// The slot that takes over, of the block with the step.
+    pub result: u32,
+}
+
+/// A symbol that is bound to what one of two formulas gives at the end of its block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BranchDim {
+    /// Data-dependent.
+    pub symbol: SymbolId,
+    /// Its value after `then_block`.
+    pub then: Dim,
+    /// Its value after `else_block`.
+    pub other: Dim,
+}
+
+/// Runs a block while a condition holds, at most `trip` times; everything after it is
+/// planned anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Loop {
+    /// A buffer with one `i64`: iterations at most.
+    pub trip: u32,
+    /// A buffer with one bool: whether there is a first iteration.
+    pub cond: u32,
+    /// The block.
+    pub body: u32,
+    /// A slot of the body that gets the iteration's number, `i64`, if the body reads it.
+    #[serde(default)]
+    pub iteration: Option<u32>,
+    /// A slot of the body that gets a true bool, if the body reads it.
+    #[serde(default)]
+    pub going: Option<u32>,
+    /// A buffer that holds one bool when the body ends: whether there is another iteration.
+    pub next_cond: u32,
+    /// What goes from iteration to iteration.
+    pub carried: Vec<Carried>,
+    /// What is stacked.
+    pub scanned: Vec<Scanned>,
+    /// Bound to the number of iterations.
+    pub count: SymbolId,
+    /// Dims that change from iteration to iteration.
+    #[serde(default)]
+    pub dims: Vec<LoopDim>,
+    /// Source nodes, for reports.
+    pub source: Vec<String>,
+}
+
+/// A value that a loop carries: copied into `param` once, then moved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Any buffer.
+    pub initial: u32,
+    /// A slot of the body.
+    pub param: u32,
+    /// The slot of the body whose memory `param` takes over after an iteration; `None` if
+    /// the value stays what it was.
+    pub next: Option<u32>,
+    /// The slot that takes over `param`'s memory when the loop ends, of the block with the step.
+    pub result: u32,
+}
+
+/// A value of each iteration, stacked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scanned {
+    /// Any buffer that holds the row when the body ends.
+    pub row: u32,
+    /// The slot that collects the rows, of the block with the step.
+    pub result: u32,
+}
+
+/// A dim that changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoopDim {
+    /// Its symbol in the body, bound anew for each iteration.
+    pub inside: SymbolId,
+    /// Its symbol after the loop.
+    pub after: SymbolId,
+    /// Its value before the first iteration.
+    pub initial: Dim,
+    /// Its value at the end of an iteration, over the body's symbols.
+    pub next: Dim,
 }
 
 /// One kernel launch.

@@ -6,6 +6,7 @@
 //! where it is evaluated. Values of dims are checked when symbols are bound.
 
 mod entry;
+mod flow;
 
 use crate::abi::ABI_VERSION;
 use crate::error::ManifestError;

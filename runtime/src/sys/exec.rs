@@ -131,6 +131,16 @@ impl Frame {
         self.set(buffer, base.wrapping_add(offset as usize), len - offset as usize, needs)
     }
 
+    /// Places a buffer at the start of its slot.
+    pub(crate) fn set_slot(
+        &mut self,
+        buffer: u32,
+        slot: &mut AlignedBuf,
+        needs: u64,
+    ) -> Result<(), DoesNotFit> {
+        self.set_arena(buffer, slot, 0, needs)
+    }
+
     /// Places a buffer inside another one.
     pub(crate) fn set_alias(
         &mut self,
@@ -147,19 +157,25 @@ impl Frame {
         self.set(buffer, ptr, (root.bytes - offset) as usize, needs)
     }
 
-    /// Reads the first `into.len()` numbers of a buffer; `None` if it is shorter.
+    /// Bytes of a buffer.
+    pub(crate) fn bytes(&self, buffer: u32) -> u64 {
+        self.places[buffer as usize].bytes
+    }
+
+    /// Copies `into.len()` bytes of a buffer from `at` on; `None` if it is shorter.
     ///
     /// # Safety
-    /// The buffer's memory is still alive and initialised, and nothing writes it now.
-    pub(crate) unsafe fn read_i64(&self, buffer: u32, into: &mut [i64]) -> Option<()> {
+    /// The buffer's memory is still alive and initialised, nothing writes it now, and it does
+    /// not overlap `into`.
+    pub(crate) unsafe fn read(&self, buffer: u32, at: usize, into: &mut [u8]) -> Option<()> {
         let place = self.places[buffer as usize];
-        if place.bytes < size_of_val(into) as u64 {
+        let end = at.checked_add(into.len())?;
+        if place.bytes < end as u64 {
             return None;
         }
-        for (i, x) in into.iter_mut().enumerate() {
-            // SAFETY: in bounds by the check above, alive by the caller's promise.
-            *x = unsafe { place.ptr.0.cast::<i64>().add(i).read_unaligned() };
-        }
+        let (to, len) = (into.as_mut_ptr(), into.len());
+        // SAFETY: in bounds by the check above, alive and apart by the caller's promise.
+        unsafe { std::ptr::copy_nonoverlapping(place.ptr.0.add(at), to, len) };
         Some(())
     }
 

@@ -69,6 +69,18 @@ impl AlignedBuf {
         Ok(())
     }
 
+    /// Makes room for `len` bytes and keeps the first `used`; grows by doubling.
+    pub(crate) fn extend(&mut self, used: u64, len: u64) -> Result<(), OutOfMemory> {
+        if len <= self.len as u64 {
+            return Ok(());
+        }
+        let mut larger = Self::for_kernel(len.max((self.len as u64).saturating_mul(2)))?;
+        let used = (used as usize).min(self.len);
+        larger.as_mut_slice()[..used].copy_from_slice(&self.as_slice()[..used]);
+        *self = larger;
+        Ok(())
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }

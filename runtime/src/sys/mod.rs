@@ -2,6 +2,7 @@
 //! pool's shared job, and the call of generated kernels.
 #![allow(unsafe_code, reason = "the only place for it, beside the C API")]
 
+pub(crate) mod control;
 pub(crate) mod element;
 pub(crate) mod exec;
 pub(crate) mod map;

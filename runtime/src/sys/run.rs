@@ -1,5 +1,5 @@
-//! One run of an entry point: plan a segment, place its buffers, launch its kernels,
-//! read the symbols that it binds, go on with the next.
+//! One run of an entry point: plan a segment, place its buffers, launch its kernels, do
+//! what ends it (read symbols, run a branch or a loop), go on with the next.
 
 use crate::artifact::Artifact;
 use crate::bind::{InputSet, Values, bind_symbols};
@@ -8,7 +8,7 @@ use crate::cancel::CancelToken;
 use crate::error::RunError;
 use crate::plan::{PlannedLaunch, SegmentPlan, plan};
 use crate::profile::Profiler;
-use crate::program::Segment;
+use crate::program::{Program, Segment};
 use crate::runtime::Runtime;
 use crate::sys::exec::{DoesNotFit, Frame, ImportTable, LaunchArgs};
 use crate::sys::memory::{ALIGN, AlignedBuf};
@@ -31,7 +31,7 @@ pub(crate) struct Executable {
     pub(crate) runtime: Runtime,
     /// Which entry of the manifest.
     pub(crate) entry: usize,
-    pub(crate) segments: Vec<Segment>,
+    pub(crate) program: Program,
     pub(crate) imports: ImportTable,
     pub(crate) cache: PlanCache,
     /// Fill memory with NaN before it is used.
@@ -40,15 +40,30 @@ pub(crate) struct Executable {
 
 /// What one run needs for itself; kept between runs for its memory.
 pub(crate) struct RunContext {
-    frame: Frame,
+    pub(super) frame: Frame,
     /// One arena per segment: a later one never moves what lives in an earlier one.
     arenas: Vec<AlignedBuf>,
+    /// Memory of slots, by buffer; empty for other buffers.
+    pub(super) slots: Vec<AlignedBuf>,
     scratch: AlignedBuf,
-    values: Vec<Option<i64>>,
-    /// Receives the numbers that a bind reads.
-    bound: Vec<i64>,
+    pub(super) values: Vec<Option<i64>>,
+    /// Receives the numbers that a bind reads, or new values of changing dims.
+    pub(super) bound: Vec<i64>,
+    /// The values that a plan depends on.
+    key: Vec<Option<i64>>,
+    /// Bytes that the running loops have collected, one number per scanned value.
+    pub(super) rows: Vec<u64>,
     /// Looked at before each launch.
     pub(crate) cancel: Option<CancelToken>,
+}
+
+/// One run: what its blocks share.
+pub(super) struct Run<'r, I: ?Sized, O> {
+    pub(super) exe: &'r Executable,
+    pub(super) ctx: &'r mut RunContext,
+    inputs: &'r I,
+    outputs: &'r mut O,
+    profiler: Option<&'r mut Profiler>,
 }
 
 impl Executable {
@@ -60,10 +75,13 @@ impl Executable {
         let entry = self.entry();
         RunContext {
             frame: Frame::new(entry.buffers.len(), entry.outputs.len()),
-            arenas: self.segments.iter().map(|_| AlignedBuf::empty()).collect(),
+            arenas: self.program.segments().map(|_| AlignedBuf::empty()).collect(),
+            slots: entry.buffers.iter().map(|_| AlignedBuf::empty()).collect(),
             scratch: AlignedBuf::empty(),
             values: vec![None; entry.symbols.len()],
             bound: Vec::new(),
+            key: Vec::new(),
+            rows: Vec::new(),
             cancel: None,
         }
     }
@@ -74,127 +92,29 @@ impl Executable {
         ctx: &mut RunContext,
         inputs: &(impl InputSet + ?Sized),
         outputs: &mut impl OutputSet,
-        mut profiler: Option<&mut Profiler>,
-    ) -> Result<(), RunError> {
-        ctx.values.fill(None);
-        bind_symbols(self.entry(), inputs, &mut ctx.values).map_err(RunError::Inputs)?;
-        for (index, segment) in self.segments.iter().enumerate() {
-            let plan = self.plan(index, &ctx.values)?;
-            self.place(ctx, index, &plan, inputs, outputs)?;
-            for launch in &plan.launches {
-                self.launch(ctx, &plan, launch, profiler.as_deref_mut())?;
-            }
-            if let Some((buffer, symbols)) = &segment.bind {
-                self.bind(ctx, *buffer, symbols)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn plan(
-        &self,
-        segment: usize,
-        values: &Values,
-    ) -> Result<std::sync::Arc<SegmentPlan>, RunError> {
-        self.cache.get(segment, values, || plan(self.entry(), &self.segments[segment], values))
-    }
-
-    /// Gives every buffer that the segment touches first its memory.
-    fn place(
-        &self,
-        ctx: &mut RunContext,
-        segment: usize,
-        plan: &SegmentPlan,
-        inputs: &(impl InputSet + ?Sized),
-        outputs: &mut impl OutputSet,
-    ) -> Result<(), RunError> {
-        let entry = self.entry();
-        let arena = &mut ctx.arenas[segment];
-        reserve(arena, plan.arena_bytes, "the arena")?;
-        let stride = scratch_stride(plan);
-        let scratch = stride.saturating_mul(self.runtime.threads() as u64);
-        reserve(&mut ctx.scratch, scratch, "the threads' scratch")?;
-        if self.poison {
-            arena.as_mut_slice().fill(0xff);
-            ctx.scratch.as_mut_slice().fill(0xff);
-        }
-        let frame = &mut ctx.frame;
-        for p in &plan.arena {
-            frame
-                .set_arena(p.buffer, arena, p.offset, p.bytes)
-                .map_err(|e| self.misfit(p.buffer, &e))?;
-        }
-        for (port, dims) in &plan.outputs {
-            let dtype = entry.outputs[*port as usize].ty.as_tensor().map_or(DType::U8, |t| t.dtype);
-            let memory = outputs.memory(*port as usize, dtype, dims)?;
-            if self.poison {
-                memory.fill(0xff);
-            }
-            frame.set_port(*port, memory);
-        }
-        for &(buffer, needs) in &plan.outside {
-            let result = match entry.buffers[buffer as usize].storage {
-                Storage::Output(port) => frame.set_output(buffer, port, needs),
-                Storage::Weight(w) => frame.set_const(buffer, self.artifact.weight(w), needs),
-                Storage::Input(i) => {
-                    let view = inputs.tensor(i as usize, &entry.inputs[i as usize].name);
-                    frame.set_const(buffer, view.map_or(&[], |v| v.bytes()), needs)
-                }
-                Storage::Arena { .. } | Storage::Alias { .. } => Ok(()),
-            };
-            result.map_err(|e| self.misfit(buffer, &e))?;
-        }
-        for (of, p) in &plan.aliases {
-            frame
-                .set_alias(p.buffer, *of, p.offset, p.bytes)
-                .map_err(|e| self.misfit(p.buffer, &e))?;
-        }
-        Ok(())
-    }
-
-    fn misfit(&self, buffer: u32, e: &DoesNotFit) -> RunError {
-        let buffer = self.entry().buffers[buffer as usize].name.clone();
-        RunError::Plan { buffer, needs: e.needs, has: e.has }
-    }
-
-    fn launch(
-        &self,
-        ctx: &mut RunContext,
-        plan: &SegmentPlan,
-        planned: &PlannedLaunch,
         profiler: Option<&mut Profiler>,
     ) -> Result<(), RunError> {
-        let Step::Launch(launch) = &self.entry().steps[planned.step] else { return Ok(()) };
-        if ctx.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
-            return Err(RunError::Cancelled { step: planned.step });
-        }
-        let args = LaunchArgs {
-            kernel: self.artifact.kernel(planned.kernel),
-            dims: &plan.dims[planned.dims.clone()],
-            tiles: planned.tiles,
-            min_tiles: planned.min_tiles,
-            imports: &self.imports,
-            zeros: self.artifact.zeros(),
-            scratch_stride: scratch_stride(plan) as usize,
-        };
-        let started = profiler.as_ref().map(|_| std::time::Instant::now());
-        // SAFETY: every buffer of this launch was placed in this run, by this segment or an
-        // earlier one (`program::segments` lists each at its first touch): in the caller's
-        // tensors, borrowed for all of `run`, in the artifact's weights, or in the context's
-        // arenas, which grow only when their own segment starts. The manifest's verifier has
-        // compared the kernel's arity with the buffers and dims; `place` has reserved scratch
-        // for every thread.
-        let result = unsafe {
-            ctx.frame.launch(self.runtime.pool(), &launch.buffers, &mut ctx.scratch, &args)
-        };
-        if let (Some(profiler), Some(started)) = (profiler, started) {
-            profiler.record(started, &self.artifact, launch, planned, &ctx.values);
-        }
-        match result {
-            Ok(0) => Ok(()),
-            Ok(status) => Err(self.kernel_error(planned.kernel, status, launch)),
-            Err(_) => Err(RunError::Panicked { kernel: self.kernel_name(planned.kernel) }),
-        }
+        ctx.values.fill(None);
+        ctx.rows.clear();
+        bind_symbols(self.entry(), inputs, &mut ctx.values).map_err(RunError::Inputs)?;
+        Run { exe: self, ctx, inputs, outputs, profiler }.block(0)
+    }
+
+    /// The plan of a segment; `key` is memory for the look-up.
+    pub(crate) fn plan(
+        &self,
+        segment: &Segment,
+        values: &Values,
+        key: &mut Vec<Option<i64>>,
+    ) -> Result<std::sync::Arc<SegmentPlan>, RunError> {
+        key.clear();
+        key.extend(segment.symbols.iter().map(|s| values[s.index()]));
+        self.cache.get(segment.id, key, || plan(self.entry(), segment, values))
+    }
+
+    pub(super) fn misfit(&self, buffer: u32, e: &DoesNotFit) -> RunError {
+        let buffer = self.entry().buffers[buffer as usize].name.clone();
+        RunError::Plan { buffer, needs: e.needs, has: e.has }
     }
 
     fn kernel_name(&self, kernel: u32) -> String {
@@ -214,37 +134,159 @@ impl Executable {
             source_nodes: launch.source.clone(),
         }
     }
+}
+
+impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
+    /// Runs the steps of a block.
+    pub(super) fn block(&mut self, block: u32) -> Result<(), RunError> {
+        let exe = self.exe;
+        for segment in &exe.program.blocks[block as usize] {
+            let plan = exe.plan(segment, &self.ctx.values, &mut self.ctx.key)?;
+            self.place(segment.id, &plan)?;
+            for launch in &plan.launches {
+                self.launch(block, &plan, launch)?;
+            }
+            if segment.ends {
+                match &exe.entry().steps_of(block)[segment.steps.end] {
+                    Step::Bind { buffer, symbols } => self.bind(*buffer, symbols)?,
+                    Step::If(branch) => self.branch(branch)?,
+                    Step::Loop(l) => self.repeat(l)?,
+                    Step::Launch(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives every buffer that the segment touches first its memory.
+    fn place(&mut self, segment: usize, plan: &SegmentPlan) -> Result<(), RunError> {
+        let (exe, ctx) = (self.exe, &mut *self.ctx);
+        let arena = &mut ctx.arenas[segment];
+        reserve(arena, plan.arena_bytes, "the arena")?;
+        let stride = scratch_stride(plan);
+        let scratch = stride.saturating_mul(exe.runtime.threads() as u64);
+        reserve(&mut ctx.scratch, scratch, "the threads' scratch")?;
+        for &(slot, needs) in &plan.slots {
+            reserve(&mut ctx.slots[slot as usize], needs, "what a block hands out")?;
+        }
+        if exe.poison {
+            arena.as_mut_slice().fill(0xff);
+            ctx.scratch.as_mut_slice().fill(0xff);
+            plan.slots.iter().for_each(|(s, _)| ctx.slots[*s as usize].as_mut_slice().fill(0xff));
+        }
+        let frame = &mut ctx.frame;
+        for p in &plan.arena {
+            frame
+                .set_arena(p.buffer, arena, p.offset, p.bytes)
+                .map_err(|e| exe.misfit(p.buffer, &e))?;
+        }
+        for &(slot, needs) in &plan.slots {
+            let memory = &mut ctx.slots[slot as usize];
+            frame.set_slot(slot, memory, needs).map_err(|e| exe.misfit(slot, &e))?;
+        }
+        self.place_outside(plan)
+    }
+
+    /// Places what is in the caller's or the artifact's memory, and aliases.
+    fn place_outside(&mut self, plan: &SegmentPlan) -> Result<(), RunError> {
+        let (exe, frame) = (self.exe, &mut self.ctx.frame);
+        let entry = exe.entry();
+        for (port, dims) in &plan.outputs {
+            let dtype = entry.outputs[*port as usize].ty.as_tensor().map_or(DType::U8, |t| t.dtype);
+            let memory = self.outputs.memory(*port as usize, dtype, dims)?;
+            if exe.poison {
+                memory.fill(0xff);
+            }
+            frame.set_port(*port, memory);
+        }
+        for &(buffer, needs) in &plan.outside {
+            let result = match entry.buffers[buffer as usize].storage {
+                Storage::Output(port) => frame.set_output(buffer, port, needs),
+                Storage::Weight(w) => frame.set_const(buffer, exe.artifact.weight(w), needs),
+                Storage::Input(i) => {
+                    let view = self.inputs.tensor(i as usize, &entry.inputs[i as usize].name);
+                    frame.set_const(buffer, view.map_or(&[], |v| v.bytes()), needs)
+                }
+                Storage::Arena { .. } | Storage::Slot | Storage::Alias { .. } => Ok(()),
+            };
+            result.map_err(|e| exe.misfit(buffer, &e))?;
+        }
+        for (of, p) in &plan.aliases {
+            frame
+                .set_alias(p.buffer, *of, p.offset, p.bytes)
+                .map_err(|e| exe.misfit(p.buffer, &e))?;
+        }
+        Ok(())
+    }
+
+    fn launch(
+        &mut self,
+        block: u32,
+        plan: &SegmentPlan,
+        planned: &PlannedLaunch,
+    ) -> Result<(), RunError> {
+        let (exe, ctx) = (self.exe, &mut *self.ctx);
+        let Step::Launch(launch) = &exe.entry().steps_of(block)[planned.step] else {
+            return Ok(());
+        };
+        if ctx.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+            return Err(RunError::Cancelled { step: planned.step });
+        }
+        let args = LaunchArgs {
+            kernel: exe.artifact.kernel(planned.kernel),
+            dims: &plan.dims[planned.dims.clone()],
+            tiles: planned.tiles,
+            min_tiles: planned.min_tiles,
+            imports: &exe.imports,
+            zeros: exe.artifact.zeros(),
+            scratch_stride: scratch_stride(plan) as usize,
+        };
+        let started = self.profiler.as_ref().map(|_| std::time::Instant::now());
+        // SAFETY: every buffer of this launch was placed in this run of its block, by this
+        // segment or an earlier one (`Program` lists each at its first touch), by the branch
+        // or loop that fills it, or in the same way by a block that runs this one: in the
+        // caller's tensors, borrowed for all of `run`, in the artifact's weights, in arenas,
+        // which grow only when their own segment starts, or in slots, which grow only when
+        // they are filled anew. The manifest's verifier has checked that along every path
+        // each is written, hence placed, before it is read, and has compared the kernel's
+        // arity with the buffers and dims; `place` has reserved scratch for every thread.
+        let result = unsafe {
+            ctx.frame.launch(exe.runtime.pool(), &launch.buffers, &mut ctx.scratch, &args)
+        };
+        if let (Some(profiler), Some(started)) = (self.profiler.as_deref_mut(), started) {
+            profiler.record(started, &exe.artifact, (block, launch), planned, &ctx.values);
+        }
+        match result {
+            Ok(0) => Ok(()),
+            Ok(status) => Err(exe.kernel_error(planned.kernel, status, launch)),
+            Err(_) => Err(RunError::Panicked { kernel: exe.kernel_name(planned.kernel) }),
+        }
+    }
 
     /// Reads the symbols that a bind step binds.
-    fn bind(
-        &self,
-        ctx: &mut RunContext,
-        buffer: u32,
-        symbols: &[SymbolId],
+    fn bind(&mut self, buffer: u32, symbols: &[SymbolId]) -> Result<(), RunError> {
+        let name = &self.exe.entry().buffers[buffer as usize].name;
+        for (i, symbol) in symbols.iter().enumerate() {
+            let value = self.number(buffer, i)?;
+            self.set_symbol(*symbol, value, name)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a data-dependent symbol its value, read from something of this name.
+    pub(super) fn set_symbol(
+        &mut self,
+        symbol: SymbolId,
+        value: i64,
+        from: &str,
     ) -> Result<(), RunError> {
-        let entry = self.entry();
-        ctx.bound.clear();
-        ctx.bound.resize(symbols.len(), 0);
-        // SAFETY: the buffer was placed in this run (see `launch`) and written by an earlier
-        // step (the verifier has checked), and no kernel runs now.
-        if unsafe { ctx.frame.read_i64(buffer, &mut ctx.bound) }.is_none() {
-            let needs = 8 * symbols.len() as u64;
-            return Err(self.misfit(buffer, &DoesNotFit { needs, has: 0 }));
+        let symbols = &self.exe.entry().symbols;
+        let (min, max) = symbols.range(symbol);
+        if !(min..=max).contains(&value) {
+            let (symbol, buffer) = (symbols.name(symbol), from.to_string());
+            return Err(RunError::DataDependent { symbol, value, buffer, min, max });
         }
-        for (symbol, &value) in symbols.iter().zip(&ctx.bound) {
-            let (min, max) = entry.symbols.range(*symbol);
-            if !(min..=max).contains(&value) {
-                let buffer = entry.buffers[buffer as usize].name.clone();
-                return Err(RunError::DataDependent {
-                    symbol: entry.symbols.name(*symbol),
-                    value,
-                    buffer,
-                    min,
-                    max,
-                });
-            }
-            ctx.values[symbol.index()] = Some(value);
-        }
+        self.ctx.values[symbol.index()] = Some(value);
         Ok(())
     }
 }
@@ -254,6 +296,6 @@ pub(crate) fn scratch_stride(plan: &SegmentPlan) -> u64 {
     plan.scratch_bytes.checked_next_multiple_of(SCRATCH_ALIGN).unwrap_or(u64::MAX)
 }
 
-fn reserve(memory: &mut AlignedBuf, bytes: u64, what: &str) -> Result<(), RunError> {
+pub(super) fn reserve(memory: &mut AlignedBuf, bytes: u64, what: &str) -> Result<(), RunError> {
     memory.reserve(bytes).map_err(|e| RunError::OutOfMemory { what: what.into(), bytes: e.bytes })
 }

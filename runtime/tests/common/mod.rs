@@ -31,6 +31,7 @@ impl Model {
             checks: vec![],
             buffers: vec![],
             steps: vec![],
+            blocks: vec![],
         };
         let (kernels, functions, code) = (vec![], vec![], vec![]);
         Self { entry, kernels, functions, code, weights: vec![], weight_bytes: vec![] }
@@ -45,7 +46,7 @@ impl Model {
 
     pub fn buffer(&mut self, name: &str, ty: TensorType, storage: Storage) -> u32 {
         let bytes = ty.elements() * ty.dtype.size_bytes().unwrap() as i64;
-        self.entry.buffers.push(Buffer { name: name.into(), ty, bytes, storage });
+        self.entry.buffers.push(Buffer { name: name.into(), ty, bytes, storage, block: 0 });
         self.entry.buffers.len() as u32 - 1
     }
 

@@ -50,10 +50,9 @@ fn rows_that_need_no_padding() {
 
 #[test]
 fn one_spatial_axis() {
-    for (x, w, strides, pads) in [
-        (&[2, 3, 40], &[9, 3, 5], &[2], &[(2, 2)]),
-        (&[1, 30, 21], &[8, 30, 3], &[1], &[(0, 0)]),
-    ] {
+    for (x, w, strides, pads) in
+        [(&[2, 3, 40], &[9, 3, 5], &[2], &[(2, 2)]), (&[1, 30, 21], &[8, 30, 3], &[1], &[(0, 0)])]
+    {
         check(&Case { x, w, strides, pads, dilations: &[1] });
     }
 }

@@ -4,6 +4,7 @@
 //! two. Shapes are asymmetric and include 1.
 #![forbid(unsafe_code)]
 
+mod control;
 mod conv;
 mod dynamic;
 mod recurrent;

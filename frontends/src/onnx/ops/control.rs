@@ -9,7 +9,7 @@ use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
 use cascata_ir::graph::{RegionId, ValueId};
 use cascata_ir::op::{Op, ScanAttrs};
-use cascata_ir::types::{DType, Dim, Scalar, TensorType, ValueType};
+use cascata_ir::types::{DType, Dim, Entity, Scalar, SymbolId, TensorType, ValueType};
 
 pub const OPS: Table = &[("If", Many(branch)), ("Loop", Many(repeat)), ("Scan", Many(scan))];
 
@@ -73,16 +73,39 @@ fn branch(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     if a.len() != b.len() {
         return malformed!("the branches have {} and {} outputs", a.len(), b.len());
     }
-    for (i, (&a, &b)) in a.iter().zip(&b).enumerate() {
-        let (a, b) = (cx.imp.graph.ty(a), cx.imp.graph.ty(b));
-        if a != b {
+    let dims = decided_by_branch(cx, &a, &b, &undecided)?;
+    let condition = cx.input(0)?;
+    let condition = cx.reshape(condition, vec![])?;
+    many(cx.emit_all(Op::If { then_region, else_region, dims }, &[condition])?)
+}
+
+/// A dim of a result, as [`Op::If`] names it.
+type ResultDim = ((usize, usize), SymbolId);
+
+/// A symbol for each dim in which the branches' results differ.
+fn decided_by_branch(
+    cx: &mut Cx<'_>,
+    then: &[ValueId],
+    other: &[ValueId],
+    undecided: &str,
+) -> R<Vec<ResultDim>> {
+    let mut dims = Vec::new();
+    for (i, (&a, &b)) in then.iter().zip(other).enumerate() {
+        let (a, b) = (cx.imp.graph.ty(a).clone(), cx.imp.graph.ty(b).clone());
+        let fits = match (a.as_tensor(), b.as_tensor()) {
+            (Some(x), Some(y)) => x.dtype == y.dtype && x.rank() == y.rank(),
+            _ => a == b,
+        };
+        if !fits {
             let (a, b) = (a.display(cx.symbols()), b.display(cx.symbols()));
             return unsupported!("{undecided}; its branches give {a} and {b} for output {i}");
         }
+        let (Some(a), Some(b)) = (a.as_tensor(), b.as_tensor()) else { continue };
+        for (axis, _) in a.shape.iter().zip(&b.shape).enumerate().filter(|(_, (a, b))| a != b) {
+            dims.push(((i, axis), cx.fresh("dim")));
+        }
     }
-    let condition = cx.input(0)?;
-    let condition = cx.reshape(condition, vec![])?;
-    many(cx.emit_all(Op::If { then_region, else_region }, &[condition])?)
+    Ok(dims)
 }
 
 /// Why a condition is not decided, and what would decide it.
@@ -124,42 +147,98 @@ fn repeat(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let mut params =
         vec![TensorType::fixed(DType::I64, &[]).into(), TensorType::fixed(DType::Bool, &[]).into()];
     params.extend(operands[2..].iter().map(|&v| type_of(cx, v)));
-    let (region, results) = cx.region(&body, &params)?;
-    if results.len() <= carried {
-        return malformed!("the body gives {} values, carries {carried}", results.len());
-    }
-    // Some exporters give the condition as a vector of one element.
-    for (i, wanted) in params[1..].iter().enumerate() {
-        let Some(wanted) = wanted.as_tensor() else { continue };
-        keep_shape(cx, region, i, &wanted.shape)?;
-    }
+    let (region, changing) = loop_body(cx, &body, &mut params, carried)?;
+    let dims = changing.into_iter().map(|inside| (inside, cx.fresh("dim"))).collect();
     let count = cx.fresh("count");
-    many(cx.emit_all(Op::Loop { body: region, carried, count }, &operands)?)
+    many(cx.emit_all(Op::Loop { body: region, carried, count, dims }, &operands)?)
 }
 
-/// Gives result `i` of a loop's body the shape that it has before the first iteration,
-/// where dims that depend on data leave that open; it is checked in each iteration.
-fn keep_shape(cx: &mut Cx<'_>, region: RegionId, i: usize, wanted: &[Dim]) -> R<()> {
-    let value = cx.results_of(region)[i];
-    let own = cx.shape(value);
-    if own == wanted || (i > 0 && own.len() != wanted.len()) {
-        return Ok(());
-    }
-    for (a, b) in own.iter().zip(wanted) {
-        let (low, high) = (a.clone() - b.clone()).bounds(cx.symbols());
-        if low > 0 || high < 0 {
-            let (a, b) = (cx.show(a), cx.show(b));
-            return unsupported!("carried value {i} changes its shape: a dim of {b} becomes {a}");
+/// Imports a loop's body. Where a carried value leaves it with another dim than it enters
+/// with, the parameter gets a symbol there and the body is imported again, until all dims
+/// agree; gives the symbols.
+fn loop_body(
+    cx: &mut Cx<'_>,
+    body: &GraphProto,
+    params: &mut [ValueType],
+    carried: usize,
+) -> R<(RegionId, Vec<SymbolId>)> {
+    let mut changing = Vec::new();
+    loop {
+        let before = cx.symbols().len();
+        let (region, results) = cx.region(body, params)?;
+        if results.len() <= carried {
+            return malformed!("the body gives {} values, carries {carried}", results.len());
+        }
+        let changes = changed_dims(cx, region, &params[2..], &changing)?;
+        if changes.is_empty() {
+            condition_as_number(cx, region)?;
+            rows_have_one_shape(cx, region, carried, before, &changing)?;
+            return Ok((region, changing));
+        }
+        for (i, axis) in changes {
+            let inside = cx.fresh("dim");
+            if let ValueType::Tensor(t) = &mut params[2 + i] {
+                t.shape[axis] = Dim::sym(inside);
+            }
+            changing.push(inside);
         }
     }
-    let op = Op::Reshape { shape: wanted.to_vec() };
-    let same = cx.imp.graph.add1(region, op, vec![value], cx.source.as_str())?;
-    for (a, b) in own.iter().zip(wanted) {
-        cx.check(a, b, "dims of a carried value")?;
+}
+
+/// Carried values and axes whose dim is another one when they leave the body; those that
+/// are known to change are left out.
+fn changed_dims(
+    cx: &Cx<'_>,
+    region: RegionId,
+    params: &[ValueType],
+    known: &[SymbolId],
+) -> R<Vec<(usize, usize)>> {
+    let mut changes = Vec::new();
+    for (i, (param, &result)) in params.iter().zip(&cx.results_of(region)[1..]).enumerate() {
+        let result = cx.imp.graph.ty(result);
+        let (Some(a), Some(b)) = (param.as_tensor(), result.as_tensor()) else { continue };
+        if a.rank() != b.rank() {
+            let (a, b) = (param.display(cx.symbols()), result.display(cx.symbols()));
+            return unsupported!("carried value {i} changes its rank: {a} becomes {b}");
+        }
+        for (axis, (a, b)) in a.shape.iter().zip(&b.shape).enumerate() {
+            let changes_anyway = a.as_sym().is_some_and(|s| known.contains(&s));
+            if a != b && !changes_anyway {
+                changes.push((i, axis));
+            }
+        }
     }
-    // A scanned result may be the same value.
-    for result in cx.imp.graph.regions[region].results.iter_mut().filter(|r| **r == value) {
-        *result = same;
+    Ok(changes)
+}
+
+/// Some exporters give the condition as a vector of one element.
+fn condition_as_number(cx: &mut Cx<'_>, region: RegionId) -> R<()> {
+    let value = cx.results_of(region)[0];
+    if cx.rank(value) == 0 {
+        return Ok(());
+    }
+    let op = Op::Reshape { shape: vec![] };
+    let number = cx.imp.graph.add1(region, op, vec![value], cx.source.as_str())?;
+    cx.imp.graph.regions[region].results[0] = number;
+    Ok(())
+}
+
+/// Refuses scanned values with a dim that each iteration decides: symbols since `before`
+/// are the body's.
+fn rows_have_one_shape(
+    cx: &Cx<'_>,
+    region: RegionId,
+    carried: usize,
+    before: usize,
+    changing: &[SymbolId],
+) -> R<()> {
+    for (i, &row) in cx.results_of(region)[1 + carried..].iter().enumerate() {
+        let ty = cx.imp.graph.ty(row);
+        let mut symbols = ty.as_tensor().into_iter().flat_map(|t| &t.shape).flat_map(Dim::symbols);
+        if symbols.any(|s| s.index() >= before || changing.contains(&s)) {
+            let ty = ty.display(cx.symbols());
+            return unsupported!("scanned output {i} has a dim that each iteration decides: {ty}");
+        }
     }
     Ok(())
 }

@@ -96,8 +96,9 @@ fn loops_carry_and_scan() {
     assert_eq!(outputs[1], Tensor::vector(vec![100i64, 101, 103, 106, 110]));
 }
 
+/// `s = concat(s, s)`, five times: the body is imported with a dim of its own.
 #[test]
-fn a_growing_carried_value_is_refused() {
+fn carried_values_may_grow() {
     let step = Build::default()
         .input("i", INT64, &[])
         .input("c", BOOL, &[])
@@ -106,13 +107,60 @@ fn a_growing_carried_value_is_refused() {
         .node_with("Concat", "s,s", "s2", vec![int("axis", 0)])
         .output("c2")
         .output("s2");
+    let model = Build::default()
+        .input("trip", INT64, &[])
+        .f32s("start", &[1], &[1.])
+        .node_with("Loop", "trip,,start", "last", vec![body("body", step)])
+        .output("last");
+    for (trips, length) in [(0i64, 1), (1, 2), (5, 32)] {
+        let outputs = model.clone().run(13, &[Tensor::scalar(trips)]);
+        assert_eq!(outputs[0], Tensor::vector(vec![1f32; length]));
+    }
+}
+
+#[test]
+fn rows_of_several_lengths_are_refused() {
+    let step = Build::default()
+        .input("i", INT64, &[])
+        .input("c", BOOL, &[])
+        .input("s", FLOAT, &["?"])
+        .node("Identity", "c", "c2")
+        .node_with("Concat", "s,s", "s2", vec![int("axis", 0)])
+        .output("c2")
+        .output("s2")
+        .output("s2");
     let error = Build::default()
         .i64s("trip", &[], &[5])
         .f32s("start", &[1], &[1.])
-        .node_with("Loop", "trip,,start", "last", vec![body("body", step)])
-        .output("last")
+        .node_with("Loop", "trip,,start", "last,all", vec![body("body", step)])
+        .output("all")
         .refused(13);
-    assert!(error.contains("changes its shape"), "{error}");
+    assert!(error.contains("scanned output 0 has a dim that each iteration decides"), "{error}");
+}
+
+/// The branches give two rows, or as many as there are.
+#[test]
+fn branches_may_give_other_dims() {
+    let model = Build::default()
+        .input("c", BOOL, &[])
+        .input("x", FLOAT, &["n"])
+        .i64s("from", &[1], &[0])
+        .i64s("to", &[1], &[2])
+        .node_with(
+            "If",
+            "c",
+            "y",
+            vec![
+                body("then_branch", Build::default().node("Slice", "x,from,to", "a").output("a")),
+                body("else_branch", Build::default().node("Neg", "x", "b").output("b")),
+            ],
+        )
+        .node("Neg", "y", "z")
+        .output("z");
+    let x = Tensor::vector(vec![1f32, 2., 3.]);
+    let run = |c: bool| model.clone().run(13, &[Tensor::scalar(c), x.clone()]);
+    assert_eq!(run(true), [Tensor::vector(vec![-1f32, -2.])]);
+    assert_eq!(run(false), [x.clone()]);
 }
 
 #[test]

@@ -199,7 +199,7 @@ fn squeeze_of_a_dim_that_may_not_be_one_is_refused_or_checked() {
     let axes = vec![ints("axes", &[0])];
     let imported = x().node_with("Squeeze", "x", "y", axes).output("y").import(11).unwrap();
     assert_eq!(output_types(&imported), ["f32[3]"]);
-    assert!(imported.graph.checks.iter().any(|c| c.rhs.is(1)));
+    assert!(imported.graph.root().checks.iter().any(|c| c.rhs.is(1)));
 }
 
 #[test]

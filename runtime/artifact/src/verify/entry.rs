@@ -1,9 +1,11 @@
 //! Checks of one entry point.
 
-use super::{Errors, tensor_type, unique, verify_dim};
-use crate::manifest::{Entry, Launch, Manifest, Port, Step, Storage, Variant};
+use super::{Errors, flow, tensor_type, unique, verify_dim};
+use crate::manifest::{Branch, Entry, Launch, Loop, Manifest, Port, Step, Storage, Variant};
 use cascata_types::{DType, Dim, Encoding, SymbolId};
-use std::collections::HashSet;
+
+/// Blocks may nest this deep: each level takes some of the stack.
+const MAX_DEPTH: usize = 64;
 
 /// Checks one entry; `at` is its path.
 pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: &Entry) {
@@ -15,25 +17,31 @@ pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: 
             format!("'{}' has the empty range {}..={}", s.name, s.min, s.max),
         );
     }
-    let mut c = Checker { errors, manifest, entry, bound: HashSet::new() };
+    let mut c = Checker { errors, manifest, entry };
     c.ports(&format!("{at}.inputs"), &entry.inputs);
     c.ports(&format!("{at}.outputs"), &entry.outputs);
     c.buffers(at);
     c.step_indices(at);
+    c.block_tree(at);
     // What follows uses the indices, so it needs them all to be right.
     if c.errors.0.len() > before {
         return;
     }
-    c.binding(at);
-    c.liveness(at);
+    flow::verify(c.errors, manifest, at, entry);
 }
 
 struct Checker<'a, 'e> {
     errors: &'e mut Errors,
     manifest: &'a Manifest,
     entry: &'a Entry,
-    /// Symbols that have a value at the step under consideration.
-    bound: HashSet<SymbolId>,
+}
+
+/// How the fields of a step of a block are called in reports.
+pub(super) fn step_path(at: &str, block: u32, step: usize) -> String {
+    match block {
+        0 => format!("{at}.steps[{step}]"),
+        b => format!("{at}.blocks[{}].steps[{step}]", b - 1),
+    }
 }
 
 impl Checker<'_, '_> {
@@ -73,9 +81,14 @@ impl Checker<'_, '_> {
                 Storage::Weight(n) => {
                     self.errors.index(&at, "weight", *n, self.manifest.weights.len());
                 }
+                Storage::Slot => {
+                    if buffer.ty.encoding != Encoding::Dense {
+                        self.errors.push(&at, "what moves between blocks must be dense");
+                    }
+                }
                 Storage::Arena { first, last } => {
-                    if first > last || *last as usize >= entry.steps.len() {
-                        let n = entry.steps.len();
+                    let n = entry.steps_of(buffer.block).len();
+                    if first > last || *last as usize >= n {
                         self.errors
                             .push(&at, format!("live from step {first} to {last}, of {n} steps"));
                     }
@@ -90,19 +103,86 @@ impl Checker<'_, '_> {
                             format!("it is an alias of buffer {of}, which is an alias itself"),
                         );
                     }
+                    if target.is_some_and(|b| b.storage == Storage::Slot) {
+                        let text = format!("it is an alias of buffer {of}, which moves");
+                        self.errors.push(&at, text);
+                    }
                 }
+            }
+            let of_block = matches!(buffer.storage, Storage::Arena { .. } | Storage::Slot);
+            if of_block {
+                self.errors.index(&at, "block", buffer.block, entry.blocks.len() + 1);
+            } else if buffer.block != 0 {
+                self.errors.push(&at, "only arena buffers and slots belong to a block");
             }
         }
     }
 
     fn step_indices(&mut self, at: &str) {
         let entry = self.entry;
-        for (i, step) in entry.steps.iter().enumerate() {
-            let at = format!("{at}.steps[{i}]");
+        for (block, i, step) in entry.all_steps() {
+            let at = step_path(at, block, i);
             match step {
                 Step::Launch(launch) => self.launch(&at, launch),
                 Step::Bind { buffer, symbols } => self.bind(&at, *buffer, symbols),
+                Step::If(branch) => self.branch(&at, branch),
+                Step::Loop(l) => self.repeat(&at, l),
             }
+        }
+        for block in 0..=entry.blocks.len() as u32 {
+            for check in entry.checks_of(block) {
+                self.dim(&format!("{at}.checks ('{}')", check.what), &check.lhs);
+                self.dim(&format!("{at}.checks ('{}')", check.what), &check.rhs);
+            }
+        }
+    }
+
+    /// Every block is run by one step, of a block with a lower number, so that none runs
+    /// itself.
+    fn block_tree(&mut self, at: &str) {
+        let n = self.entry.blocks.len();
+        let mut depth: Vec<Option<usize>> = vec![None; n + 1];
+        depth[0] = Some(0);
+        for (block, i, step) in self.entry.all_steps() {
+            let owned = match step {
+                Step::If(b) => vec![b.then_block, b.else_block],
+                Step::Loop(l) => vec![l.body],
+                Step::Launch(_) | Step::Bind { .. } => continue,
+            };
+            let at = step_path(at, block, i);
+            for inner in owned {
+                let below = depth[block as usize].map_or(1, |d| d + 1);
+                match depth.get(inner as usize) {
+                    None => self.errors.push(&at, format!("there is no block {inner}")),
+                    Some(_) if inner <= block => {
+                        self.errors.push(&at, format!("it runs block {inner} from block {block}"));
+                    }
+                    Some(Some(_)) => {
+                        self.errors.push(&at, format!("another step runs block {inner}, too"));
+                    }
+                    Some(None) if below > MAX_DEPTH => {
+                        self.errors.push(&at, format!("blocks nest more than {MAX_DEPTH} deep"));
+                    }
+                    Some(None) => depth[inner as usize] = Some(below),
+                }
+            }
+        }
+        for (i, _) in depth.iter().enumerate().filter(|(_, d)| d.is_none()) {
+            self.errors.push(format!("{at}.blocks[{}]", i - 1), "no step runs it");
+        }
+    }
+
+    fn branch(&mut self, at: &str, branch: &Branch) {
+        self.host_reads(at, branch.cond, DType::Bool);
+        for r in &branch.results {
+            self.slots(at, [r.then, r.other, r.result]);
+        }
+        let all = branch.results.iter().flat_map(|r| [r.then, r.other, r.result]);
+        unique(self.errors, at, all);
+        for d in &branch.dims {
+            self.data_dependent(at, d.symbol);
+            self.dim(at, &d.then);
+            self.dim(at, &d.other);
         }
     }
 
@@ -144,19 +224,90 @@ impl Checker<'_, '_> {
         }
     }
 
+    fn repeat(&mut self, at: &str, l: &Loop) {
+        self.host_reads(at, l.trip, DType::I64);
+        self.host_reads(at, l.cond, DType::Bool);
+        self.host_reads(at, l.next_cond, DType::Bool);
+        let given = [(l.iteration, DType::I64), (l.going, DType::Bool)];
+        for (slot, dtype) in given {
+            if let Some(b) = slot {
+                self.host_reads(at, b, dtype);
+                self.slots(at, [b]);
+            }
+        }
+        for c in &l.carried {
+            if self.errors.index(at, "buffer", c.initial, self.entry.buffers.len()) {
+                self.slots(at, [c.param, c.next.unwrap_or(c.param), c.result]);
+                self.same_type(at, c.initial, c.param);
+            }
+        }
+        for r in &l.scanned {
+            self.errors.index(at, "buffer", r.row, self.entry.buffers.len());
+            self.slots(at, [r.result]);
+            self.same_type(at, r.row, r.result);
+        }
+        let moved = l.carried.iter().flat_map(|c| [Some(c.param), c.next, Some(c.result)]);
+        let rest = l.scanned.iter().map(|r| Some(r.result)).chain([l.iteration, l.going]);
+        unique(self.errors, at, moved.chain(rest).flatten());
+        self.data_dependent(at, l.count);
+        for d in &l.dims {
+            self.data_dependent(at, d.inside);
+            self.data_dependent(at, d.after);
+            self.dim(at, &d.initial);
+            self.dim(at, &d.next);
+        }
+    }
+
+    /// Slots of one type: what one holds, the others may take over.
+    fn slots<const N: usize>(&mut self, at: &str, slots: [u32; N]) {
+        for b in slots {
+            if self.errors.index(at, "buffer", b, self.entry.buffers.len())
+                && self.entry.buffers[b as usize].storage != Storage::Slot
+            {
+                let name = &self.entry.buffers[b as usize].name;
+                self.errors.push(at, format!("'{name}' (buffer {b}) is not a slot"));
+            }
+            self.same_type(at, slots[0], b);
+        }
+    }
+
+    fn same_type(&mut self, at: &str, a: u32, b: u32) {
+        let buffer = |i: u32| self.entry.buffers.get(i as usize);
+        let (Some(a), Some(b)) = (buffer(a), buffer(b)) else { return };
+        if a.ty.dtype != b.ty.dtype {
+            let (x, y) = (a.ty.dtype, b.ty.dtype);
+            self.errors.push(at, format!("'{}' is {x} and '{}' is {y}", a.name, b.name));
+        }
+    }
+
+    /// A buffer with one element that the host reads or writes.
+    fn host_reads(&mut self, at: &str, buffer: u32, dtype: DType) {
+        if !self.errors.index(at, "buffer", buffer, self.entry.buffers.len()) {
+            return;
+        }
+        let b = &self.entry.buffers[buffer as usize];
+        let bytes = dtype.size_bytes().unwrap_or(0) as i64;
+        if b.ty.dtype != dtype || b.ty.encoding != Encoding::Dense || !b.bytes.is(bytes) {
+            self.errors.push(at, format!("'{}' is not one {dtype}", b.name));
+        }
+    }
+
+    fn data_dependent(&mut self, at: &str, symbol: SymbolId) {
+        match self.entry.symbols.get(symbol) {
+            None => self.errors.push(at, format!("symbol {symbol} is not in the entry's table")),
+            Some(s) if !s.data_dependent => {
+                self.errors.push(at, format!("it binds '{}', which is not data-dependent", s.name));
+            }
+            Some(_) => {}
+        }
+    }
+
     fn bind(&mut self, at: &str, buffer: u32, symbols: &[SymbolId]) {
         if symbols.is_empty() {
             self.errors.push(at, "it binds no symbol");
         }
         for s in symbols {
-            match self.entry.symbols.get(*s) {
-                None => self.errors.push(at, format!("symbol {s} is not in the entry's table")),
-                Some(s) if !s.data_dependent => {
-                    self.errors
-                        .push(at, format!("it binds '{}', which is not data-dependent", s.name));
-                }
-                Some(_) => {}
-            }
+            self.data_dependent(at, *s);
         }
         if self.errors.index(at, "buffer", buffer, self.entry.buffers.len()) {
             let b = &self.entry.buffers[buffer as usize];
@@ -169,166 +320,6 @@ impl Checker<'_, '_> {
                     at,
                     format!("it reads {expected} bytes of '{}', which is smaller", b.name),
                 );
-            }
-        }
-    }
-
-    /// Every dim is over symbols that are bound where it is evaluated.
-    fn binding(&mut self, at: &str) {
-        let entry = self.entry;
-        let inputs = entry.inputs.iter().filter_map(|p| tensor_type(&p.ty));
-        self.bound = inputs.clone().flat_map(|t| &t.shape).filter_map(Dim::as_sym).collect();
-        for dim in inputs.flat_map(|t| &t.shape) {
-            self.known(&format!("{at}.inputs"), dim);
-        }
-        for (i, step) in entry.steps.iter().enumerate() {
-            let at = format!("{at}.steps[{i}]");
-            match step {
-                Step::Launch(launch) => self.launch_binding(&at, launch),
-                Step::Bind { buffer, symbols } => {
-                    self.buffer_binding(&at, *buffer);
-                    for s in symbols {
-                        if !self.bound.insert(*s) {
-                            let name = entry.symbols.name(*s);
-                            self.errors.push(&at, format!("'{name}' is bound already"));
-                        }
-                    }
-                }
-            }
-        }
-        for (i, check) in entry.checks.iter().enumerate() {
-            let at = format!("{at}.checks[{i}]");
-            for dim in [&check.lhs, &check.rhs] {
-                if verify_dim(self.errors, &at, dim, &entry.symbols) {
-                    self.known(&at, dim);
-                }
-            }
-        }
-        for dim in entry.outputs.iter().filter_map(|p| tensor_type(&p.ty)).flat_map(|t| &t.shape) {
-            self.known(&format!("{at}.outputs"), dim);
-        }
-    }
-
-    fn launch_binding(&mut self, at: &str, launch: &Launch) {
-        for v in &launch.variants {
-            let all = v.guard.iter().chain(&v.dims);
-            for dim in all.chain([&v.tiles, &v.scratch_bytes, &v.min_tiles]) {
-                self.known(at, dim);
-            }
-        }
-        self.known(at, &launch.flops);
-        self.known(at, &launch.bytes);
-        for b in &launch.buffers {
-            self.buffer_binding(at, *b);
-        }
-    }
-
-    fn buffer_binding(&mut self, at: &str, buffer: u32) {
-        let entry = self.entry;
-        let b = &entry.buffers[buffer as usize];
-        self.known(at, &b.bytes);
-        if let Storage::Alias { of, offset_bytes } = &b.storage {
-            self.known(at, offset_bytes);
-            self.known(at, &entry.buffers[*of as usize].bytes);
-        }
-        if let Storage::Output(n) = entry.buffers[self.root(buffer) as usize].storage
-            && let Some(ty) = tensor_type(&entry.outputs[n as usize].ty)
-        {
-            for dim in &ty.shape {
-                self.known(at, dim);
-            }
-        }
-    }
-
-    fn known(&mut self, at: &str, dim: &Dim) {
-        if dim.as_const().is_some() {
-            return; // PERF: most dims of a static model; `symbols` allocates.
-        }
-        for s in dim.symbols() {
-            if !self.bound.contains(&s) {
-                let (text, name) = (dim.display(&self.entry.symbols), self.entry.symbols.name(s));
-                self.errors.push(at, format!("'{text}' needs '{name}', which has no value there: no input has it as a whole dim and no earlier step binds it"));
-            }
-        }
-    }
-
-    /// The buffer whose memory this one is.
-    fn root(&self, buffer: u32) -> u32 {
-        match self.entry.buffers[buffer as usize].storage {
-            Storage::Alias { of, .. } => of,
-            _ => buffer,
-        }
-    }
-
-    /// Buffers are touched while they live, written before they are read, and only
-    /// where writing is allowed.
-    fn liveness(&mut self, at: &str) {
-        let entry = self.entry;
-        let mut written = vec![false; entry.buffers.len()];
-        for (i, step) in entry.steps.iter().enumerate() {
-            let at = format!("{at}.steps[{i}]");
-            match step {
-                Step::Launch(launch) => {
-                    for &b in &launch.buffers {
-                        self.alive(&at, i, b);
-                    }
-                    self.writes(&at, launch, &mut written);
-                    self.reads(&at, &launch.buffers, &mut written);
-                }
-                Step::Bind { buffer, .. } => {
-                    self.alive(&at, i, *buffer);
-                    self.reads(&at, &[*buffer], &mut written);
-                }
-            }
-        }
-        for (i, port) in entry.outputs.iter().enumerate() {
-            let mine = Storage::Output(i as u32);
-            let done = entry.buffers.iter().zip(&written).any(|(b, w)| *w && b.storage == mine);
-            if port.ty.as_tensor().is_some() && !done {
-                self.errors
-                    .push(format!("{at}.outputs[{i}] ('{}')", port.name), "no step writes it");
-            }
-        }
-    }
-
-    fn alive(&mut self, at: &str, step: usize, buffer: u32) {
-        let b = &self.entry.buffers[self.root(buffer) as usize];
-        if let Storage::Arena { first, last } = b.storage
-            && !(first as usize..=last as usize).contains(&step)
-        {
-            self.errors.push(
-                at,
-                format!("it touches '{}', which lives from step {first} to {last}", b.name),
-            );
-        }
-    }
-
-    fn writes(&mut self, at: &str, launch: &Launch, written: &mut [bool]) {
-        let kernels = launch.variants.iter().map(|v| &self.manifest.kernels[v.kernel as usize]);
-        let common = |slot: &u32| kernels.clone().all(|k| k.writes.contains(slot));
-        let slots: HashSet<u32> = kernels.clone().flat_map(|k| k.writes.iter().copied()).collect();
-        let mut slots: Vec<u32> = slots.into_iter().collect();
-        slots.sort_unstable();
-        for slot in slots {
-            // A slot out of range is the kernel's fault and reported there.
-            let Some(&buffer) = launch.buffers.get(slot as usize) else { continue };
-            let root = self.root(buffer) as usize;
-            let b = &self.entry.buffers[root];
-            if matches!(b.storage, Storage::Input(_) | Storage::Weight(_)) {
-                self.errors.push(at, format!("it writes '{}', which is read-only", b.name));
-            }
-            written[root] |= common(&slot);
-        }
-    }
-
-    fn reads(&mut self, at: &str, buffers: &[u32], written: &mut [bool]) {
-        for &b in buffers {
-            let root = self.root(b) as usize;
-            let b = &self.entry.buffers[root];
-            let fresh = matches!(b.storage, Storage::Arena { .. } | Storage::Output(_));
-            if fresh && !written[root] {
-                self.errors.push(at, format!("it reads '{}', which no step has written", b.name));
-                written[root] = true; // Reported once.
             }
         }
     }

@@ -27,6 +27,7 @@ pub fn manifest() -> Manifest {
         ty: ty.clone(),
         bytes: b.clone() * 4,
         storage,
+        block: 0,
     };
     let step = |kernel, buffers: &[u32]| {
         Step::Launch(Launch {
@@ -71,6 +72,7 @@ pub fn manifest() -> Manifest {
             buffer("y", Storage::Output(0)),
         ],
         steps: vec![step(0, &[2, 0, 1]), step(1, &[3, 2])],
+        blocks: vec![],
     };
     let mut weights = vec![weight("w0", 100), weight("w1", 3_000_000), weight("w2", 7)];
     assign_offsets(&mut weights);
