@@ -3,13 +3,13 @@
 use crate::error::InputError;
 use crate::tensor::TensorView;
 use cascata_artifact::manifest::{Entry, Port};
-use cascata_types::{Dim, Entity, SymbolId, SymbolTable, TensorType};
+use cascata_types::{Dim, Entity, EvalError, SymbolId, SymbolTable, TensorType};
 
 /// Values of an entry's symbols, by index; `None` while unbound.
 pub(crate) type Values = [Option<i64>];
 
 /// Evaluates a dim under the values.
-pub(crate) fn eval(dim: &Dim, values: &Values) -> Result<i64, cascata_types::EvalError> {
+pub(crate) fn eval(dim: &Dim, values: &Values) -> Result<i64, EvalError> {
     match dim.as_const() {
         Some(x) => Ok(x),
         None => dim.eval(&|s| values.get(s.index()).copied().flatten()),
@@ -67,7 +67,36 @@ pub(crate) fn bind_symbols(
             binder.compare(port, ty, &view);
         }
     }
-    if binder.errors.is_empty() { Ok(()) } else { Err(binder.errors) }
+    if !binder.errors.is_empty() {
+        return Err(binder.errors);
+    }
+    derive(entry, values);
+    Ok(())
+}
+
+/// Room for the values of an entry's symbols, its own and the derived ones.
+pub(crate) fn no_values(entry: &Entry) -> Vec<Option<i64>> {
+    vec![None; entry.symbols.len() + entry.derived.len()]
+}
+
+/// Evaluates the derived symbols. One without a value stays unbound: what needs it
+/// reports why.
+pub(crate) fn derive(entry: &Entry, values: &mut Values) {
+    for (i, definition) in entry.derived.iter().enumerate() {
+        let value = eval(definition, values).ok();
+        values[entry.derived_symbol(i).index()] = value;
+    }
+}
+
+/// Why a formula has no value: what is wrong with the derived symbol that it lacks.
+pub(crate) fn cause(entry: &Entry, values: &Values, error: EvalError) -> EvalError {
+    match error {
+        EvalError::Unbound(s) => match entry.definition(s).map(|d| eval(d, values)) {
+            Some(Err(e)) => cause(entry, values, e),
+            _ => EvalError::Unbound(s),
+        },
+        e => e,
+    }
 }
 
 struct Binder<'a> {
@@ -131,7 +160,7 @@ impl Binder<'_> {
                 Ok(v) if dim.as_const().is_some() => v.to_string(),
                 Ok(v) => format!("{v} ({text} with {})", self.why(dim)),
                 // A symbol of an input that is itself missing or wrong: reported there.
-                Err(cascata_types::EvalError::Unbound(_)) => continue,
+                Err(EvalError::Unbound(_)) => continue,
                 Err(e) => format!("{text} ({e})"),
             };
             self.errors.push(InputError::Dim { name: port.name.clone(), axis, expected, found });

@@ -1,6 +1,6 @@
 //! Where everything would lie in memory for given symbol values.
 
-use crate::bind::Values;
+use crate::bind::{Values, derive, no_values};
 use crate::error::RunError;
 use crate::program::Segment;
 use crate::sys::run::{Executable, scratch_stride};
@@ -61,7 +61,7 @@ impl MemoryPlan {
     /// Plans every segment whose symbols are given.
     pub(crate) fn new(executable: &Executable, symbols: &[(&str, i64)]) -> Result<Self, RunError> {
         let entry = executable.entry();
-        let mut values = vec![None; entry.symbols.len()];
+        let mut values = no_values(entry);
         for (name, value) in symbols {
             let id = entry.symbols.lookup(name).ok_or_else(|| RunError::NoSuchPort {
                 kind: "symbol",
@@ -70,6 +70,7 @@ impl MemoryPlan {
             })?;
             values[id.index()] = Some(*value);
         }
+        derive(entry, &mut values);
         let data_dependent = |s: &SymbolId| {
             values[s.index()].is_none() && entry.symbols.get(*s).is_some_and(|s| s.data_dependent)
         };

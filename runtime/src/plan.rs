@@ -2,7 +2,7 @@
 //! chosen, every buffer placed.
 
 use crate::arena::{Interval, pack};
-use crate::bind::{Values, eval, values_text};
+use crate::bind::{Values, cause, eval, values_text};
 use crate::error::RunError;
 use crate::program::Segment;
 use cascata_artifact::manifest::{Check, Entry, Launch, Step, Storage, Variant};
@@ -121,7 +121,10 @@ impl Planner<'_> {
     }
 
     fn value(&self, dim: &Dim, at: impl Fn() -> String) -> Result<i64, RunError> {
-        eval(dim, self.values).map_err(|e| self.problem(dim, at(), format!("has no value: {e}")))
+        eval(dim, self.values).map_err(|e| {
+            let cause = cause(self.entry, self.values, e);
+            self.problem(dim, at(), format!("has no value: {cause}"))
+        })
     }
 
     fn size(&self, dim: &Dim, at: impl Fn() -> String) -> Result<u64, RunError> {
@@ -129,9 +132,14 @@ impl Planner<'_> {
         u64::try_from(value).map_err(|_| self.problem(dim, at(), format!("is negative ({value})")))
     }
 
+    /// A formula as people know it.
+    fn written(&self, dim: &Dim) -> String {
+        self.entry.expanded(dim).display(&self.entry.symbols)
+    }
+
     fn problem(&self, dim: &Dim, at: String, problem: String) -> RunError {
         let symbols = values_text(&self.entry.symbols, self.values);
-        RunError::Formula { at, formula: dim.display(&self.entry.symbols), problem, symbols }
+        RunError::Formula { at, formula: self.written(dim), problem, symbols }
     }
 
     fn check(&self, check: &Check) -> Result<(), RunError> {
@@ -144,7 +152,7 @@ impl Planner<'_> {
         }
         let side = |dim: &Dim, value: i64| match dim.as_const() {
             Some(_) => value.to_string(),
-            None => format!("{} = {value}", dim.display(&self.entry.symbols)),
+            None => format!("{} = {value}", self.written(dim)),
         };
         Err(RunError::Check {
             what: check.what.clone(),

@@ -97,6 +97,7 @@ fn bound_outside(entry: &Entry) -> Vec<HashSet<SymbolId>> {
     let mut at_start = vec![HashSet::new(); entry.blocks.len() + 1];
     at_start[0] =
         entry.symbols.iter().filter(|(_, s)| !s.data_dependent).map(|(id, _)| id).collect();
+    at_start[0].extend((0..entry.derived.len()).map(|i| entry.derived_symbol(i)));
     for block in 0..at_start.len() {
         let mut now = at_start[block].clone();
         for step in entry.steps_of(block as u32) {

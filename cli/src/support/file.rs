@@ -2,7 +2,7 @@
 //! needing a CPU that runs its code.
 
 use super::exit::FileError;
-use cascata::artifact::manifest::Provenance;
+use cascata::artifact::manifest::{Entry, Provenance};
 use cascata::artifact::sign::{PublicKey, SIGNATURE_BYTES, verify_any};
 use cascata::artifact::{Header, Manifest, Section, SectionKind, parse_manifest};
 use std::fs::File;
@@ -53,6 +53,8 @@ pub fn read_trusted(path: &Path, trusted: &[PublicKey]) -> Result<ArtifactFile, 
     };
     let part = header.section(SectionKind::Manifest).map_err(|e| fail(&e))?;
     let mut manifest = parse_manifest(&header, &section(part)?).map_err(|e| fail(&e))?;
+    // People read formulas over the model's own symbols.
+    manifest.entries.iter_mut().for_each(Entry::expand_formulas);
     if let Some(part) = header.of_kind(SectionKind::Provenance).next() {
         let bulk: Provenance = serde_json::from_slice(&section(part)?).map_err(|e| fail(&e))?;
         let provenance = &mut manifest.provenance;

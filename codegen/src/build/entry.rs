@@ -131,16 +131,19 @@ pub(super) fn describe(
     builder.buffers.leave();
     let port = |name: &str, v: ValueId| m::Port { name: name.into(), ty: graph.ty(v).clone() };
     let outputs = graph.output_names.iter().zip(graph.outputs());
-    m::Entry {
+    let mut entry = m::Entry {
         name: "main".into(),
         symbols: graph.symbols.clone(),
+        derived: vec![],
         inputs: graph.inputs().iter().map(|v| port(&graph.values[*v].name, *v)).collect(),
         outputs: outputs.map(|(name, v)| port(name, *v)).collect(),
         checks: checks(&graph.root().checks),
         buffers: builder.buffers.items,
         steps,
         blocks: builder.blocks,
-    }
+    };
+    entry.share_formulas();
+    entry
 }
 
 fn checks(checks: &[DimCheck]) -> Vec<m::Check> {

@@ -230,6 +230,22 @@ impl Dim {
         sum
     }
 
+    /// Replaces every atom that is not a symbol by `f(atom)`, innermost first.
+    pub fn replace_atoms(&self, f: &mut dyn FnMut(Dim) -> Dim) -> Dim {
+        let mut sum = Dim::from(0);
+        for (m, c) in &self.terms {
+            let mut product = Dim::from(*c);
+            for (atom, power) in &m.0 {
+                let base = atom.replace_inside(f);
+                for _ in 0..*power {
+                    product = product * base.clone();
+                }
+            }
+            sum = sum + product;
+        }
+        sum
+    }
+
     /// Every symbol that occurs, in order, without repeats.
     pub fn symbols(&self) -> Vec<SymbolId> {
         let mut out = Vec::new();
@@ -285,6 +301,19 @@ impl Dim {
 }
 
 impl Atom {
+    fn replace_inside(&self, f: &mut dyn FnMut(Dim) -> Dim) -> Dim {
+        let mut two = |a: &Dim, b: &Dim| (a.replace_atoms(f).into(), b.replace_atoms(f).into());
+        let (make, (a, b)): (fn(Box<Dim>, Box<Dim>) -> Atom, _) = match self {
+            Atom::Sym(id) => return Dim::sym(*id),
+            Atom::FloorDiv(a, b) => (Atom::FloorDiv, two(a, b)),
+            Atom::Mod(a, b) => (Atom::Mod, two(a, b)),
+            Atom::Max(a, b) => (Atom::Max, two(a, b)),
+            Atom::Min(a, b) => (Atom::Min, two(a, b)),
+            Atom::Bcast(a, b) => (Atom::Bcast, two(a, b)),
+        };
+        f(Dim::atom(make(a, b)))
+    }
+
     fn substitute(&self, f: &dyn Fn(SymbolId) -> Option<Dim>) -> Dim {
         match self {
             Atom::Sym(id) => f(*id).unwrap_or_else(|| Dim::sym(*id)),

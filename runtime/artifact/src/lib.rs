@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+mod derived;
 mod error;
 pub mod format;
 pub mod manifest;

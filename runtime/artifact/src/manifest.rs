@@ -41,6 +41,10 @@ pub struct Entry {
     pub name: String,
     /// Symbols with their ranges.
     pub symbols: SymbolTable,
+    /// Formulas that others share, see [`Entry::share_formulas`]: number `i` is what symbol
+    /// `symbols.len() + i` stands for, over the inputs' symbols and those before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub derived: Vec<Dim>,
     /// Inputs in order; their dims bind the symbols.
     pub inputs: Vec<Port>,
     /// Outputs in order.

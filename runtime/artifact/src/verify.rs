@@ -12,7 +12,7 @@ use crate::abi::ABI_VERSION;
 use crate::error::ManifestError;
 use crate::manifest::{KernelInfo, Manifest};
 use crate::weights::WEIGHT_ALIGN;
-use cascata_types::{Atom, Dim, SymbolId, SymbolTable, TensorType, ValueType};
+use cascata_types::{Atom, Dim, SymbolId, TensorType, ValueType};
 use std::collections::HashSet;
 use std::fmt::Display;
 
@@ -163,36 +163,35 @@ fn unique<T: Display + Eq + std::hash::Hash>(
 }
 
 /// A dim over existing symbols that can be evaluated and printed in bounded time.
-fn verify_dim(errors: &mut Errors, at: &str, dim: &Dim, symbols: &SymbolTable) -> bool {
-    match printed_size(dim, symbols) {
+/// Gives its size when written out; `sizes` has those of the symbols.
+fn verify_dim(errors: &mut Errors, at: &str, dim: &Dim, sizes: &[u64]) -> u64 {
+    match printed_size(dim, sizes) {
         Err(unknown) => {
-            errors.push(
-                at,
-                format!("symbol {unknown} is not in the entry's table of {}", symbols.len()),
-            );
-            false
+            let known = sizes.len();
+            errors.push(at, format!("symbol {unknown} is not among the entry's {known}"));
+            0
         }
         Ok(size) if size > MAX_DIM_SIZE => {
             errors.push(at, format!("a dim of more than {MAX_DIM_SIZE} factors"));
-            false
+            0
         }
-        Ok(_) => true,
+        Ok(size) => size,
     }
 }
 
 /// How many factors the dim has when printed; the first unknown symbol as an error.
-fn printed_size(dim: &Dim, symbols: &SymbolTable) -> Result<u64, SymbolId> {
+fn printed_size(dim: &Dim, sizes: &[u64]) -> Result<u64, SymbolId> {
     let mut size = 0u64;
     for (monomial, _) in dim.terms() {
         for (atom, power) in &monomial.0 {
             let factor = match atom {
-                Atom::Sym(id) => symbols.get(*id).map(|_| 1).ok_or(*id)?,
+                Atom::Sym(id) => sizes.get(id.0 as usize).copied().ok_or(*id)?,
                 Atom::FloorDiv(a, b)
                 | Atom::Mod(a, b)
                 | Atom::Max(a, b)
                 | Atom::Min(a, b)
-                | Atom::Bcast(a, b) => printed_size(a, symbols)?
-                    .saturating_add(printed_size(b, symbols)?)
+                | Atom::Bcast(a, b) => printed_size(a, sizes)?
+                    .saturating_add(printed_size(b, sizes)?)
                     .saturating_add(1),
             };
             size = size.saturating_add(factor.saturating_mul(u64::from(*power)));

@@ -2,7 +2,7 @@
 //! what ends it (read symbols, run a branch or a loop), go on with the next.
 
 use crate::artifact::Artifact;
-use crate::bind::{InputSet, Values, bind_symbols};
+use crate::bind::{InputSet, Values, bind_symbols, no_values};
 use crate::cache::PlanCache;
 use crate::cancel::CancelToken;
 use crate::error::RunError;
@@ -78,7 +78,7 @@ impl Executable {
             arenas: self.program.segments().map(|_| AlignedBuf::empty()).collect(),
             slots: entry.buffers.iter().map(|_| AlignedBuf::empty()).collect(),
             scratch: AlignedBuf::empty(),
-            values: vec![None; entry.symbols.len()],
+            values: no_values(entry),
             bound: Vec::new(),
             key: Vec::new(),
             rows: Vec::new(),

@@ -32,6 +32,7 @@ impl Model {
             buffers: vec![],
             steps: vec![],
             blocks: vec![],
+            derived: vec![],
         };
         let (kernels, functions, code) = (vec![], vec![], vec![]);
         Self { entry, kernels, functions, code, weights: vec![], weight_bytes: vec![] }

@@ -17,7 +17,8 @@ pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: 
             format!("'{}' has the empty range {}..={}", s.name, s.min, s.max),
         );
     }
-    let mut c = Checker { errors, manifest, entry };
+    let mut c = Checker { errors, manifest, entry, sizes: vec![1; entry.symbols.len()] };
+    c.derived(at);
     c.ports(&format!("{at}.inputs"), &entry.inputs);
     c.ports(&format!("{at}.outputs"), &entry.outputs);
     c.buffers(at);
@@ -34,6 +35,8 @@ struct Checker<'a, 'e> {
     errors: &'e mut Errors,
     manifest: &'a Manifest,
     entry: &'a Entry,
+    /// How many factors each symbol has when written out, derived ones last.
+    sizes: Vec<u64>,
 }
 
 /// How the fields of a step of a block are called in reports.
@@ -46,7 +49,16 @@ pub(super) fn step_path(at: &str, block: u32, step: usize) -> String {
 
 impl Checker<'_, '_> {
     fn dim(&mut self, at: &str, dim: &Dim) {
-        verify_dim(self.errors, at, dim, &self.entry.symbols);
+        verify_dim(self.errors, at, dim, &self.sizes);
+    }
+
+    /// Each is over the symbols before it, so that none is defined by itself.
+    fn derived(&mut self, at: &str) {
+        for (i, dim) in self.entry.derived.iter().enumerate() {
+            let at = format!("{at}.derived[{i}]");
+            let size = verify_dim(self.errors, &at, dim, &self.sizes);
+            self.sizes.push(size.max(1));
+        }
     }
 
     fn ports(&mut self, at: &str, ports: &[Port]) {

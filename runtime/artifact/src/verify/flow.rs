@@ -68,6 +68,10 @@ impl Flow<'_, '_> {
         for dim in inputs.flat_map(|t| &t.shape) {
             self.known(&at, dim);
         }
+        for (i, dim) in entry.derived.iter().enumerate() {
+            self.known(&format!("{}.derived[{i}]", self.at), dim);
+            self.bound.insert(entry.derived_symbol(i));
+        }
     }
 
     fn outputs(&mut self) {
