@@ -125,7 +125,8 @@ macro_rules! models {
 }
 
 models!(compiled: magika minilm_int8 minilm_l3 nsfw nudenet ocr_cls ocr_det ocr_rec);
-models!(compiled: silero_ifless);
+models!(compiled: silero_ifless silero_v4 piper);
+models!(compiled: wake_alexa wake_embedding wake_jarvis wake_mel wake_mycroft wake_rhasspy wake_timer wake_weather);
 models!(per_case: silero);
 
 /// A model whose branches need sizes and values to be typed: compiled for each case.
