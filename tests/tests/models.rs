@@ -17,9 +17,16 @@ use std::time::Instant;
 
 const TOLERANCE: f64 = 1e-4;
 
+/// Models that need more, with the reason.
+const TOLERANCES: &[(&str, f64)] = &[
+    // ONNX Runtime differs from itself by 1.1e-4 with its optimisations off (meta.json).
+    ("piper", 5e-4),
+];
+
 /// One case with its arrays.
 struct Loaded {
     name: String,
+    tolerance: f64,
     inputs: Vec<(String, Tensor)>,
     outputs: Vec<(String, Tensor)>,
 }
@@ -32,7 +39,9 @@ fn load(case: &Case) -> Result<Loaded> {
             *tensor = tensor.with_dims(&[])?;
         }
     }
-    Ok(Loaded { name: case.name.clone(), inputs, outputs: case.outputs()? })
+    let own = TOLERANCES.iter().find(|(model, _)| *model == case.model);
+    let tolerance = own.map_or(TOLERANCE, |(_, tolerance)| *tolerance);
+    Ok(Loaded { name: case.name.clone(), tolerance, inputs, outputs: case.outputs()? })
 }
 
 fn input_bytes(case: &Loaded) -> usize {
@@ -54,7 +63,7 @@ fn check(bytes: &[u8], level: CpuLevel, runtime: &Runtime, case: &Loaded) -> Res
     let names: Vec<String> = session.outputs().iter().map(|p| p.name.clone()).collect();
     let outputs = pipeline::run(&session, &case.inputs).with_context(what)?;
     let worst = compare::worst(&names, &outputs, &case.outputs).with_context(what)?;
-    ensure!(worst <= TOLERANCE, "{}: relative difference {worst:.2e}", what());
+    ensure!(worst <= case.tolerance, "{}: relative difference {worst:.2e}", what());
     Ok(worst)
 }
 
