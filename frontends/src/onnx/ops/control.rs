@@ -4,10 +4,13 @@ use super::super::cx::{Cx, axis};
 use super::super::emit::many;
 use super::super::error::{R, Refusal, malformed, unsupported};
 use super::super::facts::Elem;
-use super::super::proto::GraphProto;
+use super::super::proto::tensor_shape_proto::Dimension;
+use super::super::proto::tensor_shape_proto::dimension::Value as DimValue;
+use super::super::proto::type_proto::Value as TypeValue;
+use super::super::proto::{GraphProto, ValueInfoProto};
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
-use cascata_ir::graph::{RegionId, ValueId};
+use cascata_ir::graph::{DimCheck, RegionId, ValueId};
 use cascata_ir::op::{Op, ScanAttrs};
 use cascata_ir::types::{DType, Dim, Entity, Scalar, SymbolId, TensorType, ValueType};
 
@@ -169,6 +172,7 @@ fn loop_body(
         if results.len() <= carried {
             return malformed!("the body gives {} values, carries {carried}", results.len());
         }
+        keep_declared(cx, region, body)?;
         let changes = changed_dims(cx, region, &params[2..], &changing)?;
         if changes.is_empty() {
             condition_as_number(cx, region)?;
@@ -209,6 +213,55 @@ fn changed_dims(
         }
     }
     Ok(changes)
+}
+
+/// Gives results the sizes that the body declares for them where their dims depend on the
+/// data; they are checked in each iteration.
+fn keep_declared(cx: &mut Cx<'_>, region: RegionId, body: &GraphProto) -> R<()> {
+    for (i, info) in body.output.iter().enumerate().skip(1) {
+        let Some(&value) = cx.results_of(region).get(i) else { break };
+        let Some(own) = cx.imp.graph.ty(value).as_tensor().map(|t| t.shape.clone()) else {
+            continue;
+        };
+        let wanted = declared(cx, info, &own);
+        if wanted == own {
+            continue;
+        }
+        let op = Op::Reshape { shape: wanted.clone() };
+        let same = cx.imp.graph.add1(region, op, vec![value], cx.source.as_str())?;
+        for (a, b) in own.iter().zip(&wanted).filter(|(a, b)| a != b) {
+            let what = format!("{}: result {i} of the body is declared so", cx.source);
+            let check = DimCheck { lhs: a.clone(), rhs: b.clone(), what };
+            cx.imp.graph.add_check(region, check);
+        }
+        // The same value may be carried and scanned.
+        for result in cx.imp.graph.regions[region].results.iter_mut().filter(|r| **r == value) {
+            *result = same;
+        }
+    }
+    Ok(())
+}
+
+/// A shape with the numbers that `info` declares in place of dims that depend on the data.
+fn declared(cx: &Cx<'_>, info: &ValueInfoProto, own: &[Dim]) -> Vec<Dim> {
+    let Some(TypeValue::TensorType(ty)) = info.r#type.as_ref().and_then(|t| t.value.as_ref())
+    else {
+        return own.to_vec();
+    };
+    let dims = ty.shape.as_ref().map_or(&[][..], |s| &s.dim);
+    if dims.len() != own.len() {
+        return own.to_vec();
+    }
+    let open = |d: &Dim, n: i64| {
+        let late = |s: &SymbolId| cx.symbols().get(*s).is_some_and(|s| s.data_dependent);
+        let (low, high) = d.bounds(cx.symbols());
+        d.symbols().iter().any(late) && (low..=high).contains(&n)
+    };
+    let dim = |(d, declared): (&Dim, &Dimension)| match declared.value {
+        Some(DimValue::DimValue(n)) if open(d, n) => n.into(),
+        _ => d.clone(),
+    };
+    own.iter().zip(dims).map(dim).collect()
 }
 
 /// Some exporters give the condition as a vector of one element.

@@ -138,6 +138,39 @@ fn rows_of_several_lengths_are_refused() {
     assert!(error.contains("scanned output 0 has a dim that each iteration decides"), "{error}");
 }
 
+/// A row is `x[i..i + 1]`: its length is known from the declaration only, and checked.
+#[test]
+fn a_body_declares_the_sizes_of_its_results() {
+    let step = |declared: &str| {
+        let mut step = Build::default()
+            .input("i", INT64, &[])
+            .input("c", BOOL, &[])
+            .i64s("shape", &[1], &[1])
+            .i64s("one", &[1], &[1])
+            .node("Identity", "c", "c2")
+            .node("Reshape", "i,shape", "from")
+            .node("Add", "from,one", "to")
+            .node("Slice", "x,from,to", "row")
+            .output("c2");
+        step.0.output.push(info("row", FLOAT, Some(&[declared])));
+        step
+    };
+    let model = |declared: &str| {
+        Build::default()
+            .input("x", FLOAT, &["n"])
+            .input("trip", INT64, &[])
+            .node_with("Loop", "trip,", "rows", vec![body("body", step(declared))])
+            .output("rows")
+    };
+    let x = Tensor::vector(vec![1f32, 2., 3.]);
+    let outputs = model("1").run(13, &[x.clone(), Tensor::scalar(3i64)]);
+    assert_eq!(outputs[0], x.clone().with_dims(&[3, 1]).unwrap());
+    let imported = model("1").import(13).unwrap();
+    let beyond = interp::run(&imported.graph, &[x, Tensor::scalar(4i64)]).unwrap_err();
+    assert!(beyond.to_string().contains("must equal 1"), "{beyond}");
+    assert!(model("?").refused(13).contains("that each iteration decides"));
+}
+
 /// The branches give two rows, or as many as there are.
 #[test]
 fn branches_may_give_other_dims() {
@@ -160,7 +193,7 @@ fn branches_may_give_other_dims() {
     let x = Tensor::vector(vec![1f32, 2., 3.]);
     let run = |c: bool| model.clone().run(13, &[Tensor::scalar(c), x.clone()]);
     assert_eq!(run(true), [Tensor::vector(vec![-1f32, -2.])]);
-    assert_eq!(run(false), [x.clone()]);
+    assert_eq!(run(false), [x]);
 }
 
 #[test]
