@@ -7,7 +7,7 @@ use crate::{Artifact, LoadError, Runtime, Session, fetch};
 use cascata_artifact::WriteError;
 use cascata_artifact::manifest::{Isolation, Manifest, Provenance};
 use cascata_artifact::sign::SecretKey;
-use cascata_codegen::build::{BuildError, BuildOptions, Built, build};
+use cascata_codegen::build::{BuildError, BuildOptions, Built, build_variants};
 use cascata_codegen::cpu::{CodegenError, CpuTarget};
 use cascata_ir::graph::Graph;
 use cascata_ir::print::{PrintOptions, print};
@@ -15,6 +15,7 @@ use cascata_passes::error::PassError;
 use cascata_passes::isolation::{Batch, Select, check};
 use cascata_passes::pipeline::{optimise, pipeline};
 use cascata_passes::report::Report;
+use cascata_passes::variants::{Variant, variants};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -45,7 +46,9 @@ pub fn compile(
     known_symbols(&graph, options)?;
     let imported_isolation = isolation(&graph);
 
-    // 2. The passes rewrite it and group it into kernels.
+    // 2. The passes rewrite it and group it into kernels; for several profile points they
+    // may come to several graphs.
+    let mut others = specialised(&graph, options, progress)?;
     let (passes, graphs) = optimised(&mut graph, options, progress)?;
     let isolation = isolation_of_both(imported_isolation, &graph);
     if options.fetch_groups {
@@ -61,7 +64,11 @@ pub fn compile(
         keep_kernel_ir: options.keep_text,
         provenance: provenance(path, options, &passes, graphs, isolation.clone())?,
     };
-    let mut built = OwnedBuild::try_new(graph, |graph| build(graph, &build_options))?;
+    others.push((vec![], graph));
+    let mut built = OwnedBuild::try_new(others, |graphs| {
+        let graphs: Vec<_> = graphs.iter().map(|(guard, g)| (guard.as_slice(), g)).collect();
+        build_variants(&graphs, &build_options)
+    })?;
     built.with_dependent_mut(|_, built| built.manifest.metadata.extend(metadata));
     let seconds = start.elapsed().as_secs_f64();
 
@@ -92,7 +99,26 @@ fn known_symbols(graph: &Graph, options: &CompileOptions) -> Result<(), CompileE
     Err(CompileError::NoSuchSymbol { name: name.clone(), symbols: symbols.join(", ") })
 }
 
-/// Runs the passes; also gives the printed graph after each stage that changed it.
+/// The graphs that serve some sizes better than that of the first profile point.
+fn specialised(
+    graph: &Graph,
+    options: &CompileOptions,
+    progress: &mut dyn Progress,
+) -> Result<Vec<Variant>, PassError> {
+    if options.passes.egraph.profile.len() < 2 {
+        return Ok(vec![]);
+    }
+    progress.phase("profile points");
+    let mut found = variants(graph, &options.passes)?;
+    found.pop(); // That of the first point.
+    if options.fetch_groups {
+        found.iter_mut().for_each(|(_, graph)| fetch::groups(graph));
+    }
+    Ok(found)
+}
+
+/// Runs the passes for the first profile point; also gives the printed graph after each
+/// stage that changed it.
 fn optimised(
     graph: &mut Graph,
     options: &CompileOptions,
@@ -110,7 +136,9 @@ fn optimised(
             progress.phase(next);
         }
     };
-    let report = optimise(graph, &options.passes, &mut seen)?;
+    let mut passes = options.passes.clone();
+    passes.egraph.profile.truncate(1);
+    let report = optimise(graph, &passes, &mut seen)?;
     Ok((report, graphs))
 }
 
@@ -173,9 +201,9 @@ fn provenance(
 }
 
 self_cell::self_cell!(
-    /// A build with the graph whose constants it still reads.
+    /// A build with the graphs whose constants it still reads.
     struct OwnedBuild {
-        owner: Graph,
+        owner: Vec<Variant>,
         #[covariant]
         dependent: Built,
     }
@@ -200,7 +228,8 @@ impl Compiled {
 
     /// The optimised graph.
     pub fn graph(&self) -> &Graph {
-        self.built.borrow_owner()
+        let graphs = self.built.borrow_owner();
+        &graphs.last().expect("the one for all sizes").1
     }
 
     /// Writes the artifact; it appears under its name only when it is complete.

@@ -154,6 +154,20 @@ fn values_can_be_fetched() {
 }
 
 #[test]
+fn an_artifact_gives_what_its_kernels_write() {
+    let s = Scene::new();
+    s.small();
+    s.ok(&["compile", "small.onnx", "-o", "a.casc", "--target", "x86-64-v3"]);
+    let fused = s.fails(2, &["run", "a.casc", "--random", "1", "--fetch", "h"]);
+    assert!(fused.contains("'h'") && fused.contains('y'), "{fused}");
+    s.ok(&["compile", "small.onnx", "-o", "b.casc", "--target", "x86-64-v3", "--fetch", "s"]);
+    let run = s.json(&["run", "b.casc", "--random", "1", "--fetch", "y", "--json"]);
+    let names: Vec<&str> =
+        run.as_array().unwrap().iter().filter_map(|o| o["name"].as_str()).collect();
+    assert_eq!(names, ["y", "s"], "an output is there once");
+}
+
+#[test]
 fn a_models_dims_can_be_fixed() {
     let s = Scene::new();
     s.small();

@@ -6,7 +6,9 @@
 
 use crate::cpu::{CodeBlob, CodegenError, CpuLevel, CpuTarget, compile_all};
 use crate::lower::{LowerError, Lowering, WeightId};
-use cascata_artifact::manifest::{CodeVariant, Entry, KernelInfo, Manifest, Provenance, Weight};
+use cascata_artifact::manifest::{
+    CodeVariant, Entry, EntryVariant, KernelInfo, Manifest, Provenance, Weight,
+};
 use cascata_artifact::sign::{SIGNATURE_BYTES, SecretKey};
 use cascata_artifact::{ArtifactWriter, WriteError, abi};
 use cascata_ir::graph::Graph;
@@ -17,6 +19,7 @@ use std::path::Path;
 
 mod entry;
 mod facts;
+mod weights;
 
 /// What to build.
 pub struct BuildOptions {
@@ -47,15 +50,25 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
     items.iter().map(|e| format!("  {e}")).collect::<Vec<_>>().join("\n")
 }
 
+/// A graph that went through the whole pipeline, and where it is the one to run: where every
+/// dim is ≥ 0. The last of several has no guard.
+pub type GraphVariant<'g> = (&'g [Dim], &'g Graph);
+
 /// Everything that goes into an artifact; constants are still in the source's files.
 pub struct Built<'g> {
-    graph: &'g Graph,
     /// The manifest.
     pub manifest: Manifest,
     code: Vec<CodeBlob>,
+    parts: Vec<Part<'g>>,
+    /// The weights of the manifest: which part has them.
+    weights: Vec<(usize, WeightId)>,
+}
+
+/// One graph, lowered.
+struct Part<'g> {
+    graph: &'g Graph,
     lowering: Lowering<'g>,
-    /// The weights of the manifest.
-    weights: Vec<WeightId>,
+    steps: Vec<entry::Step>,
 }
 
 impl Built<'_> {
@@ -90,17 +103,38 @@ impl Built<'_> {
     }
 
     fn weight(&self, index: usize) -> std::borrow::Cow<'_, [u8]> {
-        self.lowering.weights.data(self.weights[index], self.graph)
+        let (part, id) = self.weights[index];
+        self.parts[part].lowering.weights.data(id, self.parts[part].graph)
     }
 }
 
-/// Builds the artifact of a graph that went through the whole pipeline.
+/// Builds the artifact of a graph.
 ///
 /// # Errors
 /// Every op without a kernel, or every kernel without code.
 pub fn build<'g>(graph: &'g Graph, options: &BuildOptions) -> Result<Built<'g>, BuildError> {
-    let (lowering, steps) = entry::lower(graph).map_err(BuildError::Unsupported)?;
-    let (kernels, kernels_of) = distinct(&lowering);
+    build_variants(&[(&[], graph)], options)
+}
+
+/// Builds the artifact of several graphs of one model, best for different sizes, which share
+/// kernels and weights.
+///
+/// # Errors
+/// As [`build`].
+///
+/// # Panics
+/// There is no graph.
+pub fn build_variants<'g>(
+    graphs: &[GraphVariant<'g>],
+    options: &BuildOptions,
+) -> Result<Built<'g>, BuildError> {
+    let lower = |(_, graph): &GraphVariant<'g>| {
+        let graph = *graph;
+        let (lowering, steps) = entry::lower(graph).map_err(BuildError::Unsupported)?;
+        Ok(Part { graph, lowering, steps })
+    };
+    let parts: Vec<Part> = graphs.iter().map(lower).collect::<Result<_, _>>()?;
+    let (kernels, kernels_of) = distinct(&parts);
     let compiled = options
         .targets
         .iter()
@@ -108,35 +142,49 @@ pub fn build<'g>(graph: &'g Graph, options: &BuildOptions) -> Result<Built<'g>, 
         .collect::<Result<Vec<_>, _>>()
         .map_err(BuildError::Codegen)?;
     let scratch = compiled.first().map_or(&[][..], |c| &c.scratch);
-    let mut entry = entry::describe(graph, &lowering, &steps, &kernels_of, scratch);
-    let used = entry::number_weights(&mut entry);
-    let weights = entry::weights(&lowering, &used);
+    let described = parts.iter().zip(&kernels_of);
+    let mut entries: Vec<Entry> = described
+        .map(|(p, of)| entry::describe(p.graph, &p.lowering, &p.steps, of, scratch))
+        .collect();
+    let used = weights::number(&mut entries, &parts);
+    let weights = weights::describe(&parts, &used);
     let code = options.targets.iter().zip(&compiled).map(|(t, c)| variant(t, c)).collect();
-    let manifest = manifest(&kernels, entry, code, weights, options);
+    let manifest = manifest(&kernels, join(entries, graphs), code, weights, options);
     let code = compiled.into_iter().map(|c| c.code).collect();
-    Ok(Built { graph, manifest, code, lowering, weights: used })
+    Ok(Built { manifest, code, parts, weights: used })
+}
+
+/// The last entry, which serves all sizes, first; the others as its variants.
+fn join(mut entries: Vec<Entry>, graphs: &[GraphVariant]) -> Vec<Entry> {
+    let mut general = entries.pop().expect("there is a graph");
+    for (i, (entry, (guard, _))) in entries.iter_mut().zip(graphs).enumerate() {
+        entry.name = format!("{}@{}", general.name, i + 1);
+        general.variants.push(EntryVariant { guard: guard.to_vec(), entry: i as u32 + 1 });
+    }
+    entries.insert(0, general);
+    entries
 }
 
 fn manifest(
-    kernels: &[&Kernel],
-    entry: Entry,
+    kernels: &[Kernel],
+    entries: Vec<Entry>,
     code: Vec<CodeVariant>,
     weights: Vec<Weight>,
     options: &BuildOptions,
 ) -> Manifest {
     let mut provenance = options.provenance.clone();
     if options.keep_kernel_ir {
-        let text = |k: &&Kernel| (k.name.clone(), k.to_string());
+        let text = |k: &Kernel| (k.name.clone(), k.to_string());
         provenance.kernel_ir = kernels.iter().map(text).collect();
     }
     Manifest {
         abi: abi::ABI_VERSION,
-        entries: vec![entry],
-        kernels: kernels.iter().map(|k| info(k)).collect(),
+        entries,
+        kernels: kernels.iter().map(info).collect(),
         code,
         imports: abi::Import::ALL.to_vec(),
         weights,
-        zeros_bytes: kernels.iter().map(|k| facts::zeros_bytes(k)).max().unwrap_or(0),
+        zeros_bytes: kernels.iter().map(facts::zeros_bytes).max().unwrap_or(0),
         provenance,
         metadata: Default::default(),
     }
@@ -154,21 +202,27 @@ fn info(kernel: &Kernel) -> KernelInfo {
     }
 }
 
-/// The distinct kernels, and for each launch which one each of its variants runs.
-fn distinct<'l>(lowering: &'l Lowering) -> (Vec<&'l Kernel>, Vec<Vec<u32>>) {
+/// The distinct kernels of all parts, and for each launch of each part which one each of its
+/// variants runs.
+fn distinct(parts: &[Part]) -> (Vec<Kernel>, Vec<Vec<Vec<u32>>>) {
     let mut seen: HashMap<String, u32> = HashMap::new();
-    let mut kernels = Vec::new();
-    let mut number = |kernel: &'l Kernel| {
+    let mut kernels: Vec<Kernel> = Vec::new();
+    let mut number = |kernel: &Kernel, part: usize| {
         *seen.entry(facts::anonymous_text(kernel)).or_insert_with(|| {
+            let mut kernel = kernel.clone();
+            if part > 0 {
+                kernel.name = format!("{}_p{part}", kernel.name);
+            }
             kernels.push(kernel);
             kernels.len() as u32 - 1
         })
     };
-    let of = lowering
-        .launches
-        .iter()
-        .map(|launch| launch.variants.iter().map(|variant| number(&variant.kernel)).collect());
-    let of = of.collect();
+    let mut of = Vec::new();
+    for (i, part) in parts.iter().enumerate() {
+        let launches = part.lowering.launches.iter();
+        let numbers = launches.map(|l| l.variants.iter().map(|v| number(&v.kernel, i)).collect());
+        of.push(numbers.collect());
+    }
     (kernels, of)
 }
 
@@ -178,11 +232,10 @@ struct Compiled {
     scratch: Vec<Dim>,
 }
 
-fn machine_code(kernels: &[&Kernel], target: &CpuTarget) -> Result<Compiled, Vec<CodegenError>> {
-    let kernels: Vec<Kernel> = kernels.iter().map(|k| (*k).clone()).collect();
+fn machine_code(kernels: &[Kernel], target: &CpuTarget) -> Result<Compiled, Vec<CodegenError>> {
     let mut all = Compiled { code: CodeBlob::default(), scratch: Vec::new() };
     let mut errors = Vec::new();
-    for result in compile_all(&kernels, target) {
+    for result in compile_all(kernels, target) {
         match result {
             Ok(kernel) => {
                 all.code.push(&kernel.code);

@@ -92,6 +92,9 @@ pub enum RunError {
     /// There is no such port.
     #[error("there is no {kind} '{name}', only {}", names.join(", "))]
     NoSuchPort { kind: &'static str, name: String, names: Vec<String> },
+    /// A value that was to be fetched is computed in a branch or loop that did not run.
+    #[error("'{value}' was not computed: its branch or loop did not run")]
+    NotComputed { value: String },
     /// A [`CancelToken`](crate::CancelToken) asked for it.
     #[error("the run was cancelled before step {step}")]
     Cancelled { step: usize },

@@ -67,7 +67,7 @@ impl<'a> IoBinding<'a> {
     /// As [`IoBinding::run`], or the run was cancelled.
     pub fn run_with(&mut self, options: &RunOptions) -> Result<(), RunError> {
         let (session, inputs, outputs) = (self.session, &self.inputs, &mut self.outputs);
-        session.with_context(options, |ctx| session.executable().run(ctx, inputs, outputs, None))
+        session.execute(options, inputs, outputs, None)
     }
 
     /// An output of the last run, wherever it lies; `None` before the first.

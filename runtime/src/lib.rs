@@ -24,6 +24,7 @@ mod cancel;
 mod capi;
 mod cpu;
 mod error;
+mod fetch;
 mod io_binding;
 mod memory_plan;
 mod plan;

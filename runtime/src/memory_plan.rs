@@ -4,7 +4,7 @@ use crate::bind::{Values, derive, no_values};
 use crate::error::RunError;
 use crate::program::Segment;
 use crate::sys::run::{Executable, scratch_stride};
-use cascata_artifact::manifest::Storage;
+use cascata_artifact::manifest::{Entry, Storage};
 use cascata_types::{Entity, SymbolId};
 
 /// The memory of one run.
@@ -61,16 +61,7 @@ impl MemoryPlan {
     /// Plans every segment whose symbols are given.
     pub(crate) fn new(executable: &Executable, symbols: &[(&str, i64)]) -> Result<Self, RunError> {
         let entry = executable.entry();
-        let mut values = no_values(entry);
-        for (name, value) in symbols {
-            let id = entry.symbols.lookup(name).ok_or_else(|| RunError::NoSuchPort {
-                kind: "symbol",
-                name: name.to_string(),
-                names: entry.symbols.iter().map(|(_, s)| s.name.clone()).collect(),
-            })?;
-            values[id.index()] = Some(*value);
-        }
-        derive(entry, &mut values);
+        let values = symbol_values(entry, symbols)?;
         let data_dependent = |s: &SymbolId| {
             values[s.index()].is_none() && entry.symbols.get(*s).is_some_and(|s| s.data_dependent)
         };
@@ -79,6 +70,27 @@ impl MemoryPlan {
         let segments = segments.map(|s| segment_memory(executable, s, &values));
         Ok(Self { segments: segments.collect::<Result<_, _>>()? })
     }
+}
+
+/// The values of an entry's symbols and of what derives from them.
+///
+/// # Errors
+/// An unknown symbol.
+pub(crate) fn symbol_values(
+    entry: &Entry,
+    symbols: &[(&str, i64)],
+) -> Result<Vec<Option<i64>>, RunError> {
+    let mut values = no_values(entry);
+    for (name, value) in symbols {
+        let id = entry.symbols.lookup(name).ok_or_else(|| RunError::NoSuchPort {
+            kind: "symbol",
+            name: name.to_string(),
+            names: entry.symbols.iter().map(|(_, s)| s.name.clone()).collect(),
+        })?;
+        values[id.index()] = Some(*value);
+    }
+    derive(entry, &mut values);
+    Ok(values)
 }
 
 fn segment_memory(

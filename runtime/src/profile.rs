@@ -2,6 +2,7 @@
 
 use crate::artifact::Artifact;
 use crate::bind::{Values, eval};
+use crate::fetch::Fetch;
 use crate::plan::PlannedLaunch;
 use cascata_artifact::manifest::Launch;
 use std::time::Instant;
@@ -29,6 +30,13 @@ pub struct LaunchProfile {
     pub bytes: i64,
     /// Tiles of its grid.
     pub tiles: i64,
+}
+
+/// What watches a run.
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub(crate) profiler: Option<Profiler>,
+    pub(crate) fetch: Option<Fetch>,
 }
 
 /// Collects the profile of one run.

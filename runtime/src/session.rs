@@ -1,24 +1,33 @@
 //! A session: an entry point of an artifact on a runtime, ready to run.
 
 use crate::artifact::Artifact;
+use crate::bind::{InputSet, Values, bind_symbols, eval, no_values};
 use crate::cache::PlanCache;
 use crate::cancel::RunOptions;
 use crate::error::{LoadError, RunError, TensorError};
-use crate::memory_plan::MemoryPlan;
-use crate::profile::{LaunchProfile, Profiler};
+use crate::fetch::Fetch;
+use crate::memory_plan::{MemoryPlan, symbol_values};
+use crate::profile::{LaunchProfile, Profiler, Watch};
 use crate::program::Program;
 use crate::runtime::Runtime;
 use crate::sys::exec::ImportTable;
 use crate::sys::run::{Executable, OutputSet, RunContext};
 use crate::tensor::{Tensor, TensorView};
 use cascata_artifact::manifest::{Entry, Port};
-use cascata_types::{DType, Encoding};
+use cascata_types::{DType, Dim, Encoding};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// An entry point, ready to run; may be used from several threads at once, each run with
 /// memory of its own, which is kept for the next runs.
 pub struct Session {
+    general: Lane,
+    /// Other ways to run the entry, with the dims that must be ≥ 0 for them.
+    variants: Vec<(Vec<Dim>, Lane)>,
+}
+
+/// One entry of the manifest, ready to run.
+struct Lane {
     executable: Executable,
     /// Contexts that no run uses now.
     idle: Mutex<Vec<RunContext>>,
@@ -93,18 +102,50 @@ impl Artifact {
                 entries: self.entries().map(str::to_string).collect(),
             })?;
         check_ports(&entries[entry])?;
-        let program = Program::new(&entries[entry]);
+        let lane = |entry| Lane::new(self, runtime, entry, options);
+        let variants = entries[entry].variants.iter();
+        Ok(Session {
+            variants: variants.map(|v| (v.guard.clone(), lane(v.entry as usize))).collect(),
+            general: lane(entry),
+        })
+    }
+}
+
+impl Lane {
+    fn new(artifact: &Artifact, runtime: &Runtime, entry: usize, options: &SessionOptions) -> Self {
+        let program = Program::new(&artifact.manifest().entries[entry]);
         let cache = PlanCache::new(options.cached_plans, program.segments().count());
         let executable = Executable {
-            artifact: self.clone(),
+            artifact: artifact.clone(),
             runtime: runtime.clone(),
             entry,
             program,
-            imports: ImportTable::resolve(&self.manifest().imports, runtime.isa()),
+            imports: ImportTable::resolve(&artifact.manifest().imports, runtime.isa()),
             cache,
             poison: options.poison,
         };
-        Ok(Session { executable, idle: Mutex::new(Vec::new()) })
+        Self { executable, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Runs with a context that nobody else uses.
+    fn run(
+        &self,
+        options: &RunOptions,
+        inputs: &(impl InputSet + ?Sized),
+        outputs: &mut impl OutputSet,
+        watch: Option<&mut Watch>,
+    ) -> Result<(), RunError> {
+        let idle = self.lock_idle().pop();
+        let mut ctx = idle.unwrap_or_else(|| self.executable.context());
+        ctx.cancel.clone_from(&options.cancel);
+        let result = self.executable.run(&mut ctx, inputs, outputs, watch);
+        ctx.cancel = None;
+        self.lock_idle().push(ctx);
+        result
+    }
+
+    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<RunContext>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,17 +174,17 @@ impl Session {
 
     /// The artifact.
     pub fn artifact(&self) -> &Artifact {
-        &self.executable.artifact
+        &self.general.executable.artifact
     }
 
     /// The runtime.
     pub fn runtime(&self) -> &Runtime {
-        &self.executable.runtime
+        &self.general.executable.runtime
     }
 
     /// The entry point, with its symbols.
     pub fn entry(&self) -> &Entry {
-        self.executable.entry()
+        self.general.executable.entry()
     }
 
     /// The inputs, in order.
@@ -188,9 +229,28 @@ impl Session {
         &self,
         inputs: &[(&str, TensorView<'_>)],
     ) -> Result<(Vec<Tensor>, Vec<LaunchProfile>), RunError> {
-        let mut profiler = Profiler::new();
-        let outputs = self.run_named(inputs, &RunOptions::default(), Some(&mut profiler))?;
-        Ok((outputs, profiler.launches))
+        let mut watch = Watch { profiler: Some(Profiler::new()), fetch: None };
+        let outputs = self.run_named(inputs, &RunOptions::default(), Some(&mut watch))?;
+        Ok((outputs, watch.profiler.map(|p| p.launches).unwrap_or_default()))
+    }
+
+    /// Runs once and also gives values that kernels compute on the way, by their names in
+    /// the model; of those in loops the last.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; a value that no kernel writes (it lives inside a fused kernel
+    /// only: compile with it as an output), or that was not computed in this run.
+    pub fn run_fetching(
+        &self,
+        inputs: &[(&str, TensorView<'_>)],
+        values: &[&str],
+    ) -> Result<(Vec<Tensor>, Vec<Tensor>), RunError> {
+        let entry = self.lane_for(inputs)?.executable.entry();
+        let fetch = Fetch::new(self.artifact().manifest(), entry, values)?;
+        let mut watch = Watch { profiler: None, fetch: Some(fetch) };
+        let outputs = self.run_named(inputs, &RunOptions::default(), Some(&mut watch))?;
+        let fetched = watch.fetch.map(Fetch::finish).transpose()?;
+        Ok((outputs, fetched.unwrap_or_default()))
     }
 
     /// Sizes and places of all memory for these symbol values.
@@ -198,51 +258,60 @@ impl Session {
     /// # Errors
     /// An unknown or missing symbol, or formulas without a value.
     pub fn memory_plan(&self, symbols: &[(&str, i64)]) -> Result<MemoryPlan, RunError> {
-        MemoryPlan::new(&self.executable, symbols)
+        let values = symbol_values(self.entry(), symbols)?;
+        MemoryPlan::new(&self.lane(&values).executable, symbols)
     }
 
     /// Frees the memory that is kept for the next runs.
     pub fn trim(&self) {
-        self.lock_idle().clear();
+        self.lanes().for_each(|lane| lane.lock_idle().clear());
     }
 
     /// How many plans are in the cache.
     pub fn cached_plans(&self) -> usize {
-        self.executable.cache.len()
+        self.lanes().map(|lane| lane.executable.cache.len()).sum()
     }
 
     fn run_named(
         &self,
         inputs: &[(&str, TensorView<'_>)],
         options: &RunOptions,
-        profiler: Option<&mut Profiler>,
+        watch: Option<&mut Watch>,
     ) -> Result<Vec<Tensor>, RunError> {
         let mut outputs = Fresh(self.outputs().iter().map(|_| Tensor::empty()).collect());
-        self.with_context(options, |ctx| self.executable.run(ctx, inputs, &mut outputs, profiler))?;
+        self.execute(options, inputs, &mut outputs, watch)?;
         Ok(outputs.0)
     }
 
-    /// Runs `f` with a context that nobody else uses.
-    pub(crate) fn with_context<T>(
+    /// Runs the variant that these inputs choose.
+    pub(crate) fn execute(
         &self,
         options: &RunOptions,
-        f: impl FnOnce(&mut RunContext) -> T,
-    ) -> T {
-        let idle = self.lock_idle().pop();
-        let mut ctx = idle.unwrap_or_else(|| self.executable.context());
-        ctx.cancel.clone_from(&options.cancel);
-        let result = f(&mut ctx);
-        ctx.cancel = None;
-        self.lock_idle().push(ctx);
-        result
+        inputs: &(impl InputSet + ?Sized),
+        outputs: &mut impl OutputSet,
+        watch: Option<&mut Watch>,
+    ) -> Result<(), RunError> {
+        self.lane_for(inputs)?.run(options, inputs, outputs, watch)
     }
 
-    pub(crate) fn executable(&self) -> &Executable {
-        &self.executable
+    fn lane_for(&self, inputs: &(impl InputSet + ?Sized)) -> Result<&Lane, RunError> {
+        if self.variants.is_empty() {
+            return Ok(&self.general);
+        }
+        let mut values = no_values(self.entry());
+        bind_symbols(self.entry(), inputs, &mut values).map_err(RunError::Inputs)?;
+        Ok(self.lane(&values))
     }
 
-    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<RunContext>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The first variant whose guard holds.
+    fn lane(&self, values: &Values) -> &Lane {
+        let holds = |guard: &[Dim]| guard.iter().all(|d| eval(d, values).is_ok_and(|x| x >= 0));
+        let fits = self.variants.iter().find(|(guard, _)| holds(guard));
+        fits.map_or(&self.general, |(_, lane)| lane)
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        std::iter::once(&self.general).chain(self.variants.iter().map(|(_, lane)| lane))
     }
 }
 

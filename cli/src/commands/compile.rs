@@ -43,8 +43,9 @@ pub struct Compile {
     /// How much is optimised: 0 only what code generation needs, 1 canonical form, 2 everything
     #[arg(short = 'O', default_value = "2", value_parser = level, value_name = "0|1|2")]
     level: OptLevel,
-    /// Sizes that the cost model looks at (repeatable: one point each time); symbols that
-    /// are not named take a typical value
+    /// Sizes that the cost model looks at; symbols that are not named take a typical value.
+    /// Repeatable: where another point leads to another graph, the artifact holds both and
+    /// chooses when it runs
     #[arg(long, value_name = "NAME=VALUE,…", value_parser = point)]
     profile: Vec<ProfilePoint>,
     /// Leaves a rewrite rule out (repeatable), to measure what it is worth
@@ -109,7 +110,7 @@ Examples:
   cascata compile model.onnx
   cascata compile model.onnx -o model.casc --dim batch=1..64 --dim seq=1..512
   cascata compile model.onnx --target x86-64-v3,x86-64-v4     one file for both kinds of CPU
-  cascata compile model.onnx --profile batch=1 --profile batch=64   chosen for both sizes
+  cascata compile model.onnx --profile batch=1 --profile batch=64   good for both sizes
   cascata compile vad.onnx --set sr=16000                     an input that never changes
   cascata compile model.onnx -O0 --verify --dump-after 'fold|fuse' --dump-dir dumps
 

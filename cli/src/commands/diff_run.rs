@@ -213,7 +213,7 @@ impl DiffRun {
     fn intermediate(&self, subject: &Subject, inputs: &Arrays) -> Result<Intermediate> {
         let runner = subject.open(&self.setup(subject.how != Some(How::Interpret)))?;
         let values = match &runner {
-            Runner::Session(_) => runner.run(inputs)?,
+            Runner::Session(..) => runner.run(inputs)?,
             Runner::Interpreter(graph) => {
                 let mut values = Arrays::new();
                 let mut failed = None;
@@ -243,7 +243,7 @@ struct Intermediate {
 impl Intermediate {
     /// The step that computes a value, its kernel and its source nodes.
     fn step(&self, name: &str) -> Option<((u32, usize), String)> {
-        let Runner::Session(s) = &self.runner else { return None };
+        let Runner::Session(s, _) = &self.runner else { return None };
         let manifest = s.artifact().manifest();
         s.entry().all_steps().find_map(|(block, i, step)| match step {
             Step::Launch(l) if computed(manifest, s.entry(), l).iter().any(|v| v == name) => {

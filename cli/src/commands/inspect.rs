@@ -309,6 +309,12 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
         let (lhs, rhs) = (c.lhs.display(&entry.symbols), c.rhs.display(&entry.symbols));
         let _ = writeln!(out, "  check  {lhs} == {rhs} ({})", c.what);
     }
+    for v in &entry.variants {
+        let guard: Vec<String> =
+            v.guard.iter().map(|d| format!("{} >= 0", d.display(&entry.symbols))).collect();
+        let other = m.entries.get(v.entry as usize).map_or("?", |e| e.name.as_str());
+        let _ = writeln!(out, "  where {} it runs as '{other}' (--entry)", guard.join(" and "));
+    }
     blocks(entry, &mut out);
     out
 }

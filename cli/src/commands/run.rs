@@ -34,7 +34,8 @@ pub struct Run {
     model: ModelArgs,
     #[command(flatten)]
     trust: TrustArgs,
-    /// Makes a value of the model an output too (repeatable); it may change how ops are fused
+    /// Also gives a value of the model (repeatable). In a model it becomes an output, which may
+    /// change how ops are fused; of an artifact it must be one that a kernel writes
     #[arg(long, value_name = "VALUE")]
     fetch: Vec<String>,
     /// Writes the time of every launch as a Chrome trace (chrome://tracing, ui.perfetto.dev)
@@ -87,8 +88,8 @@ impl Run {
         let outputs = match &self.profile {
             None => runner.run(&inputs)?,
             Some(path) => {
-                runner.run(&inputs)?; // The first run reads the weights from the disk.
-                let (outputs, launches) = runner.run_profiled(&inputs)?;
+                let outputs = runner.run(&inputs)?; // The first run reads the weights from the disk.
+                let (_, launches) = runner.run_profiled(&inputs)?;
                 let trace = chrome_trace(&launches);
                 std::fs::write(path, trace.to_string())
                     .map_err(|e| FileError::new("write", path, e))?;

@@ -137,13 +137,11 @@ impl Subject {
 
     fn load(&self, setup: &Setup) -> Result<Runner> {
         setup.model.refuse()?;
-        if !setup.fetch.is_empty() {
-            let text =
-                "--fetch works on a model file; for an artifact, give it to `cascata compile`";
-            return Err(Usage(text.into()).into());
-        }
         let runtime = Runtime::builder().threads(setup.threads).build()?;
-        Ok(Runner::Session(setup.trust.load_options()?.load(&self.path)?.session(&runtime)?))
+        let session = setup.trust.load_options()?.load(&self.path)?.session(&runtime)?;
+        let is_output = |name: &&String| session.outputs().iter().any(|p| p.name == **name);
+        let fetch = setup.fetch.iter().filter(|name| !is_output(name)).cloned().collect();
+        Ok(Runner::Session(session, fetch))
     }
 
     fn interpreter(&self, options: &ImportOptions, fetch: &[String]) -> Result<Graph> {
@@ -166,7 +164,7 @@ impl Subject {
         let compiled = compile(&self.path, &options, &mut line);
         line.finish()?;
         let runtime = Runtime::builder().threads(setup.threads).build()?;
-        Ok(Runner::Session(compiled?.session(&runtime)?))
+        Ok(Runner::Session(compiled?.session(&runtime)?, vec![]))
     }
 }
 
@@ -179,8 +177,8 @@ fn is_artifact(path: &Path) -> Result<bool, FileError> {
 
 /// Something that is ready to run.
 pub enum Runner {
-    /// Compiled code.
-    Session(Session),
+    /// Compiled code, and the values to copy out beside the outputs.
+    Session(Session, Vec<String>),
     /// The reference interpreter.
     Interpreter(Box<Graph>),
 }
@@ -189,7 +187,7 @@ impl Runner {
     /// What it takes.
     pub fn signature(&self) -> Signature<'_> {
         match self {
-            Runner::Session(s) => {
+            Runner::Session(s, _) => {
                 Signature { inputs: s.inputs().to_vec(), symbols: &s.entry().symbols }
             }
             Runner::Interpreter(g) => Signature { inputs: graph_inputs(g), symbols: &g.symbols },
@@ -199,7 +197,13 @@ impl Runner {
     /// Runs once.
     pub fn run(&self, inputs: &Arrays) -> Result<Arrays> {
         match self {
-            Runner::Session(s) => Ok(named(s, s.run(&views(inputs))?)),
+            Runner::Session(s, fetch) => {
+                let values: Vec<&str> = fetch.iter().map(String::as_str).collect();
+                let (outputs, fetched) = s.run_fetching(&views(inputs), &values)?;
+                let mut arrays = named(s, outputs);
+                arrays.extend(fetch.iter().cloned().zip(fetched));
+                Ok(arrays)
+            }
             Runner::Interpreter(g) => interpret(g, inputs, &mut |_, _| ()),
         }
     }
@@ -207,7 +211,7 @@ impl Runner {
     /// Runs once and measures every launch; the interpreter has none.
     pub fn run_profiled(&self, inputs: &Arrays) -> Result<(Arrays, Vec<LaunchProfile>)> {
         match self {
-            Runner::Session(s) => {
+            Runner::Session(s, _) => {
                 let (outputs, launches) = s.run_profiled(&views(inputs))?;
                 Ok((named(s, outputs), launches))
             }

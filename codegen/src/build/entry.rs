@@ -1,12 +1,11 @@
 //! Steps, buffers and weights of an artifact's entry.
 
 use super::facts;
-use crate::lower::{BareStep, LowerError, Lowering, Operand, Variant, WeightId};
+use crate::lower::{BareStep, LowerError, Lowering, Operand, Variant};
 use cascata_artifact::manifest as m;
 use cascata_ir::graph::{DimCheck, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::Op;
 use cascata_types::{Dim, SymbolId};
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 mod buffers;
@@ -83,40 +82,6 @@ fn lower_region(
     steps
 }
 
-/// These weights, with places in the section.
-pub(super) fn weights(lowering: &Lowering, used: &[WeightId]) -> Vec<m::Weight> {
-    let describe = |id: &WeightId| {
-        let (_, name, dtype, _) = &lowering.weights.items[*id];
-        m::Weight {
-            name: name.clone(),
-            dtype: *dtype,
-            offset: 0,
-            bytes: lowering.weights.bytes(*id),
-            param: false,
-        }
-    };
-    let mut weights: Vec<m::Weight> = used.iter().map(describe).collect();
-    cascata_artifact::assign_offsets(&mut weights);
-    weights
-}
-
-/// The weights that an entry's steps touch, in the order of their ids; the entry's buffers
-/// are numbered after it. Lowering also registers plain forms that it then packs.
-pub(super) fn number_weights(entry: &mut m::Entry) -> Vec<WeightId> {
-    let weight = |b: &m::Buffer| match b.storage {
-        m::Storage::Weight(id) => Some(id),
-        _ => None,
-    };
-    let used: BTreeSet<u32> = entry.buffers.iter().filter_map(weight).collect();
-    let used: Vec<u32> = used.into_iter().collect();
-    for buffer in &mut entry.buffers {
-        if let m::Storage::Weight(id) = &mut buffer.storage {
-            *id = used.partition_point(|u| *u < *id) as u32;
-        }
-    }
-    used.into_iter().map(WeightId).collect()
-}
-
 /// The entry: signature, buffers with live ranges, steps.
 pub(super) fn describe(
     graph: &Graph,
@@ -135,6 +100,7 @@ pub(super) fn describe(
         name: "main".into(),
         symbols: graph.symbols.clone(),
         derived: vec![],
+        variants: vec![],
         inputs: graph.inputs().iter().map(|v| port(&graph.values[*v].name, *v)).collect(),
         outputs: outputs.map(|(name, v)| port(name, *v)).collect(),
         checks: checks(&graph.root().checks),

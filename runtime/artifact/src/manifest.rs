@@ -45,6 +45,9 @@ pub struct Entry {
     /// `symbols.len() + i` stands for, over the inputs' symbols and those before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub derived: Vec<Dim>,
+    /// Entries that run in this one's place where their guard holds; the first that does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<EntryVariant>,
     /// Inputs in order; their dims bind the symbols.
     pub inputs: Vec<Port>,
     /// Outputs in order.
@@ -60,6 +63,15 @@ pub struct Entry {
     /// own steps are block 0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocks: Vec<Block>,
+}
+
+/// Another way to compute an entry, better for some sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EntryVariant {
+    /// Holds when every dim is ≥ 0, over the symbols that the inputs bind.
+    pub guard: Vec<Dim>,
+    /// Which entry runs: one with the same inputs and outputs, and no variants of its own.
+    pub entry: u32,
 }
 
 /// A branch or the body of a loop.

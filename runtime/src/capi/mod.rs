@@ -57,6 +57,7 @@ impl From<RunError> for Failure {
             RunError::Check { .. }
             | RunError::DataDependent { .. }
             | RunError::Formula { .. }
+            | RunError::NotComputed { .. }
             | RunError::Kernel { .. } => Status::RunFailed,
         };
         Self { status, text: e.to_string() }

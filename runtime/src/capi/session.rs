@@ -339,8 +339,7 @@ unsafe extern "C" fn cascata_session_run(session: *mut CascataSession) -> Status
         // SAFETY: see the module text of `capi`.
         let CascataSession { session, inputs, outputs, options, .. } =
             unsafe { borrow_mut("session", session)? };
-        session
-            .with_context(options, |ctx| session.executable().run(ctx, inputs, outputs, None))?;
+        session.execute(options, inputs, outputs, None)?;
         Ok(())
     })
 }

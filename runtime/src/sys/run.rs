@@ -7,7 +7,7 @@ use crate::cache::PlanCache;
 use crate::cancel::CancelToken;
 use crate::error::RunError;
 use crate::plan::{PlannedLaunch, SegmentPlan, plan};
-use crate::profile::Profiler;
+use crate::profile::Watch;
 use crate::program::{Program, Segment};
 use crate::runtime::Runtime;
 use crate::sys::exec::{DoesNotFit, Frame, ImportTable, LaunchArgs};
@@ -63,7 +63,7 @@ pub(super) struct Run<'r, I: ?Sized, O> {
     pub(super) ctx: &'r mut RunContext,
     inputs: &'r I,
     outputs: &'r mut O,
-    profiler: Option<&'r mut Profiler>,
+    watch: Option<&'r mut Watch>,
 }
 
 impl Executable {
@@ -92,12 +92,12 @@ impl Executable {
         ctx: &mut RunContext,
         inputs: &(impl InputSet + ?Sized),
         outputs: &mut impl OutputSet,
-        profiler: Option<&mut Profiler>,
+        watch: Option<&mut Watch>,
     ) -> Result<(), RunError> {
         ctx.values.fill(None);
         ctx.rows.clear();
         bind_symbols(self.entry(), inputs, &mut ctx.values).map_err(RunError::Inputs)?;
-        Run { exe: self, ctx, inputs, outputs, profiler }.block(0)
+        Run { exe: self, ctx, inputs, outputs, watch }.block(0)
     }
 
     /// The plan of a segment; `key` is memory for the look-up.
@@ -241,7 +241,8 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
             zeros: exe.artifact.zeros(),
             scratch_stride: scratch_stride(plan) as usize,
         };
-        let started = self.profiler.as_ref().map(|_| std::time::Instant::now());
+        let profiler = self.watch.as_deref_mut().and_then(|w| w.profiler.as_mut());
+        let started = profiler.as_ref().map(|_| std::time::Instant::now());
         // SAFETY: every buffer of this launch was placed in this run of its block, by this
         // segment or an earlier one (`Program` lists each at its first touch), by the branch
         // or loop that fills it, or in the same way by a block that runs this one: in the
@@ -253,14 +254,30 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         let result = unsafe {
             ctx.frame.launch(exe.runtime.pool(), &launch.buffers, &mut ctx.scratch, &args)
         };
-        if let (Some(profiler), Some(started)) = (self.profiler.as_deref_mut(), started) {
+        if let (Some(profiler), Some(started)) = (profiler, started) {
             profiler.record(started, &exe.artifact, (block, launch), planned, &ctx.values);
         }
         match result {
-            Ok(0) => Ok(()),
+            Ok(0) => self.fetch(launch, planned.kernel),
             Ok(status) => Err(exe.kernel_error(planned.kernel, status, launch)),
             Err(_) => Err(RunError::Panicked { kernel: exe.kernel_name(planned.kernel) }),
         }
+    }
+
+    /// Copies what a launch has written, where somebody wants it.
+    fn fetch(&mut self, launch: &Launch, kernel: u32) -> Result<(), RunError> {
+        let exe = self.exe;
+        let Some(fetch) = self.watch.as_deref_mut().and_then(|w| w.fetch.as_mut()) else {
+            return Ok(());
+        };
+        for write in &exe.artifact.manifest().kernels[kernel as usize].writes {
+            let id = launch.buffers[*write as usize];
+            let (buffer, frame) = (&exe.entry().buffers[id as usize], &self.ctx.frame);
+            // SAFETY: the launch that has just ended wrote the buffer; no kernel runs now.
+            let read = |into: &mut [u8]| unsafe { frame.read(id, 0, into) };
+            fetch.take((id, buffer), &self.ctx.values, read)?;
+        }
+        Ok(())
     }
 
     /// Reads the symbols that a bind step binds.

@@ -33,6 +33,7 @@ impl Model {
             steps: vec![],
             blocks: vec![],
             derived: vec![],
+            variants: vec![],
         };
         let (kernels, functions, code) = (vec![], vec![], vec![]);
         Self { entry, kernels, functions, code, weights: vec![], weight_bytes: vec![] }

@@ -7,6 +7,7 @@
 mod control;
 mod conv;
 mod dynamic;
+mod fetch;
 mod recurrent;
 mod resize;
 mod search;

@@ -2,7 +2,7 @@
 
 use super::{Errors, flow, tensor_type, unique, verify_dim};
 use crate::manifest::{Branch, Entry, Launch, Loop, Manifest, Port, Step, Storage, Variant};
-use cascata_types::{DType, Dim, Encoding, SymbolId};
+use cascata_types::{DType, Dim, Encoding, Symbol, SymbolId};
 
 /// Blocks may nest this deep: each level takes some of the stack.
 const MAX_DEPTH: usize = 64;
@@ -19,6 +19,7 @@ pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: 
     }
     let mut c = Checker { errors, manifest, entry, sizes: vec![1; entry.symbols.len()] };
     c.derived(at);
+    c.variants(at);
     c.ports(&format!("{at}.inputs"), &entry.inputs);
     c.ports(&format!("{at}.outputs"), &entry.outputs);
     c.buffers(at);
@@ -58,6 +59,33 @@ impl Checker<'_, '_> {
             let at = format!("{at}.derived[{i}]");
             let size = verify_dim(self.errors, &at, dim, &self.sizes);
             self.sizes.push(size.max(1));
+        }
+    }
+
+    /// A variant can run in the entry's place: it takes and gives the same.
+    fn variants(&mut self, at: &str) {
+        let entry = self.entry;
+        let own = |e: &Entry| -> Vec<Symbol> {
+            e.symbols.iter().filter(|(_, s)| !s.data_dependent).map(|(_, s)| s.clone()).collect()
+        };
+        for (i, variant) in entry.variants.iter().enumerate() {
+            let at = format!("{at}.variants[{i}]");
+            variant.guard.iter().for_each(|dim| self.dim(&at, dim));
+            let entries = &self.manifest.entries;
+            if !self.errors.index(&at, "entry", variant.entry, entries.len()) {
+                continue;
+            }
+            let other = &entries[variant.entry as usize];
+            if !other.variants.is_empty() {
+                self.errors.push(&at, format!("entry '{}' has variants itself", other.name));
+            }
+            let same = other.inputs == entry.inputs
+                && other.outputs == entry.outputs
+                && own(other) == own(entry);
+            if !same {
+                let text = format!("entry '{}' has other inputs, outputs or symbols", other.name);
+                self.errors.push(&at, text);
+            }
         }
     }
 

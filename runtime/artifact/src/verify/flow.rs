@@ -72,6 +72,10 @@ impl Flow<'_, '_> {
             self.known(&format!("{}.derived[{i}]", self.at), dim);
             self.bound.insert(entry.derived_symbol(i));
         }
+        for (i, variant) in entry.variants.iter().enumerate() {
+            let at = format!("{}.variants[{i}]", self.at);
+            variant.guard.iter().for_each(|dim| self.known(&at, dim));
+        }
     }
 
     fn outputs(&mut self) {

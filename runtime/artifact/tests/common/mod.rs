@@ -74,6 +74,7 @@ pub fn manifest() -> Manifest {
         steps: vec![step(0, &[2, 0, 1]), step(1, &[3, 2])],
         blocks: vec![],
         derived: vec![],
+        variants: vec![],
     };
     let mut weights = vec![weight("w0", 100), weight("w1", 3_000_000), weight("w2", 7)];
     assign_offsets(&mut weights);
