@@ -56,3 +56,21 @@ fn runs_with_cached_plans_do_not_allocate() {
         assert_eq!(count(|| io.run().unwrap()), 0, "{threads} threads");
     }
 }
+
+/// Slots change places, so that it takes a few runs until each is large enough.
+#[test]
+fn loops_do_not_allocate() {
+    let session = loops(50).session(1);
+    let (n, go, x, list) = ([4i64], [true], [1f32; 3], [0i64]);
+    let inputs = [
+        ("n", TensorView::of(&[], &n).unwrap()),
+        ("go", TensorView::of(&[], &go).unwrap()),
+        ("x", TensorView::of(&[3], &x).unwrap()),
+        ("list", TensorView::of(&[1], &list).unwrap()),
+    ];
+    for _ in 0..8 {
+        session.run(&inputs).unwrap();
+    }
+    // The list of outputs, and for all four their dims and their data.
+    assert_eq!(count(|| drop(session.run(&inputs).unwrap())), 9);
+}

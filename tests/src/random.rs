@@ -23,6 +23,7 @@ mod rng;
 mod shrink;
 mod soak;
 mod witness;
+mod wrap;
 
 pub use diff::{Differ, Mismatch, Outcome};
 pub use generate::{Binding, Case, generate};
@@ -30,3 +31,4 @@ pub use plant::{PLANTS, plant};
 pub use rng::Rng;
 pub use shrink::{shrink, write};
 pub use soak::{Counts, soak};
+pub use wrap::wrap;

@@ -1,7 +1,7 @@
 //! Random graphs: the interpreter and compiled code agree, and would not if the compiler
 //! were wrong.
 
-use cascata_tests::random::{Counts, Differ, Outcome, PLANTS, Rng, generate, plant, soak};
+use cascata_tests::random::{Counts, Differ, Outcome, PLANTS, Rng, generate, plant, soak, wrap};
 use std::collections::BTreeMap;
 
 /// Every op of the compiled path; each must occur in this many nodes per thousand graphs.
@@ -166,4 +166,26 @@ fn planted_miscompiles_are_caught() {
     eprintln!("caught: {caught:?}");
     assert!(caught.values().sum::<usize>() >= 150, "{caught:?}");
     assert!(PLANTS.iter().all(|(name, _)| caught.contains_key(name)), "{caught:?}");
+}
+
+/// A part of a graph computes the same inside of branches and loops.
+#[test]
+fn control_flow_around_a_part_changes_nothing() {
+    let differ = Differ::new().expect("threads");
+    let (mut same, mut wrong) = (0, Vec::new());
+    for seed in 0..240u64 {
+        let depth = 1 + seed as usize % 3;
+        let Some((case, graph)) = wrap(&generate(seed), &mut Rng::new(seed), depth) else {
+            continue;
+        };
+        let config = Differ::configs(seed)[seed as usize / 3 % 2];
+        match differ.check(&case, &graph, &[config]).expect("the case runs") {
+            Outcome::Same(_) => same += 1,
+            Outcome::Refused(_) => {}
+            Outcome::Differs(m) => wrong.push(format!("seed {seed}, depth {depth}: {}", m.what)),
+        }
+    }
+    eprintln!("{same} graphs compared");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(same >= 150, "only {same} graphs compared");
 }

@@ -52,6 +52,7 @@ fn keeps_itself(graph: &Graph, op: &Op) -> bool {
     match op {
         Op::Random(_) => false,
         Op::Loop { .. } => true,
+        Op::If { dims, .. } if !dims.is_empty() => true,
         _ if op.effect() == Effect::Unique => true,
         _ => op.regions().iter().any(|r| {
             graph.regions[*r].nodes.iter().any(|n| keeps_itself(graph, &graph.nodes[*n].op))

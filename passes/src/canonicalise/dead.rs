@@ -18,8 +18,11 @@ fn sweep(graph: &mut Graph, region: RegionId, used: &mut HashSet<ValueId>) {
     let mut kept: Vec<NodeId> = Vec::with_capacity(nodes.len());
     for id in nodes.into_iter().rev() {
         let node = &graph.nodes[id];
-        let droppable =
-            matches!(node.op, Op::Random(_) | Op::If { .. }) || node.op.effect() == Effect::Pure;
+        let droppable = match &node.op {
+            Op::Random(_) => true,
+            Op::If { dims, .. } => dims.is_empty(),
+            op => op.effect() == Effect::Pure,
+        };
         if droppable && !node.outputs.iter().any(|v| used.contains(v)) {
             continue;
         }

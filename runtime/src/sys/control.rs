@@ -17,7 +17,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         for dim in &branch.dims {
             let formula = if taken { &dim.then } else { &dim.other };
             let value = symbol_value(self.exe.entry(), &self.ctx.values, dim.symbol, formula)?;
-            self.set_symbol(dim.symbol, value, &branch.source.join(", "))?;
+            self.set_symbol(dim.symbol, value, || branch.source.join(", "))?;
         }
         for r in &branch.results {
             self.take(if taken { r.then } else { r.other }, r.result)?;
@@ -36,12 +36,12 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         while go && iteration < trip {
             // Beyond its range the count could not be bound: do not run on for ever.
             if iteration >= most {
-                self.set_symbol(l.count, iteration.saturating_add(1), &l.source.join(", "))?;
+                self.set_symbol(l.count, iteration.saturating_add(1), || l.source.join(", "))?;
             }
             go = self.iterate(l, iteration, first)?;
             iteration += 1;
         }
-        self.set_symbol(l.count, iteration, &l.source.join(", "))?;
+        self.set_symbol(l.count, iteration, || l.source.join(", "))?;
         for dim in &l.dims {
             self.ctx.values[dim.after.index()] = self.ctx.values[dim.inside.index()];
         }
@@ -59,7 +59,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
     fn enter(&mut self, l: &Loop) -> Result<(), RunError> {
         for dim in &l.dims {
             let value = symbol_value(self.exe.entry(), &self.ctx.values, dim.inside, &dim.initial)?;
-            self.set_symbol(dim.inside, value, &l.source.join(", "))?;
+            self.set_symbol(dim.inside, value, || l.source.join(", "))?;
         }
         for c in &l.carried {
             let bytes = self.ctx.frame.bytes(c.initial);
@@ -98,7 +98,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
             self.ctx.bound.push(value);
         }
         for (i, dim) in l.dims.iter().enumerate() {
-            self.set_symbol(dim.inside, self.ctx.bound[i], &l.source.join(", "))?;
+            self.set_symbol(dim.inside, self.ctx.bound[i], || l.source.join(", "))?;
         }
         for c in &l.carried {
             match c.next {

@@ -285,7 +285,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         let name = &self.exe.entry().buffers[buffer as usize].name;
         for (i, symbol) in symbols.iter().enumerate() {
             let value = self.number(buffer, i)?;
-            self.set_symbol(*symbol, value, name)?;
+            self.set_symbol(*symbol, value, || name.clone())?;
         }
         Ok(())
     }
@@ -295,12 +295,12 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         &mut self,
         symbol: SymbolId,
         value: i64,
-        from: &str,
+        from: impl FnOnce() -> String,
     ) -> Result<(), RunError> {
         let symbols = &self.exe.entry().symbols;
         let (min, max) = symbols.range(symbol);
         if !(min..=max).contains(&value) {
-            let (symbol, buffer) = (symbols.name(symbol), from.to_string());
+            let (symbol, buffer) = (symbols.name(symbol), from());
             return Err(RunError::DataDependent { symbol, value, buffer, min, max });
         }
         self.ctx.values[symbol.index()] = Some(value);

@@ -258,3 +258,84 @@ pub fn data_dependent() -> Model {
     m.launch(add, &[z, keep, x], &[], b);
     m
 }
+
+pub fn bools() -> TensorType {
+    TensorType::fixed(DType::Bool, &[])
+}
+
+pub fn one_i64() -> TensorType {
+    TensorType::fixed(DType::I64, &[])
+}
+
+pub fn slot(m: &mut Model, name: &str, ty: TensorType, block: u32) -> u32 {
+    let b = m.buffer(name, ty, Storage::Slot);
+    m.entry.buffers[b as usize].block = block;
+    b
+}
+
+/// Moves the last step of the entry to the end of a block.
+pub fn into_block(m: &mut Model, block: u32) {
+    let step = m.entry.steps.pop().unwrap();
+    m.entry.blocks[block as usize - 1].steps.push(step);
+}
+
+/// `n` times, or once less where `going` is false: `acc += x`, every `acc` and `2·i + 1`
+/// stacked; `list` is `iota` of one element more each time.
+pub fn loops(most: i64) -> Model {
+    let mut m = Model::new();
+    let b = Dim::sym(m.symbol("B", 1, 100));
+    let [trips, inside, after] =
+        ["trips", "inside", "after"].map(|s| m.entry.symbols.fresh(s, 0, most));
+    m.entry.blocks = vec![Block::default()];
+    let (n, go) = (m.input("n", one_i64()), m.input("go", bools()));
+    let x = m.input("x", f32s([b.clone()]));
+    let one = m.input("list", i64s([1.into()]));
+    let t = Dim::sym(trips);
+    let out = m.output("acc", f32s([b.clone()]));
+    let rows_out = m.output("rows", f32s([t.clone(), b.clone()]));
+    let odd_out = m.output("odd", i64s([t.clone()]));
+    let list_out = m.output("list", i64s([Dim::sym(after)]));
+    let acc = slot(&mut m, "acc", f32s([b.clone()]), 1);
+    let next = slot(&mut m, "next", f32s([b.clone()]), 1);
+    let i = slot(&mut m, "i", one_i64(), 1);
+    let going = slot(&mut m, "going", bools(), 1);
+    let list = slot(&mut m, "list", i64s([Dim::sym(inside)]), 1);
+    let longer = slot(&mut m, "longer", i64s([Dim::sym(inside) + 1]), 1);
+    let odd = m.arena("odd", i64s([1.into()]), 1, 2);
+    m.entry.buffers[odd as usize].block = 1;
+    let end = slot(&mut m, "end", f32s([b.clone()]), 0);
+    let rows = slot(&mut m, "rows", f32s([t.clone(), b.clone()]), 0);
+    let odds = slot(&mut m, "odds", i64s([t.clone()]), 0);
+    let list_end = slot(&mut m, "list", i64s([Dim::sym(after)]), 0);
+    let add = m.kernel("add", kernels::ADD_F32, 3, 0);
+    let affine = m.kernel("affine", kernels::AFFINE_I64, 2, 2);
+    let range = m.kernel("iota", kernels::IOTA_I64, 1, 0);
+    let copy = m.kernel("copy", kernels::NONNEG_F32, 2, 0);
+    m.launch(add, &[next, acc, x], &[], b.clone());
+    into_block(&mut m, 1);
+    m.launch(affine, &[odd, i], &[2.into(), 1.into()], 1);
+    into_block(&mut m, 1);
+    m.launch(range, &[longer], &[], Dim::sym(inside) + 1);
+    into_block(&mut m, 1);
+    m.entry.steps.push(Step::Loop(Loop {
+        trip: n,
+        cond: go,
+        body: 1,
+        iteration: Some(i),
+        going: Some(going),
+        next_cond: going,
+        carried: vec![
+            Carried { initial: x, param: acc, next: Some(next), result: end },
+            Carried { initial: one, param: list, next: Some(longer), result: list_end },
+        ],
+        scanned: vec![Scanned { row: next, result: rows }, Scanned { row: odd, result: odds }],
+        count: trips,
+        dims: vec![LoopDim { inside, after, initial: 1.into(), next: Dim::sym(inside) + 1 }],
+        source: vec!["Loop_1".into()],
+    }));
+    m.launch(copy, &[out, end], &[], b.clone());
+    m.launch(copy, &[rows_out, rows], &[], t.clone() * b);
+    m.launch(affine, &[odd_out, odds], &[1.into(), 0.into()], t);
+    m.launch(affine, &[list_out, list_end], &[1.into(), 0.into()], Dim::sym(after));
+    m
+}
