@@ -15,3 +15,4 @@ pub mod pipeline;
 pub mod report;
 pub mod rules;
 mod walk;
+pub mod widen;

@@ -8,7 +8,7 @@ use crate::fold::fold;
 use crate::fuse::fuse;
 use crate::layout::channels_last;
 use crate::report::{Phase, Report};
-use crate::{dims, horizontal, rules, walk};
+use crate::{dims, horizontal, rules, walk, widen};
 use cascata_ir::graph::Graph;
 use cascata_ir::verify::VerifyError;
 use std::time::Instant;
@@ -72,6 +72,7 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
     }
     // From here on the graph is shaped for code generation.
     passes.extend([
+        Pass { name: "widen", run: |g, _, _| Ok(widen::widen(g)) },
         Pass { name: "layout", run: |g, _, _| Ok(channels_last(g).map(|()| 0)?) },
         Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },
         Pass { name: "compact", run: |g, _, _| compacted(g) },

@@ -10,6 +10,7 @@ use super::error::{ImportError, Problem, R, Refusal, malformed, unsupported};
 use super::external::ExternalFiles;
 use super::facts::{Elem, Facts};
 use super::function::Functions;
+use super::narrow::Narrow;
 use super::order;
 use super::proto::{GraphProto, NodeProto};
 use super::registry::{self, Importer as OpImporter};
@@ -67,6 +68,8 @@ pub struct Importer {
     pub problems: Vec<Problem>,
     /// Model-local functions.
     pub functions: Rc<Functions>,
+    /// Values that are bytes of another element type.
+    pub narrow: HashMap<Slot, Narrow>,
     /// Weight files.
     pub external: ExternalFiles,
     lazies: Vec<Lazy>,
@@ -86,6 +89,7 @@ impl Importer {
             scopes,
             problems: Vec::new(),
             functions,
+            narrow: HashMap::new(),
             external,
             lazies: Vec::new(),
             walked: 0,
@@ -143,7 +147,10 @@ impl Importer {
         }
         let result = |name: &str| match self.scopes.lookup(name) {
             Some(Slot::Poison) => Err(Refusal::Poisoned),
-            Some(slot) => Ok(slot),
+            Some(slot) => match self.narrow.get(&slot) {
+                Some(narrow) => unsupported!("a body that gives {}", narrow.name()),
+                None => Ok(slot),
+            },
             None => malformed!("the body's output '{name}' is not defined"),
         };
         graph.output.iter().map(|o| result(o.name())).collect()
@@ -198,7 +205,8 @@ impl Importer {
         };
         let inputs = self.inputs(node)?;
         let mut cx = Cx { imp: self, node, version, inputs, frame, source: order::node_name(node) };
-        let known = symbolic::evaluate(&cx);
+        let narrow = narrow_operands(&cx)?;
+        let known = if narrow.is_some() { None } else { symbolic::evaluate(&cx) };
         if let Some(results) = &known
             && results.iter().all(Facts::is_complete)
         {
@@ -209,6 +217,9 @@ impl Importer {
             OpImporter::One(f) => vec![Slot::Value(f(&mut cx)?)],
             OpImporter::Many(f) => f(&mut cx)?,
         };
+        if let Some(Some(narrow)) = narrow {
+            self.narrow.extend(slots.iter().map(|s| (*s, narrow)));
+        }
         for (slot, facts) in slots.iter().zip(known.into_iter().flatten()) {
             if let Slot::Value(value) = slot {
                 self.facts.insert(*value, Rc::new(facts));
@@ -262,8 +273,12 @@ impl Importer {
 
     /// A slot for a constant of the model.
     pub fn weight(&mut self, tensor: Tensor, name: &str) -> Slot {
-        let facts = Facts::of_tensor(&tensor).map(Rc::new);
-        self.lazy(Content::Weight(tensor, facts), name, Graph::ROOT)
+        let narrow = tensor.narrow;
+        // Facts are about numbers.
+        let facts = narrow.is_none().then(|| Facts::of_tensor(&tensor).map(Rc::new)).flatten();
+        let slot = self.lazy(Content::Weight(tensor, facts), name, Graph::ROOT);
+        self.narrow.extend(narrow.map(|n| (slot, n)));
+        slot
     }
 
     /// The type of a slot that is a tensor.
@@ -322,7 +337,15 @@ impl Importer {
             self.facts.insert(value, facts);
         }
         self.lazies[id].value = Some(value);
+        if let Some(narrow) = self.narrow.get(&slot).copied() {
+            self.mark_narrow(value, narrow);
+        }
         Ok(value)
+    }
+
+    /// Notes that a value is bytes of another element type.
+    pub fn mark_narrow(&mut self, value: ValueId, narrow: Narrow) {
+        self.narrow.insert(Slot::Value(value), narrow);
     }
 
     fn constant(&mut self, tensor: Tensor, name: &str) -> ValueId {
@@ -361,7 +384,47 @@ impl Importer {
         let bits = |x: &f64| Scalar::from_f64(dtype, *x).bits.to_le_bytes();
         let data: Vec<u8> = xs.iter().flat_map(|x| bits(x)[..width].to_vec()).collect();
         let dims = if scalar { vec![] } else { vec![xs.len() as i64] };
-        self.constant(Tensor { dtype, dims, data: data.into() }, "")
+        self.constant(Tensor { dtype, narrow: None, dims, data: data.into() }, "")
+    }
+}
+
+/// Ops that move elements whatever they stand for.
+const MOVES: &[&str] = &[
+    "Compress",
+    "Concat",
+    "DepthToSpace",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Identity",
+    "Reshape",
+    "ReverseSequence",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+];
+
+/// Ops that know such elements, or read none.
+const CONVERTS: &[&str] =
+    &["Cast", "CastLike", "DequantizeLinear", "QuantizeLinear", "Shape", "Size"];
+
+/// For a node with operands that are bytes of another element type: what its results are.
+///
+/// # Errors
+/// The op computes with elements.
+fn narrow_operands(cx: &Cx<'_>) -> R<Option<Option<Narrow>>> {
+    let Some(narrow) = (0..cx.inputs.len()).find_map(|i| cx.narrow(i)) else { return Ok(None) };
+    match cx.node.op_type() {
+        op if MOVES.contains(&op) => Ok(Some(Some(narrow))),
+        op if CONVERTS.contains(&op) => Ok(Some(None)),
+        _ => unsupported!("operands of type {}", narrow.name()),
     }
 }
 

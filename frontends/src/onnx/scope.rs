@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 /// What a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Slot {
     /// A value of the graph.
     Value(ValueId),
@@ -24,7 +24,7 @@ impl From<ValueId> for Slot {
 }
 
 /// Index of a [`Lazy`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LazyId(pub u32);
 
 /// Something known at import that is not in the graph yet.

@@ -112,7 +112,15 @@ fn leaky_relu(cx: &mut Cx<'_>) -> R<ValueId> {
 }
 
 fn prelu(cx: &mut Cx<'_>) -> R<ValueId> {
-    let (x, slope) = (cx.input(0)?, cx.input(1)?);
+    let (x, mut slope) = (cx.input(0)?, cx.input(1)?);
+    let (shape, own) = (cx.shape(x), cx.shape(slope));
+    // Before opset 7 a vector was one slope per channel; converters leave it as it was.
+    if let ([size], [_, channels, .., last]) = (own.as_slice(), shape.as_slice())
+        && size == channels
+        && last.broadcast(size).is_none()
+    {
+        slope = cx.unsqueeze(slope, &(1..shape.len() - 1).collect::<Vec<_>>())?;
+    }
     let negative = cx.binary(BinaryOp::Mul, x, slope)?;
     below_zero(cx, x, negative)
 }

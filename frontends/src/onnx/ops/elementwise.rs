@@ -2,10 +2,9 @@
 
 use super::super::cx::Cx;
 use super::super::emit::one;
-use super::super::error::{R, malformed, unsupported};
+use super::super::error::{R, malformed};
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
-use super::super::tensor;
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, UnaryOp};
 use cascata_ir::types::{DType, Scalar};
@@ -25,8 +24,6 @@ pub const OPS: Table = &[
     ("BitwiseNot", One(|cx| unary(cx, UnaryOp::BitNot))),
     ("BitwiseOr", One(|cx| binary(cx, BinaryOp::BitOr))),
     ("BitwiseXor", One(|cx| binary(cx, BinaryOp::BitXor))),
-    ("Cast", One(cast)),
-    ("CastLike", One(cast_like)),
     ("Ceil", One(|cx| unary(cx, UnaryOp::Ceil))),
     ("Clip", One(clip)),
     ("Cos", One(|cx| unary(cx, UnaryOp::Cos))),
@@ -151,21 +148,6 @@ fn clip(cx: &mut Cx<'_>) -> R<ValueId> {
 fn choose(cx: &mut Cx<'_>) -> R<ValueId> {
     let (cond, a, b) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     cx.select(cond, a, b)
-}
-
-fn cast(cx: &mut Cx<'_>) -> R<ValueId> {
-    let code = cx.int("to", 0)?;
-    let x = cx.input(0)?;
-    match i32::try_from(code).map_err(|_| "no such data type".into()).and_then(tensor::dtype) {
-        Ok(to) => cx.cast(x, to),
-        Err(reason) => unsupported!("cast to {code}: {reason}"),
-    }
-}
-
-fn cast_like(cx: &mut Cx<'_>) -> R<ValueId> {
-    let to = cx.input_type(1)?.dtype;
-    let x = cx.input(0)?;
-    cx.cast(x, to)
 }
 
 fn is_inf(cx: &mut Cx<'_>) -> R<ValueId> {

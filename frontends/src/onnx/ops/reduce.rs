@@ -159,7 +159,7 @@ fn along_softmax_axis(
 }
 
 /// `x − m − ln Σ e^(x − m)`.
-fn log_softmax(cx: &mut Cx<'_>, x: ValueId, axis: usize) -> R<ValueId> {
+pub fn log_softmax(cx: &mut Cx<'_>, x: ValueId, axis: usize) -> R<ValueId> {
     let largest = cx.reduce(ReduceOp::Max, x, &[axis], true)?;
     let shifted = cx.binary(BinaryOp::Sub, x, largest)?;
     let e = cx.unary(UnaryOp::Exp, shifted)?;
