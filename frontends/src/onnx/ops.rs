@@ -8,27 +8,35 @@ mod contraction;
 mod control;
 mod conv;
 mod convert;
+mod det;
 mod detect;
 mod einsum;
 mod elementwise;
 mod index;
 mod layout;
+mod linear_attention;
 mod loss;
+mod ml;
+mod ngrams;
 mod norm;
+mod place;
 mod pool;
 mod quantize;
 mod random;
 mod recurrent;
 mod reduce;
 mod resize;
+mod roi;
 mod rotary;
 mod sample;
+mod signal;
 mod slice;
 mod source;
+mod unique;
 mod window;
 
 /// Families by domain; the default one is `""`.
-pub const DOMAINS: &[(&str, &[Table])] = &[("", STANDARD)];
+pub const DOMAINS: &[(&str, &[Table])] = &[("", STANDARD), ("ai.onnx.ml", &[ml::OPS])];
 
 /// Families of the default domain.
 const STANDARD: &[Table] = &[
@@ -39,10 +47,14 @@ const STANDARD: &[Table] = &[
     control::OPS,
     conv::OPS,
     convert::OPS,
+    det::OPS,
     einsum::OPS,
     elementwise::OPS,
     index::OPS,
     layout::OPS,
+    ngrams::OPS,
+    place::OPS,
+    linear_attention::OPS,
     loss::OPS,
     norm::OPS,
     pool::OPS,
@@ -53,6 +65,9 @@ const STANDARD: &[Table] = &[
     resize::OPS,
     rotary::OPS,
     sample::OPS,
+    roi::OPS,
+    signal::OPS,
     slice::OPS,
     source::OPS,
+    unique::OPS,
 ];

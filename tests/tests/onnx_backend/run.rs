@@ -15,6 +15,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// interpreter's.
 const RANDOM: &[&str] = &["test_bernoulli"];
 
+/// Cases whose reference is not exact: their absolute tolerance.
+const INEXACT: &[(&str, f64)] = &[
+    // NumPy transforms in f32: what cancels to 0 is 2·10^-7 there.
+    ("test_dft_inverse", 1e-6),
+    ("test_dft_inverse_opset19", 1e-6),
+];
+
 /// What became of a case.
 pub enum Outcome {
     /// Interpreter and compiled code both give the reference's outputs.
@@ -99,8 +106,10 @@ fn matches(case: &Case, got: &[Tensor], defined: &[Tensor]) -> Result<(), String
     if got.len() != wanted.len() {
         return Err(format!("{} outputs, want {}", got.len(), wanted.len()));
     }
+    let inexact = INEXACT.iter().find(|(name, _)| *name == case.name);
+    let atol = inexact.map_or(case.atol, |(_, atol)| *atol);
     for (i, (got, want)) in got.iter().zip(wanted).enumerate() {
-        compare(got, want, case.rtol, case.atol).map_err(|e| format!("output {i}: {e}"))?;
+        compare(got, want, case.rtol, atol).map_err(|e| format!("output {i}: {e}"))?;
     }
     Ok(())
 }
@@ -111,18 +120,21 @@ fn imported(case: &Case) -> Result<Import, Outcome> {
         let text = e.to_string();
         text.contains("must be known") || text.contains("with --dim")
     };
-    let first = match import(&case.path, &ImportOptions::default()) {
-        Err(e) if open(&e) => import(&case.path, &fixing(&case.inputs)),
-        result => result,
-    };
-    first.map_err(|e| refusal(&e))
+    let mut result = import(&case.path, &ImportOptions::default());
+    // The first input is data in most; some have nothing but parameters.
+    for inputs in [case.inputs.get(1..).unwrap_or_default(), &case.inputs] {
+        if result.as_ref().is_err_and(open) {
+            result = import(&case.path, &fixing(inputs));
+        }
+    }
+    result.map_err(|e| refusal(&e))
 }
 
-/// Options that fix every small vector or number but the first input.
+/// Options that fix every small vector or number.
 fn fixing(inputs: &[(String, Tensor)]) -> ImportOptions {
     let small = |t: &Tensor| t.rank() <= 1 && (1..=16).contains(&t.len());
     let mut options = ImportOptions::default();
-    for (name, tensor) in inputs.iter().skip(1).filter(|(_, t)| small(t)) {
+    for (name, tensor) in inputs.iter().filter(|(_, t)| small(t)) {
         if let Some(values) = tensor.to_f64() {
             options.values.push(ValueOption { input: name.clone(), values });
         }

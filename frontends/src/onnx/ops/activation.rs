@@ -22,6 +22,7 @@ pub const OPS: Table = &[
     ("Sigmoid", One(|cx| unary(cx, UnaryOp::Sigmoid))),
     ("Softplus", One(|cx| unary(cx, UnaryOp::Softplus))),
     ("Softsign", One(softsign)),
+    ("SwiGLU", One(swi_glu)),
     ("Swish", One(swish)),
     ("Tanh", One(|cx| unary(cx, UnaryOp::Tanh))),
     ("ThresholdedRelu", One(thresholded_relu)),
@@ -162,5 +163,18 @@ fn swish(cx: &mut Cx<'_>) -> R<ValueId> {
         let gate = cx.with_number(BinaryOp::Mul, x, alpha.into())?;
         let gate = cx.unary(UnaryOp::Sigmoid, gate)?;
         cx.binary(BinaryOp::Mul, x, gate)
+    })
+}
+
+/// `a·sigmoid(alpha·a)·b`.
+fn swi_glu(cx: &mut Cx<'_>) -> R<ValueId> {
+    let alpha = cx.float("alpha", 1.0)?;
+    let gate = cx.input(1)?;
+    formula(cx, |cx, a| {
+        let scaled = cx.with_number(BinaryOp::Mul, a, alpha.into())?;
+        let scaled = cx.unary(UnaryOp::Sigmoid, scaled)?;
+        let swish = cx.binary(BinaryOp::Mul, a, scaled)?;
+        let wide = cx.cast(gate, cx.dtype(swish))?;
+        cx.binary(BinaryOp::Mul, swish, wide)
     })
 }

@@ -21,19 +21,27 @@ pub fn split_heads(cx: &mut Cx<'_>, x: ValueId, name: &str) -> R<ValueId> {
             let Some(heads) = cx.opt_int(name)?.filter(|h| *h > 0) else {
                 return malformed!("{name} is missing for operands of rank 3");
             };
-            let Some(size) = s[2].exact_div(&heads.into()) else {
-                return malformed!("{} does not divide into {heads} heads", cx.show(&s[2]));
-            };
-            let split = vec![s[0].clone(), s[1].clone(), heads.into(), size];
-            let y = cx.reshape(x, split)?;
-            cx.transpose(y, vec![0, 2, 1, 3])
+            split_into(cx, x, heads)
         }
         rank => malformed!("an operand of rank {rank}, must be 3 or 4"),
     }
 }
 
+/// `[B, S, heads·D]` as `[B, heads, S, D]`.
+pub fn split_into(cx: &mut Cx<'_>, x: ValueId, heads: i64) -> R<ValueId> {
+    let s = cx.shape(x);
+    if s.len() != 3 {
+        return malformed!("an operand of rank {}, must be 3", s.len());
+    }
+    let Some(size) = s[2].exact_div(&heads.into()) else {
+        return malformed!("{} does not divide into {heads} heads", cx.show(&s[2]));
+    };
+    let y = cx.reshape(x, vec![s[0].clone(), s[1].clone(), heads.into(), size])?;
+    cx.transpose(y, vec![0, 2, 1, 3])
+}
+
 /// `[B, H, S, E]` as `[B, S, H·E]`.
-fn join_heads(cx: &mut Cx<'_>, y: ValueId) -> R<ValueId> {
+pub fn join_heads(cx: &mut Cx<'_>, y: ValueId) -> R<ValueId> {
     let s = cx.shape(y);
     let y = cx.transpose(y, vec![0, 2, 1, 3])?;
     cx.reshape(y, vec![s[0].clone(), s[2].clone(), s[1].clone() * s[3].clone()])

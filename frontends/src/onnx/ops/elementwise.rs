@@ -2,9 +2,10 @@
 
 use super::super::cx::Cx;
 use super::super::emit::one;
-use super::super::error::{R, malformed};
+use super::super::error::{R, malformed, unsupported};
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
+use super::source::named_dtype;
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, UnaryOp};
 use cascata_ir::types::{DType, Scalar};
@@ -19,6 +20,7 @@ pub const OPS: Table = &[
     ("Asinh", One(|cx| unary(cx, UnaryOp::Asinh))),
     ("Atan", One(|cx| unary(cx, UnaryOp::Atan))),
     ("Atanh", One(|cx| unary(cx, UnaryOp::Atanh))),
+    ("BitCast", One(bit_cast)),
     ("BitShift", One(bit_shift)),
     ("BitwiseAnd", One(|cx| binary(cx, BinaryOp::BitAnd))),
     ("BitwiseNot", One(|cx| unary(cx, UnaryOp::BitNot))),
@@ -91,6 +93,18 @@ fn mean(cx: &mut Cx<'_>) -> R<ValueId> {
 fn modulo(cx: &mut Cx<'_>) -> R<ValueId> {
     let op = if cx.flag("fmod", false)? { BinaryOp::Rem } else { BinaryOp::Mod };
     binary(cx, op)
+}
+
+/// Between integers of one width the same bits are what a cast gives.
+fn bit_cast(cx: &mut Cx<'_>) -> R<ValueId> {
+    let to = named_dtype(cx.int("to", 0)?)?;
+    let x = cx.input(0)?;
+    let from = cx.dtype(x);
+    let whole = |d: DType| d.is_int() || d == DType::Bool;
+    if from == to || whole(from) && to.is_int() && from.size_bytes() == to.size_bytes() {
+        return cx.cast(x, to);
+    }
+    unsupported!("bits of {from} read as {to}")
 }
 
 /// Right shifts of signed integers keep the sign: `x < 0 ? ~(~x >> n) : x >> n`.

@@ -1,4 +1,4 @@
-//! Reading a picture between its pixels: GridSample, AffineGrid, RoiAlign, DeformConv.
+//! Reading a picture between its pixels: GridSample and AffineGrid.
 //!
 //! A sample is a sum over the corners around its place: each corner is gathered where it
 //! is inside, and weighed. Places and weights are `f32`.
@@ -165,6 +165,18 @@ fn taps(
         }
         Outside::Reflection => reflect(cx, at, ends.0, ends.1)?,
     };
+    around(cx, at, last, ends, mode, outside)
+}
+
+/// The neighbours of a place in pixels.
+fn around(
+    cx: &mut Cx<'_>,
+    at: ValueId,
+    last: ValueId,
+    ends: (ValueId, ValueId),
+    mode: Mode,
+    outside: Outside,
+) -> R<Vec<Tap>> {
     let base = cx.unary(UnaryOp::Floor, at)?;
     let part = cx.binary(BinaryOp::Sub, at, base)?;
     let mut out = Vec::new();
@@ -351,4 +363,17 @@ fn coordinates(cx: &mut Cx<'_>, spatial: &[Dim], axis: usize, corners: bool) -> 
     };
     let y = cx.binary(BinaryOp::Div, above, below)?;
     cx.with_number(BinaryOp::Sub, y, 1.0)
+}
+
+/// Linear samples of a picture at `f32` places in pixels, zeros outside: `[N, o…, C]`.
+pub fn linear_sample(cx: &mut Cx<'_>, picture: &Picture, places: &[ValueId]) -> R<ValueId> {
+    let dtype = cx.dtype(picture.value);
+    let mut axes = Vec::new();
+    for (at, size) in places.iter().zip(&picture.sizes) {
+        let length = cx.dim_scalar(size.clone(), DType::F32)?;
+        let last = cx.with_number(BinaryOp::Sub, length, 1.0)?;
+        let ends = (cx.number(DType::F32, 0.0)?, last);
+        axes.push(around(cx, *at, last, ends, Mode::Linear, Outside::Zeros)?);
+    }
+    weighted(cx, picture, &axes, dtype)
 }
