@@ -22,3 +22,7 @@ if [ ! -e "${CASCATA_CACHE:-.cache}/onnx_backend/operators.json" ]; then
     echo "writing the ONNX backend tests"
     "$python" tests/models/onnx_backend.py "${CASCATA_CACHE:-.cache}/onnx_backend"
 fi
+if [ ! -e "${CASCATA_CACHE:-.cache}/contrib/complete" ]; then
+    echo "running ONNX Runtime on the operators of com.microsoft"
+    "$python" tests/models/contrib.py "${CASCATA_CACHE:-.cache}/contrib"
+fi

@@ -5,6 +5,7 @@ use super::registry::Table;
 mod activation;
 mod attention;
 mod contraction;
+mod contrib;
 mod control;
 mod conv;
 mod convert;
@@ -36,7 +37,8 @@ mod unique;
 mod window;
 
 /// Families by domain; the default one is `""`.
-pub const DOMAINS: &[(&str, &[Table])] = &[("", STANDARD), ("ai.onnx.ml", &[ml::OPS])];
+pub const DOMAINS: &[(&str, &[Table])] =
+    &[("", STANDARD), ("ai.onnx.ml", &[ml::OPS]), ("com.microsoft", contrib::FAMILIES)];
 
 /// Families of the default domain.
 const STANDARD: &[Table] = &[
@@ -57,6 +59,7 @@ const STANDARD: &[Table] = &[
     linear_attention::OPS,
     loss::OPS,
     norm::OPS,
+    contrib::norm::DEFAULT_DOMAIN,
     pool::OPS,
     quantize::OPS,
     random::OPS,

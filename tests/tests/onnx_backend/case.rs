@@ -13,6 +13,8 @@ pub struct Case {
     pub kind: String,
     pub rtol: f64,
     pub atol: f64,
+    /// How far integers of quantised results may be apart.
+    pub steps: i64,
     /// Version of the default domain.
     pub opset: i64,
     /// `domain.name` of every node, bodies included.
@@ -64,6 +66,7 @@ impl Case {
             kind,
             rtol: meta["rtol"].as_f64().unwrap_or(1e-3),
             atol: meta["atol"].as_f64().unwrap_or(1e-7),
+            steps: meta["steps"].as_i64().unwrap_or(0),
             opset: meta["opset"].as_i64().unwrap_or(0),
             ops: meta["ops"].as_array()?.iter().filter_map(strings).collect(),
             types,
@@ -99,16 +102,25 @@ fn tensor(meta: &Value, data: &mut &[u8]) -> (String, Tensor) {
     (name, Tensor::from_le_bytes(dtype, &dims, own).expect("the bytes fit the dims"))
 }
 
-/// `|got − want| ≤ atol + rtol·|want|` for floats, equality for the rest; dtype and dims
+/// `|got − want| ≤ atol + rtol·|want|` for floats, `≤ steps` for the rest; dtype and dims
 /// must be equal. Says which element is worst where that fails.
-pub fn compare(got: &Tensor, want: &Tensor, rtol: f64, atol: f64) -> Result<(), String> {
+pub fn compare(
+    got: &Tensor,
+    want: &Tensor,
+    (rtol, atol): (f64, f64),
+    steps: i64,
+) -> Result<(), String> {
     let show = |t: &Tensor| format!("{}{:?}", t.dtype(), t.dims());
     if got.dtype() != want.dtype() || got.dims() != want.dims() {
         return Err(format!("got {}, want {}", show(got), show(want)));
     }
     if !got.dtype().is_float() {
         let head = |t: &Tensor| format!("{:?}", t.data()).chars().take(160).collect::<String>();
-        let equal = got.data() == want.data();
+        let near = |(a, b): (&i128, &i128)| (a - b).abs() <= i128::from(steps);
+        let equal = match (got.to_i128(), want.to_i128()) {
+            (Some(a), Some(b)) => a.iter().zip(&b).all(near),
+            _ => got.data() == want.data(),
+        };
         return if equal { Ok(()) } else { Err(format!("got {}, want {}", head(got), head(want))) };
     }
     // Half floats are rounded at other places than in the reference: two units in the last place.

@@ -1,7 +1,8 @@
 //! The ONNX backend tests through import, interpreter and compiled code.
 //!
-//! `tests/models/onnx_backend.py` writes them to `<cache>/onnx_backend`
-//! (`tests/setup_env.sh` calls it). Every case is imported, run by the interpreter,
+//! `tests/models/onnx_backend.py` writes them to `<cache>/onnx_backend`, and
+//! `tests/models/contrib.py` cases with ONNX Runtime's outputs for the operators of
+//! `com.microsoft` to `<cache>/contrib` (`tests/setup_env.sh` calls both). Every case is imported, run by the interpreter,
 //! compiled at O2 for one level, loaded from memory and run; both results are compared
 //! with the reference's. A case that cannot be compiled must be refused by name. With
 //! `ONNX_BACKEND_FILTER=substring` only some run and every outcome is printed.
@@ -25,25 +26,30 @@ const FLOORS: &[(&str, usize)] = &[
     ("simple", 10),
     ("pytorch-converted", 82),
     ("pytorch-operator", 35),
+    ("contrib", 69),
 ];
+
+/// Folders of the cache with cases.
+const SOURCES: &[&str] = &["onnx_backend", "contrib"];
 
 /// A worker's stack: inlined functions nest deeply.
 const STACK: usize = 64 << 20;
 
 #[test]
-fn backend_tests() {
+fn every_operator() {
     if std::env::var_os("CASCATA_SKIP_MODELS").is_some_and(|v| v == "1") {
         return println!("skipped: CASCATA_SKIP_MODELS=1");
     }
-    let folder = cascata_tests::references::cache().join("onnx_backend");
+    let cache = cascata_tests::references::cache();
     let filter = std::env::var("ONNX_BACKEND_FILTER").ok();
-    let results = run_all(folders(&folder, filter.as_deref()));
+    let all = SOURCES.iter().flat_map(|s| folders(&cache.join(s), filter.as_deref()));
+    let results = run_all(all.collect());
     if filter.is_some() {
         results.iter().for_each(|(case, outcome)| println!("{}: {outcome}", case.name));
         return;
     }
     let failed = report(&results);
-    let table_is_current = table::check(&folder, &results);
+    let table_is_current = table::check(&cache.join("onnx_backend"), &results);
     assert_eq!(failed, 0, "wrong answers, panics or too few passes: see the list above");
     assert!(table_is_current, "frontends/OPERATORS.md is out of date: run with CASCATA_BLESS=1");
 }

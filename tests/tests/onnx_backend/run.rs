@@ -109,7 +109,8 @@ fn matches(case: &Case, got: &[Tensor], defined: &[Tensor]) -> Result<(), String
     let inexact = INEXACT.iter().find(|(name, _)| *name == case.name);
     let atol = inexact.map_or(case.atol, |(_, atol)| *atol);
     for (i, (got, want)) in got.iter().zip(wanted).enumerate() {
-        compare(got, want, case.rtol, atol).map_err(|e| format!("output {i}: {e}"))?;
+        compare(got, want, (case.rtol, atol), case.steps)
+            .map_err(|e| format!("output {i}: {e}"))?;
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ fn unary(cx: &mut Cx<'_>, op: UnaryOp) -> R<ValueId> {
 }
 
 /// A formula of several ops: half floats go through `f32` and are rounded once.
-fn formula(cx: &mut Cx<'_>, f: impl Fn(&mut Cx<'_>, ValueId) -> R<ValueId>) -> R<ValueId> {
+pub fn formula(cx: &mut Cx<'_>, f: impl Fn(&mut Cx<'_>, ValueId) -> R<ValueId>) -> R<ValueId> {
     let x = cx.input(0)?;
     let dtype = cx.dtype(x);
     if !matches!(dtype, DType::F16 | DType::BF16) {

@@ -48,24 +48,25 @@ pub fn join_heads(cx: &mut Cx<'_>, y: ValueId) -> R<ValueId> {
 }
 
 /// Operands with heads split and the past keys and values in front.
-struct Operands {
-    q: ValueId,
-    k: ValueId,
-    v: ValueId,
-    scale: f64,
+pub struct Operands {
+    pub q: ValueId,
+    pub k: ValueId,
+    pub v: ValueId,
+    /// Of the scores.
+    pub scale: f64,
 }
 
 /// Which keys a query may see.
 #[derive(Default)]
-struct Mask {
+pub struct Mask {
     /// Query `s` of S sees keys up to `s + T − S` of T.
-    causal: bool,
+    pub causal: bool,
     /// bool; hidden where false.
-    visible: Option<ValueId>,
+    pub visible: Option<ValueId>,
     /// Added to the scores.
-    bias: Option<ValueId>,
+    pub bias: Option<ValueId>,
     /// A row may see nothing; it gives zeros.
-    empty_rows: bool,
+    pub empty_rows: bool,
 }
 
 fn attention(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
@@ -197,6 +198,14 @@ impl Mask {
 fn hide(cx: &mut Cx<'_>, scores: ValueId, visible: ValueId) -> R<ValueId> {
     let hidden = cx.number_like(scores, f64::NEG_INFINITY)?;
     cx.select(visible, scores, hidden)
+}
+
+/// Attention with the node's soft cap, `[B, H, S, E]`.
+pub fn attend(cx: &mut Cx<'_>, o: &Operands, mask: Mask) -> R<ValueId> {
+    match cx.float("softcap", 0.0)? {
+        0.0 => fused(cx, o, &mask),
+        _ => parts(cx, o, mask).map(|(y, _)| y),
+    }
 }
 
 /// The core op.

@@ -37,7 +37,7 @@ fn range(dtype: DType) -> R<(f64, f64)> {
 }
 
 /// `saturate(round(x) + zero_point)`, `x` being divided by the scale already.
-fn saturate(cx: &mut Cx<'_>, x: ValueId, zero: Option<ValueId>, to: DType) -> R<ValueId> {
+pub fn saturate(cx: &mut Cx<'_>, x: ValueId, zero: Option<ValueId>, to: DType) -> R<ValueId> {
     let range = range(to)?;
     saturate_to(cx, x, zero, range, to)
 }
@@ -149,9 +149,13 @@ fn dequantize_linear(cx: &mut Cx<'_>) -> R<ValueId> {
     cx.binary(BinaryOp::Mul, y, scale)
 }
 
-/// `u8` over the range of the data, widened to hold 0.
 fn dynamic_quantize_linear(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let x = cx.input(0)?;
+    many(quantized(cx, x)?)
+}
+
+/// `u8` over the range of the data, widened to hold 0, with its scale and zero point.
+pub fn quantized(cx: &mut Cx<'_>, x: ValueId) -> R<[ValueId; 3]> {
     let axes: Vec<usize> = (0..cx.rank(x)).collect();
     let high = cx.reduce(ReduceOp::Max, x, &axes, false)?;
     let high = cx.with_number(BinaryOp::Max, high, 0.0)?;
@@ -166,11 +170,11 @@ fn dynamic_quantize_linear(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let zero = cx.cast(zero, DType::U8)?;
     let scaled = cx.binary(BinaryOp::Div, x, scale)?;
     let y = saturate(cx, scaled, Some(zero), DType::U8)?;
-    many([y, scale, zero])
+    Ok([y, scale, zero])
 }
 
 /// `x − zero_point` in `i32`.
-fn centred(cx: &mut Cx<'_>, x: ValueId, zero: Option<ValueId>) -> R<ValueId> {
+pub fn centred(cx: &mut Cx<'_>, x: ValueId, zero: Option<ValueId>) -> R<ValueId> {
     let x = cx.cast(x, DType::I32)?;
     let Some(zero) = zero else { return Ok(x) };
     let zero = cx.cast(zero, DType::I32)?;
