@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod dynamic;
+mod half;
 mod recurrent;
+mod reduce;
 mod resize;
 mod search;
 
