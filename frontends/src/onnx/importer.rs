@@ -14,7 +14,7 @@ use super::narrow::Narrow;
 use super::order;
 use super::proto::{GraphProto, NodeProto};
 use super::registry::{self, Importer as OpImporter};
-use super::scope::{Content, Lazy, LazyId, Scopes, Slot};
+use super::scope::{Content, Lazy, LazyId, ListId, Scopes, Slot};
 use super::symbolic;
 use super::tensor::{self, Tensor};
 use cascata_ir::graph::{Graph, RegionId, ValueId};
@@ -73,6 +73,7 @@ pub struct Importer {
     /// Weight files.
     pub external: ExternalFiles,
     lazies: Vec<Lazy>,
+    lists: Vec<Rc<[Slot]>>,
     walked: usize,
     /// Random ops so far; gives each its own seed.
     pub seeds: u64,
@@ -92,6 +93,7 @@ impl Importer {
             narrow: HashMap::new(),
             external,
             lazies: Vec::new(),
+            lists: Vec::new(),
             walked: 0,
             seeds: 0,
         }
@@ -259,9 +261,23 @@ impl Importer {
                     lazy.name = name.to_string();
                 }
             }
-            Slot::Poison => {}
+            Slot::List(_) | Slot::Absent | Slot::Poison => {}
         }
         self.scopes.define(name, slot);
+    }
+
+    /// A slot for a sequence.
+    pub fn list(&mut self, elements: Vec<Slot>) -> Slot {
+        self.lists.push(elements.into());
+        Slot::List(ListId(self.lists.len() as u32 - 1))
+    }
+
+    /// The elements of a sequence; `None` for something else.
+    pub fn elements(&self, slot: Slot) -> Option<Rc<[Slot]>> {
+        match slot {
+            Slot::List(id) => self.lists.get(id.0 as usize).cloned(),
+            _ => None,
+        }
     }
 
     /// A slot for something known; it enters the graph when it is read.
@@ -292,6 +308,8 @@ impl Importer {
                 Content::Weight(tensor, _) => tensor.ty(),
                 Content::Known(facts) => facts.ty(),
             }),
+            Slot::List(_) => unsupported!("a sequence where a tensor is needed"),
+            Slot::Absent => unsupported!("an empty optional where a tensor is needed"),
             Slot::Poison => Err(Refusal::Poisoned),
         }
     }
@@ -301,7 +319,7 @@ impl Importer {
         match slot {
             Slot::Value(value) => self.facts.get(&value).cloned(),
             Slot::Lazy(id) => self.lazies[id.0 as usize].content.facts(),
-            Slot::Poison => None,
+            Slot::List(_) | Slot::Absent | Slot::Poison => None,
         }
     }
 
@@ -318,8 +336,8 @@ impl Importer {
     pub fn value(&mut self, slot: Slot) -> R<ValueId> {
         let id = match slot {
             Slot::Value(value) => return Ok(value),
-            Slot::Poison => return Err(Refusal::Poisoned),
             Slot::Lazy(id) => id.0 as usize,
+            other => return self.slot_type(other).and(Err(Refusal::Poisoned)),
         };
         if let Some(value) = self.lazies[id].value {
             return Ok(value);

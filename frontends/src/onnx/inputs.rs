@@ -102,9 +102,18 @@ pub fn declare(
     Ok(fixed)
 }
 
+/// Callers give every input, so an optional tensor is a tensor.
+fn held(ty: &TypeValue) -> &TypeValue {
+    let inner = match ty {
+        TypeValue::OptionalType(o) => o.elem_type.as_ref().and_then(|t| t.value.as_ref()),
+        _ => None,
+    };
+    inner.filter(|t| matches!(t, TypeValue::TensorType(_))).unwrap_or(ty)
+}
+
 fn read(info: &ValueInfoProto) -> Result<Input, ImportError> {
     let fail = |reason: String| ImportError::model(format!("input '{}'", info.name()), reason);
-    let ty = info.r#type.as_ref().and_then(|t| t.value.as_ref());
+    let ty = info.r#type.as_ref().and_then(|t| t.value.as_ref()).map(held);
     let tensor = match ty {
         Some(TypeValue::TensorType(t)) => t,
         Some(other) => {

@@ -30,6 +30,7 @@ mod resize;
 mod roi;
 mod rotary;
 mod sample;
+mod sequence;
 mod signal;
 mod slice;
 mod source;
@@ -69,6 +70,7 @@ const STANDARD: &[Table] = &[
     rotary::OPS,
     sample::OPS,
     roi::OPS,
+    sequence::OPS,
     signal::OPS,
     slice::OPS,
     source::OPS,

@@ -13,6 +13,10 @@ pub enum Slot {
     Value(ValueId),
     /// Known at import; becomes a value when an op reads it as a tensor.
     Lazy(LazyId),
+    /// A sequence; see [`super::importer::Importer::elements`].
+    List(ListId),
+    /// An optional that holds nothing.
+    Absent,
     /// The result of a node that was refused.
     Poison,
 }
@@ -22,6 +26,10 @@ impl From<ValueId> for Slot {
         Slot::Value(value)
     }
 }
+
+/// Index of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListId(pub u32);
 
 /// Index of a [`Lazy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

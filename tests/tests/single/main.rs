@@ -4,6 +4,7 @@
 //! two. Shapes are asymmetric and include 1.
 #![forbid(unsafe_code)]
 
+mod conv;
 mod dynamic;
 mod half;
 mod recurrent;
