@@ -1,4 +1,5 @@
-//! Half floats through `f32` where an op sums or calls functions inside.
+//! Half floats through `f32` where an op sums or calls functions inside, and attention of
+//! `f64` in parts.
 //!
 //! **Why.** A half float has 8 or 11 bits: sums of products, softmax and norms must be
 //! computed wider and rounded once, and the micro-kernels are `f32`.
@@ -13,15 +14,22 @@ use cascata_ir::op::{Op, PoolKind};
 use cascata_types::{DType, ValueType};
 use std::collections::HashMap;
 
+mod attention;
+
 /// Widens in every region; returns the number of ops that were widened.
 pub fn widen(graph: &mut Graph) -> usize {
     let mut replaced = HashMap::new();
     let mut widened = 0;
     for region in walk::regions(graph) {
         for node in std::mem::take(&mut graph.regions[region].nodes) {
-            let new = match computes_inside(&graph.nodes[node].op) && has_half(graph, node) {
-                true => wide(graph, region, node),
-                false => None,
+            let new = match &graph.nodes[node].op {
+                Op::Attention(attrs) if is_double(graph, node) => {
+                    let (attrs, old) = (attrs.clone(), graph.nodes[node].clone());
+                    attention::written_out(graph, region, &attrs, &old.inputs, &old.source)
+                        .map(|y| vec![renamed(graph, y, old.outputs[0])])
+                }
+                op if computes_inside(op) && has_half(graph, node) => wide(graph, region, node),
+                _ => None,
             };
             match new {
                 Some(new) => {
@@ -61,6 +69,17 @@ fn is_half(graph: &Graph, value: ValueId) -> bool {
     ty.is_some_and(|t| matches!(t.dtype, DType::F16 | DType::BF16))
 }
 
+fn is_double(graph: &Graph, node: NodeId) -> bool {
+    let ty = graph.ty(graph.nodes[node].outputs[0]).as_tensor();
+    ty.is_some_and(|t| t.dtype == DType::F64)
+}
+
+/// `new` under the name of what it stands for.
+fn renamed(graph: &mut Graph, new: ValueId, old: ValueId) -> ValueId {
+    graph.values[new].name = graph.values[old].name.clone();
+    new
+}
+
 fn has_half(graph: &Graph, node: NodeId) -> bool {
     graph.nodes[node].inputs.iter().any(|v| is_half(graph, *v))
 }
@@ -88,8 +107,7 @@ fn wide(graph: &mut Graph, region: RegionId, node: NodeId) -> Option<Vec<ValueId
             true => *v,
             false => graph.add1(region, Op::Cast { to }, vec![*v], source).ok()?,
         };
-        graph.values[result].name = graph.values[*before].name.clone();
-        out.push(result);
+        out.push(renamed(graph, result, *before));
     }
     Some(out)
 }

@@ -203,7 +203,7 @@ impl Importer {
             return malformed!("the model imports no opset for this domain");
         };
         let Some(import) = registry::find(domain, node.op_type()) else {
-            return unsupported!("there is no such operator here");
+            return unsupported!("{}", registry::reason(domain, node.op_type()));
         };
         let inputs = self.inputs(node)?;
         let mut cx = Cx { imp: self, node, version, inputs, frame, source: order::node_name(node) };

@@ -13,6 +13,7 @@ mod det;
 mod detect;
 mod einsum;
 mod elementwise;
+mod flex_attention;
 mod index;
 mod layout;
 mod linear_attention;
@@ -38,8 +39,12 @@ mod unique;
 mod window;
 
 /// Families by domain; the default one is `""`.
-pub const DOMAINS: &[(&str, &[Table])] =
-    &[("", STANDARD), ("ai.onnx.ml", &[ml::OPS]), ("com.microsoft", contrib::FAMILIES)];
+pub const DOMAINS: &[(&str, &[Table])] = &[
+    ("", STANDARD),
+    ("ai.onnx.ml", &[ml::OPS]),
+    ("ai.onnx.preview", &[flex_attention::OPS]),
+    ("com.microsoft", contrib::FAMILIES),
+];
 
 /// Families of the default domain.
 const STANDARD: &[Table] = &[

@@ -28,6 +28,34 @@ pub fn find(domain: &str, op: &str) -> Option<Importer> {
     INDEX.get_or_init(|| rows().collect()).get(&(domain, op)).copied()
 }
 
+const STRINGS: &str = "strings are not computed with: do it outside of the model";
+const TRAINING: &str = "it trains: export the model for inference";
+
+/// Operators that are known and not imported, with the reason.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("", "ImageDecoder", "image files are decoded outside of the model"),
+    ("", "RegexFullMatch", STRINGS),
+    ("", "SequenceMap", "a body per element of a sequence: export it unrolled"),
+    ("", "StringConcat", STRINGS),
+    ("", "StringNormalizer", STRINGS),
+    ("", "StringSplit", STRINGS),
+    ("ai.onnx.ml", "CategoryMapper", STRINGS),
+    ("ai.onnx.ml", "LabelEncoder", STRINGS),
+    ("ai.onnx.ml", "TreeEnsemble", "decision trees are not tensor algebra"),
+    ("ai.onnx.ml", "TreeEnsembleClassifier", "decision trees are not tensor algebra"),
+    ("ai.onnx.ml", "TreeEnsembleRegressor", "decision trees are not tensor algebra"),
+    ("ai.onnx.preview.training", "Adagrad", TRAINING),
+    ("ai.onnx.preview.training", "Adam", TRAINING),
+    ("ai.onnx.preview.training", "Gradient", TRAINING),
+    ("ai.onnx.preview.training", "Momentum", TRAINING),
+];
+
+/// Why an operator is not imported.
+pub fn reason(domain: &str, op: &str) -> &'static str {
+    let known = REFUSED.iter().find(|(d, name, _)| *d == domain && *name == op);
+    known.map_or("there is no such operator here", |(_, _, why)| why)
+}
+
 /// Domain, name and importer of every operator.
 fn all() -> impl Iterator<Item = (&'static str, &'static str, Importer)> {
     let domains = ops::DOMAINS.iter();

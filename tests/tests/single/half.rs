@@ -1,4 +1,4 @@
-//! Half floats: what sums and calls functions inside is computed in f32 and rounded once.
+//! Floats that are not f32. Half floats: what sums and calls functions inside is computed in f32 and rounded once.
 
 use super::*;
 use cascata_ir::op::{AttentionAttrs, ChannelLayout, ConvAttrs};
@@ -42,4 +42,22 @@ fn contractions() {
         Op::Attention(attrs),
         &[(&[2, 4, 5, 6], 1), (&[2, 2, 5, 6], 2), (&[2, 2, 5, 3], 3), (&[1, 1, 5, 5], 4)],
     );
+}
+
+/// It has no kernel of its own.
+#[test]
+fn attention_of_f64() {
+    for (causal, zero_masked_rows) in [(true, false), (false, true)] {
+        let attrs = AttentionAttrs { scale: Scalar::f32(0.4), causal, zero_masked_rows };
+        let double = |dims: &[usize], seed| pattern(dims, seed).cast(DType::F64).unwrap();
+        let mut args: Vec<Arg> = [[2, 3, 5, 6], [2, 3, 7, 6], [2, 3, 7, 4]]
+            .iter()
+            .zip(1..)
+            .map(|(dims, seed)| Arg::Input(double(dims, seed)))
+            .collect();
+        // One row sees nothing.
+        let seen: Vec<bool> = (0..35).map(|i| causal || i / 7 != 2 && i % 3 != 0).collect();
+        args.push(Arg::Input(t(&[5, 7], seen)));
+        check(Op::Attention(attrs), args, 1e-12);
+    }
 }

@@ -279,7 +279,7 @@ fn parts(cx: &mut Cx<'_>, o: &Operands, mut mask: Mask) -> R<(ValueId, ValueId)>
 }
 
 /// Each of `[B, G, T, D]`'s heads repeated for the query heads that share it.
-fn share_heads(cx: &mut Cx<'_>, x: ValueId, heads: &Dim) -> R<ValueId> {
+pub fn share_heads(cx: &mut Cx<'_>, x: ValueId, heads: &Dim) -> R<ValueId> {
     let s = cx.shape(x);
     if s[1] == *heads {
         return Ok(x);
@@ -295,7 +295,7 @@ fn share_heads(cx: &mut Cx<'_>, x: ValueId, heads: &Dim) -> R<ValueId> {
 }
 
 /// `(q·√scale)·(k·√scale)ᵀ`: ONNX scales both sides, which keeps half floats in range.
-fn scores(cx: &mut Cx<'_>, o: &Operands, k: ValueId) -> R<ValueId> {
+pub fn scores(cx: &mut Cx<'_>, o: &Operands, k: ValueId) -> R<ValueId> {
     let root = o.scale.abs().sqrt();
     let q = cx.with_number(BinaryOp::Mul, o.q, root.copysign(o.scale))?;
     let k = cx.with_number(BinaryOp::Mul, k, root)?;

@@ -34,6 +34,9 @@ fn center_crop_pad(cx: &mut Cx<'_>) -> R<ValueId> {
         Some(list) => list.iter().map(|a| axis(*a, rank)).collect::<R<Vec<usize>>>()?,
         None => (0..rank).collect(),
     };
+    if wanted.iter().any(|size| !(0..1 << 31).contains(size)) {
+        return malformed!("sizes {wanted:?} are out of range");
+    }
     if axes.len() != wanted.len() {
         return malformed!("{} sizes for {} axes", wanted.len(), axes.len());
     }
@@ -70,7 +73,7 @@ fn col2im(cx: &mut Cx<'_>) -> R<ValueId> {
     let axes = blocks(cx)?;
     let x = cx.input(0)?;
     let shape = cx.shape(x);
-    let taps: i64 = axes.iter().map(|a| a.taps).product();
+    let taps = axes.iter().fold(1i64, |n, a| n.saturating_mul(a.taps));
     let [batch, columns, _] = shape.as_slice() else {
         return malformed!("an operand of rank {}, must be 3", shape.len());
     };

@@ -11,12 +11,15 @@ use cascata_ir::types::{DType, Dim};
 
 pub const OPS: Table = &[("DeformConv", One(deform_conv)), ("RoiAlign", One(roi_align))];
 
+/// Longest side of a kernel: its taps are listed.
+const LONGEST_SIDE: i64 = 64;
+
 /// A two-dimensional convolution whose taps are moved by computed offsets: the samples
 /// become columns, the rest is a product.
 fn deform_conv(cx: &mut Cx<'_>) -> R<ValueId> {
     let (x, w, offset) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let (xs, ws, os) = (cx.shape(x), cx.shape(w), cx.shape(offset));
-    let ([batch, channels, h, wd], [out, per_group, ..], [_, _, oh, ow]) =
+    let ([batch, channels, h, wd], [out, per_group, kh, kw], [_, _, oh, ow]) =
         (xs.as_slice(), ws.as_slice(), os.as_slice())
     else {
         return unsupported!("a deformable convolution of rank {}, only 4", xs.len());
@@ -26,8 +29,9 @@ fn deform_conv(cx: &mut Cx<'_>) -> R<ValueId> {
         n => malformed!("{name} is {n}"),
     };
     let (groups, offset_groups) = (number("group")?, number("offset_group")?);
-    let (Some(kh), Some(kw)) = (ws[2].as_const(), ws[3].as_const()) else {
-        return unsupported!("a kernel of unknown size");
+    let small = |d: &Dim| d.as_const().filter(|n| (1..=LONGEST_SIDE).contains(n));
+    let (Some(kh), Some(kw)) = (small(kh), small(kw)) else {
+        return unsupported!("a kernel's sides must be known, 1 to {LONGEST_SIDE}");
     };
     let taps = kh * kw;
     let (Some(depth), Some(each)) =
@@ -75,8 +79,8 @@ fn deform_conv(cx: &mut Cx<'_>) -> R<ValueId> {
 fn regular_places(cx: &mut Cx<'_>, d: usize, (kh, kw): (i64, i64), out: &[Dim]) -> R<ValueId> {
     let list = |name: &str, len: usize, default: i64| -> R<Vec<i64>> {
         match cx.ints(name)? {
-            Some(list) if list.len() == len => Ok(list),
-            Some(list) => malformed!("{name} {list:?}, must have {len} numbers"),
+            Some(list) if list.len() == len && list.iter().all(|n| n.abs() < 1 << 31) => Ok(list),
+            Some(list) => malformed!("{name} {list:?}, must have {len} numbers in range"),
             None => Ok(vec![default; len]),
         }
     };

@@ -34,6 +34,9 @@ pub struct Rotation {
 /// Rotates pairs of the first elements of each head of `[B, heads, S, D]`.
 pub fn rotate(cx: &mut Cx<'_>, by_head: ValueId, rotation: &Rotation) -> R<ValueId> {
     let s = cx.shape(by_head);
+    if s.len() != 4 {
+        return malformed!("heads of rank {}, must be 4", s.len());
+    }
     let Some(size) = s[3].as_const() else {
         return unsupported!("a head size that is not known");
     };

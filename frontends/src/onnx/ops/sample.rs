@@ -41,6 +41,10 @@ impl Picture {
         if shape.len() < 3 {
             return malformed!("a picture of rank {}, must be 3 or more", shape.len());
         }
+        // Neighbours multiply with every axis.
+        if shape.len() > 5 {
+            return unsupported!("a picture of rank {}, at most 5", shape.len());
+        }
         let perm = std::iter::once(0).chain(2..shape.len()).chain([1]).collect();
         Ok(Picture { value: cx.transpose(x, perm)?, sizes: shape[2..].to_vec() })
     }

@@ -142,7 +142,7 @@ fn stft(cx: &mut Cx<'_>) -> R<ValueId> {
     let window = cx.optional(2)?;
     let length = match (cx.has(3), window) {
         (true, _) => cx.known_int(3)?,
-        (false, Some(window)) => match cx.shape(window)[0].as_const() {
+        (false, Some(window)) => match cx.ty(window).elements().as_const() {
             Some(n) => n,
             None => return unsupported!("a window of unknown length"),
         },
@@ -159,7 +159,7 @@ fn stft(cx: &mut Cx<'_>) -> R<ValueId> {
     let index = cx.binary(BinaryOp::Add, start, offset)?;
     let mut framed = cx.emit(Op::Gather { axis: 1 }, &[x, index])?;
     if let Some(window) = window {
-        let column = cx.unsqueeze(window, &[1])?;
+        let column = cx.reshape(window, vec![length.into(), 1.into()])?;
         framed = cx.binary(BinaryOp::Mul, framed, column)?;
     }
     let one_sided = cx.flag("onesided", true)?;
@@ -202,13 +202,13 @@ fn mel_weight_matrix(cx: &mut Cx<'_>) -> R<ValueId> {
             set(centre, i, 1.0);
         }
         // Frequencies outside of the spectrum have no row.
-        for j in left.max(0)..(centre + 1).min(spectrum) {
+        for j in left.max(0)..centre.saturating_add(1).min(spectrum) {
             if left < centre {
-                set(j, i, (j - left) as f64 / (centre - left) as f64);
+                set(j, i, (j as f64 - left as f64) / (centre as f64 - left as f64));
             }
         }
         for j in centre.max(0)..right.min(spectrum) {
-            set(j, i, (right - j) as f64 / (right - centre) as f64);
+            set(j, i, (right as f64 - j as f64) / (right as f64 - centre as f64));
         }
     }
     cx.constant(dtype, vec![spectrum, bins], &numbers)

@@ -90,21 +90,30 @@ fn masked(cx: &mut Cx<'_>, mask: usize, bias: usize, keys: ValueId) -> R<Mask> {
     Ok(Mask { causal, bias: total, ..Mask::default() })
 }
 
+/// Whether sizes add up to `width`.
+fn fill(sizes: &[i64], width: i64) -> bool {
+    let total = sizes.iter().try_fold(0i64, |n, s| n.checked_add(*s));
+    sizes.iter().all(|s| *s >= 0) && total == Some(width)
+}
+
 /// One product for queries, keys and values, then attention.
 fn attention(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     only(cx, &[("do_rotary", 0), ("past_present_share_buffer", 0)])?;
     without_inputs(cx, &[(6, "past_sequence_length")])?;
     let heads = heads(cx)?;
     let (x, w) = (cx.input(0)?, cx.input(1)?);
+    if cx.rank(x) != 3 || cx.rank(w) != 2 {
+        return malformed!("operands of rank {} and {}", cx.rank(x), cx.rank(w));
+    }
     let mut y = matmul(cx, x, w)?;
     if let Some(bias) = cx.optional(2)? {
         y = cx.binary(BinaryOp::Add, y, bias)?;
     }
-    let Some(width) = cx.shape(y)[2].as_const() else {
+    let Some(width) = cx.shape(w)[1].as_const() else {
         return unsupported!("weights of unknown width");
     };
     let sizes = match cx.ints("qkv_hidden_sizes")? {
-        Some(sizes) if sizes.len() == 3 && sizes.iter().sum::<i64>() == width => sizes,
+        Some(sizes) if sizes.len() == 3 && fill(&sizes, width) => sizes,
         Some(sizes) => return malformed!("qkv_hidden_sizes {sizes:?} for {width} columns"),
         None => vec![width / 3; 3],
     };
@@ -184,11 +193,15 @@ fn rotary(cx: &mut Cx<'_>) -> R<ValueId> {
     let (cos, sin) = (cx.input(2)?, cx.input(3)?);
     let dim = cx.int("rotary_embedding_dim", 0)?;
     let flat = cx.rank(x) == 3;
+    if !matches!(cx.rank(x), 3 | 4) {
+        return malformed!("an operand of rank {}, must be 3 or 4", cx.rank(x));
+    }
     let by_head = match (flat, cx.int("num_heads", 0)?) {
         (false, _) => x,
         (true, 0) => {
             // Heads are as wide as the table says.
-            let (width, half) = (cx.shape(x)[2].as_const(), cx.shape(cos)[1].as_const());
+            let half = cx.shape(cos).last().and_then(Dim::as_const);
+            let (width, half) = (cx.shape(x)[2].as_const(), half.filter(|h| *h < 1 << 31));
             match (width, half) {
                 (Some(width), Some(half)) if dim == 0 && half > 0 && width % (2 * half) == 0 => {
                     split_into(cx, x, width / (2 * half))?

@@ -129,7 +129,10 @@ fn matmul_n_bits(cx: &mut Cx<'_>) -> R<ValueId> {
     only(cx, &[("weight_prepacked", 0)])?;
     let (k, n) = (cx.int("K", 0)?, cx.int("N", 0)?);
     let (bits, block) = (cx.int("bits", 4)?, cx.int("block_size", 0)?);
-    if !matches!(bits, 2 | 4 | 8) || block < 8 / bits || !(1..1 << 31).contains(&k) || n < 1 {
+    if !matches!(bits, 2 | 4 | 8)
+        || !(8 / bits..1 << 31).contains(&block)
+        || [k, n].iter().any(|x| !(1..1 << 31).contains(x))
+    {
         return unsupported!("{n}·{k} weights of {bits} bits in blocks of {block}");
     }
     let (a, packed, scales) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);

@@ -30,7 +30,7 @@ fn group_query(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     ];
     without_inputs(cx, &unread)?;
     let (heads, kv_heads) = (cx.int("num_heads", 0)?, cx.int("kv_num_heads", 0)?);
-    if heads < 1 || kv_heads < 1 || heads % kv_heads != 0 {
+    if !(1..1 << 31).contains(&heads) || kv_heads < 1 || heads % kv_heads != 0 {
         return malformed!("{heads} query heads over {kv_heads} heads");
     }
     let [mut q, mut k, v] = operands(cx, heads, kv_heads)?;
@@ -63,10 +63,11 @@ fn operands(cx: &mut Cx<'_>, heads: i64, kv_heads: i64) -> R<[ValueId; 3]> {
         ]);
     }
     let width = cx.shape(query).last().and_then(Dim::as_const);
-    let Some(size) = width.filter(|w| w % (heads + 2 * kv_heads) == 0) else {
+    let all = kv_heads.saturating_mul(2).saturating_add(heads);
+    let Some(size) = width.filter(|w| w % all == 0) else {
         return malformed!("packed operands do not divide into heads");
     };
-    let size = size / (heads + 2 * kv_heads);
+    let size = size / all;
     let mut part = |start: i64, heads: i64| -> R<ValueId> {
         let one = cx.slice_axis(query, 2, (start * size).into(), (heads * size).into())?;
         split_into(cx, one, heads)
@@ -86,6 +87,9 @@ fn past(cx: &mut Cx<'_>, q: ValueId) -> R<Past> {
     let (keys, values) = (cx.optional(3)?, cx.optional(4)?);
     let (batch, steps) = (cx.shape(q)[0].clone(), cx.shape(q)[2].clone());
     let room = match keys {
+        Some(keys) if cx.rank(keys) != 4 => {
+            return malformed!("past_key of rank {}, must be 4", cx.rank(keys));
+        }
         Some(keys) => cx.shape(keys)[2].clone(),
         None => Dim::from(0),
     };
@@ -140,7 +144,8 @@ fn rotation(cx: &mut Cx<'_>, q: ValueId, past: &Past) -> R<Rotation> {
         cx.unsqueeze(picked, &[1])
     };
     let (cos, sin) = (angles(cos)?, angles(sin)?);
-    let Some(half) = cx.shape(cos)[3].as_const() else {
+    let half = cx.shape(cos).last().and_then(Dim::as_const);
+    let Some(half) = half.filter(|h| *h < 1 << 31) else {
         return unsupported!("tables of unknown width");
     };
     Ok(Rotation { cos, sin, dim: 2 * half, interleaved: cx.flag("rotary_interleaved", false)? })

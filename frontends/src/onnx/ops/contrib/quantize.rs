@@ -87,7 +87,8 @@ fn global_average_pool(cx: &mut Cx<'_>) -> R<ValueId> {
     let last = cx.flag("channels_last", false)?;
     one(cx, |cx, x| {
         let rank = cx.rank(x);
-        let axes: Vec<usize> = if last { (1..rank - 1).collect() } else { (2..rank).collect() };
+        let axes: Vec<usize> =
+            if last { (1..rank.max(1) - 1).collect() } else { (2..rank).collect() };
         cx.reduce(ReduceOp::Mean, x, &axes, true)
     })
 }
