@@ -37,6 +37,13 @@ fn an_empty_axis_cannot_be_padded_with_itself() {
             g.add(Graph::ROOT, Op::Pad { pads, mode }, vec![v[0]], "pad").unwrap()
         });
         assert!(text.contains("empty axis"), "{text}");
+        // Nothing is added to nothing.
+        let x = Arg::Named(t(&[0, 2], Vec::<f32>::new()), &["N", ""]);
+        check_graph(vec![x], 0.0, |g, v| {
+            let n = g.tensor(v[0]).shape[0].clone();
+            let pads = vec![(n, Dim::from(0)), (Dim::from(1), Dim::from(1))];
+            g.add(Graph::ROOT, Op::Pad { pads, mode }, vec![v[0]], "pad").unwrap()
+        });
     }
 }
 
