@@ -19,6 +19,8 @@ struct Row<'a> {
     cases: Vec<&'a str>,
     /// Why the others did not compile.
     refused: BTreeSet<&'a str>,
+    /// Why cases with several operators did not compile, whichever of them it was.
+    others: BTreeSet<&'a str>,
     /// Element types of cases that passed.
     types: BTreeSet<&'a str>,
     /// Opsets of cases that passed.
@@ -71,7 +73,9 @@ fn rows(results: &[(Case, Outcome)]) -> BTreeMap<&str, Row<'_>> {
                 Outcome::Refused(why) if case.ops.len() == 1 || names(why, op) => {
                     row.refused.insert(why);
                 }
-                Outcome::Refused(_) => {}
+                Outcome::Refused(why) => {
+                    row.others.insert(why);
+                }
                 Outcome::Wrong(_) | Outcome::Panicked(_) => {
                     row.refused.insert("wrong");
                 }
@@ -97,7 +101,7 @@ fn markdown(known: &BTreeMap<String, String>, results: &[(Case, Outcome)]) -> St
          compiled code (O2, x86-64-v3) all give the reference's outputs. *Types* are element types of inputs and outputs\n\
          of cases that passed, *opsets* those of their models. Types without a dtype here are passed as bytes\n\
          (`frontends/src/onnx/narrow.rs`).\n\n\
-         | operator | versions | opsets | cases | types | tests | refused |\n|---|---|---|---|---|---|---|\n",
+         | operator | state | versions | opsets | cases | types | tests | refused |\n|---|---|---|---|---|---|---|---|\n",
     );
     let names: BTreeSet<&str> =
         known.keys().map(String::as_str).chain(imported.iter().map(String::as_str)).collect();
@@ -118,15 +122,24 @@ fn line(out: &mut String, name: &str, versions: &str, row: Option<&Row<'_>>, imp
     if row.cases.len() > LISTED {
         let _ = write!(tests, " +{}", row.cases.len() - LISTED);
     }
-    let refused: Vec<&str> = row.refused.iter().copied().collect();
-    let refused = match (refused.is_empty(), imported) {
-        (true, false) => "not imported".to_string(),
-        _ => refused.join("; ").replace('|', "/").replace('\n', " "),
+    // Where no case passes, any of them may say why.
+    let reasons = match row.refused.is_empty() && row.passed == 0 {
+        true => &row.others,
+        false => &row.refused,
+    };
+    let refused: Vec<&str> = reasons.iter().copied().collect();
+    let refused = refused.join("; ").replace('|', "/").replace('\n', " ");
+    let state = match (row.passed, row.cases.len(), imported) {
+        (0, 0, true) => "imported, no case",
+        (0, _, false) => "not imported",
+        (0, _, true) => "refused",
+        (passed, all, _) if passed == all || refused.is_empty() => "compiled",
+        _ => "compiled in part",
     };
     let (passed, all) = (row.passed, row.cases.len());
     let _ = writeln!(
         out,
-        "| {short} | {versions} | {} | {passed}/{all} | {} | {tests} | {refused} |",
+        "| {short} | {state} | {versions} | {} | {passed}/{all} | {} | {tests} | {refused} |",
         opsets.join(" "),
         join(&row.types),
     );
