@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up what the model tests need: .venv with pinned packages, the models and their ONNX Runtime
-# references in the cache (CASCATA_CACHE or .cache). Quiet when there is nothing to do.
+# Sets up what the model tests need: .venv with pinned packages, the models, their ONNX Runtime
+# references and the ONNX backend tests in the cache (CASCATA_CACHE or .cache). Quiet when there is nothing to do.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,3 +18,11 @@ if ! cmp --silent tests/py/requirements.txt "$stamp"; then
 fi
 "$python" tests/models/fetch.py
 "$python" tests/models/reference.py
+if [ ! -e "${CASCATA_CACHE:-.cache}/onnx_backend/operators.json" ]; then
+    echo "writing the ONNX backend tests"
+    "$python" tests/models/onnx_backend.py "${CASCATA_CACHE:-.cache}/onnx_backend"
+fi
+if [ ! -e "${CASCATA_CACHE:-.cache}/contrib/complete" ]; then
+    echo "running ONNX Runtime on the operators of com.microsoft"
+    "$python" tests/models/contrib.py "${CASCATA_CACHE:-.cache}/contrib"
+fi

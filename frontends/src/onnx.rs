@@ -14,6 +14,7 @@ mod facts;
 mod function;
 mod importer;
 mod inputs;
+mod narrow;
 mod ops;
 mod options;
 mod order;
@@ -40,6 +41,7 @@ use cascata_ir::graph::Graph;
 use external::ExternalFiles;
 use function::Functions;
 use importer::{Frame, Importer, Opsets};
+use narrow::Narrow;
 use prost::Message;
 use proto::{GraphProto, ModelProto, ValueInfoProto};
 use std::path::Path;
@@ -182,9 +184,12 @@ fn outputs(imp: &mut Importer, graph: &GraphProto) -> Result<(), ImportError> {
         let slot = slot.ok_or_else(|| fail("no node or input defines it".into()))?;
         let value = imp.value(slot).map_err(|e| fail(e.to_string()))?;
         let computed = imp.slot_type(slot).map_err(|e| fail(e.to_string()))?.dtype;
+        let narrow = imp.narrow.get(&slot).copied();
         if let Some(declared) = declared_dtype(info)
-            && tensor::dtype(declared).is_ok_and(|d| d != computed)
+            && (tensor::dtype(declared).is_ok_and(|d| d != computed || narrow.is_some())
+                || Narrow::of_code(declared).is_some_and(|n| Some(n) != narrow))
         {
+            let computed = narrow.map_or(computed.to_string(), Narrow::name);
             return Err(fail(format!(
                 "declared as data type {declared}, but {computed} is computed"
             )));

@@ -20,3 +20,4 @@ pub mod report;
 pub mod rules;
 pub mod variants;
 mod walk;
+pub mod widen;

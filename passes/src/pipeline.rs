@@ -9,7 +9,7 @@ use crate::fuse::fuse;
 use crate::layout::channels_last;
 use crate::pad_columns::pad_columns;
 use crate::report::{Phase, Report};
-use crate::{control, dims, horizontal, names, rules, walk};
+use crate::{control, dims, horizontal, names, rules, walk, widen};
 use cascata_ir::graph::Graph;
 use cascata_ir::verify::VerifyError;
 use std::time::Instant;
@@ -77,6 +77,7 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
     }
     // From here on the graph is shaped for code generation.
     passes.extend([
+        Pass { name: "widen", run: |g, _, _| Ok(widen::widen(g)) },
         Pass { name: "layout", run: |g, _, _| Ok(channels_last(g).map(|()| 0)?) },
         Pass { name: "pad-columns", run: |g, _, _| Ok(pad_columns(g)?) },
         Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },

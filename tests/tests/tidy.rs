@@ -21,7 +21,6 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
     ("codegen/src/lower/matmul.rs", "multiply", "one loop nest, built top to bottom"),
     ("codegen/src/lower/matmul.rs", "pack_at_run_time", "one loop nest, built top to bottom"),
     ("codegen/src/lower/visit.rs", "visit_stmt", "one match over all statements"),
-    ("frontends/tests/onnx_backend.rs", "run_case", "the steps of one case"),
     ("ir/src/interp/compute.rs", "compute", "one match over all ops"),
     ("ir/tests/common/hostile.rs", "hostile_op", "one match over all ops"),
     ("ir/tests/interp/contraction.rs", "average_and_lp_pool", "a table of cases"),

@@ -207,6 +207,9 @@ impl Body<'_, '_> {
                 });
             }
         }
+        if mode != PadMode::Constant {
+            self.has_elements(&shape, pads);
+        }
         let padded = |axis: &usize| !(pads[*axis].0.is(0) && pads[*axis].1.is(0));
         for axis in (0..shape.len()).filter(padded) {
             self.first_if_empty(&shape, axis, &mut from);
@@ -218,6 +221,20 @@ impl Body<'_, '_> {
                 Ok(Expr::Select(inside.into(), x.into(), value.into()))
             }
             _ => Ok(x),
+        }
+    }
+
+    /// Fails where a padded axis turns out to have nothing to pad with.
+    fn has_elements(&mut self, shape: &[Dim], pads: &[(Dim, Dim)]) {
+        for (n, (before, after)) in shape.iter().zip(pads) {
+            let unpadded = before.is(0) && after.is(0);
+            if !unpadded && !n.at_least(1, &self.symbols) {
+                let some = compare(BinaryOp::Ge, n.clone(), 1.into());
+                let size = n.clone() + before.clone() + after.clone();
+                // Symbolic pads may add nothing either.
+                let fine = some.or(compare(BinaryOp::Lt, size, 1.into()));
+                self.check(fine, "an empty axis has nothing to pad with".into());
+            }
         }
     }
 

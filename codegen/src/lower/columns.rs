@@ -24,12 +24,13 @@ pub(super) fn joins(op: ReduceOp) -> BinaryOp {
     }
 }
 
-/// What a reduction adds up in: the sum of a mean of integers must not wrap in their dtype,
+/// What a reduction adds up in: the sum of a mean of integers wraps at 64 bits only,
 /// and half floats would lose a digit per ten terms.
 pub(super) fn sums(op: ReduceOp, dtype: DType) -> DType {
     match (op, dtype) {
         (ReduceOp::Max | ReduceOp::Min, _) => dtype,
         (_, DType::F16 | DType::BF16) => DType::F32,
+        (ReduceOp::Mean, DType::U64) => DType::U64,
         (ReduceOp::Mean, d) if d.is_int() => DType::I64,
         _ => dtype,
     }

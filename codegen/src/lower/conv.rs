@@ -116,6 +116,9 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let geometry = Geometry::of(lowering, &node)?;
     let (c, o) = (geometry.channels(), geometry.outputs());
     let depthwise = c.is(geometry.groups) && c == o && geometry.groups > 1;
+    if geometry.groups > 1 && !depthwise && !packs_by_group(lowering, group, &node, &geometry) {
+        return super::single::naive_conv(lowering, group);
+    }
     let x = dense(lowering, group, node.inputs[0])?;
     let bias = match node.inputs.get(2) {
         Some(v) => Some(dense(lowering, group, *v)?),
@@ -126,6 +129,13 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     }
     let weights = pack_weights(lowering, group, &node, &geometry)?;
     gemm_conv(lowering, group, &node, &geometry, (x, bias), weights)
+}
+
+/// Whether weights of several groups can be packed: known ones of plain convolutions.
+fn packs_by_group(lowering: &mut Lowering, group: &Group, node: &Node, g: &Geometry) -> bool {
+    let mut body = Body::new(lowering, group);
+    let outside = body.member_of(node.inputs[1]).is_none();
+    !g.transposed && outside && matches!(body.operand_of(node.inputs[1]), Operand::Weight(_))
 }
 
 /// The operand as a dense buffer; what the group computes is computed into a temporary.
@@ -158,9 +168,6 @@ fn constant_weights(
     og: &Dim,
 ) -> Option<Weights> {
     let (c, o, taps) = (cg.as_const()?, og.as_const()?, geometry.taps().as_const()?);
-    if geometry.transposed && geometry.groups > 1 {
-        return None;
-    }
     let source = lowering.weights.items[id].0.source;
     let encoding = PanelEncoding { k: (c * taps) as u64, n: o as u64, k_block: c.max(1) as u64 };
     let data = WeightData::Panels {
@@ -198,12 +205,6 @@ fn pack_weights(
         && let Some(weights) = constant_weights(lowering, id, geometry, &cg, &og)
     {
         return Ok(weights);
-    }
-    if geometry.groups != 1 {
-        return Err(lowering.error(
-            lowering.root(group),
-            "grouped convolution with weights computed at run time (or transposed)",
-        ));
     }
     let width = PANEL_WIDTH as i64;
     let k = cg.clone() * geometry.taps();

@@ -3,6 +3,7 @@
 use super::error::{R, malformed, unsupported};
 use super::facts::{Elem, Facts, MAX_ELEMENTS};
 use super::importer::{Frame, Importer};
+use super::narrow::Narrow;
 use super::proto::{AttributeProto, GraphProto, NodeProto, attribute_proto::AttributeType};
 use super::scope::Slot;
 use super::tensor::Tensor;
@@ -68,6 +69,11 @@ impl Cx<'_> {
     /// What is known about the elements of input `i`.
     pub fn facts(&self, i: usize) -> Option<Rc<Facts>> {
         self.imp.slot_facts(self.slot(i).ok()?)
+    }
+
+    /// What input `i` is, if it is bytes of another element type.
+    pub fn narrow(&self, i: usize) -> Option<Narrow> {
+        self.imp.narrow.get(&self.slot(i).ok()?).copied()
     }
 
     /// The constant behind input `i`, if it is one.

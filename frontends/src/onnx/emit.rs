@@ -8,6 +8,7 @@ use super::cx::Cx;
 use super::error::{R, malformed, unsupported};
 use super::facts::{Elem, Facts};
 use super::scope::{Content, Slot};
+use super::tensor::Tensor;
 use cascata_ir::graph::{DimCheck, ValueId};
 use cascata_ir::op::{BinaryOp, BindMode, Op, ReduceOp, SliceRange, UnaryOp};
 use cascata_ir::types::{DType, Dim, Scalar, Shape, SymbolTable};
@@ -51,6 +52,15 @@ impl Cx<'_> {
     /// A rank-0 number of the dtype of `like`.
     pub fn number_like(&mut self, like: ValueId, x: f64) -> R<ValueId> {
         self.number(self.dtype(like), x)
+    }
+
+    /// A tensor of floats.
+    pub fn constant(&mut self, dtype: DType, dims: Vec<i64>, numbers: &[f64]) -> R<ValueId> {
+        let width = dtype.size_bytes().unwrap_or(0);
+        let bits = |x: &f64| Scalar::from_f64(dtype, *x).bits.to_le_bytes();
+        let data: Vec<u8> = numbers.iter().flat_map(|x| bits(x).into_iter().take(width)).collect();
+        let slot = self.imp.weight(Tensor { dtype, narrow: None, dims, data: data.into() }, "");
+        self.imp.value(slot)
     }
 
     /// Dims as an `i64` vector.

@@ -200,7 +200,7 @@ impl Facts {
             let scalar = self.number(elem)?;
             data.extend_from_slice(&scalar.bits.to_le_bytes()[..width]);
         }
-        Some(Tensor { dtype: self.dtype, dims: self.dims.clone(), data: data.into() })
+        Some(Tensor { dtype: self.dtype, narrow: None, dims: self.dims.clone(), data: data.into() })
     }
 
     fn number(&self, elem: &Elem) -> Option<Scalar> {

@@ -10,10 +10,11 @@ use super::error::{ImportError, Problem, R, Refusal, malformed, unsupported};
 use super::external::ExternalFiles;
 use super::facts::{Elem, Facts};
 use super::function::Functions;
+use super::narrow::Narrow;
 use super::order;
 use super::proto::{GraphProto, NodeProto};
 use super::registry::{self, Importer as OpImporter};
-use super::scope::{Content, Lazy, LazyId, Scopes, Slot};
+use super::scope::{Content, Lazy, LazyId, ListId, Scopes, Slot};
 use super::symbolic;
 use super::tensor::{self, Tensor};
 use cascata_ir::graph::{Graph, RegionId, ValueId};
@@ -67,9 +68,12 @@ pub struct Importer {
     pub problems: Vec<Problem>,
     /// Model-local functions.
     pub functions: Rc<Functions>,
+    /// Values that are bytes of another element type.
+    pub narrow: HashMap<Slot, Narrow>,
     /// Weight files.
     pub external: ExternalFiles,
     lazies: Vec<Lazy>,
+    lists: Vec<Rc<[Slot]>>,
     walked: usize,
     /// Random ops so far; gives each its own seed.
     pub seeds: u64,
@@ -86,8 +90,10 @@ impl Importer {
             scopes,
             problems: Vec::new(),
             functions,
+            narrow: HashMap::new(),
             external,
             lazies: Vec::new(),
+            lists: Vec::new(),
             walked: 0,
             seeds: 0,
         }
@@ -143,7 +149,10 @@ impl Importer {
         }
         let result = |name: &str| match self.scopes.lookup(name) {
             Some(Slot::Poison) => Err(Refusal::Poisoned),
-            Some(slot) => Ok(slot),
+            Some(slot) => match self.narrow.get(&slot) {
+                Some(narrow) => unsupported!("a body that gives {}", narrow.name()),
+                None => Ok(slot),
+            },
             None => malformed!("the body's output '{name}' is not defined"),
         };
         graph.output.iter().map(|o| result(o.name())).collect()
@@ -194,11 +203,12 @@ impl Importer {
             return malformed!("the model imports no opset for this domain");
         };
         let Some(import) = registry::find(domain, node.op_type()) else {
-            return unsupported!("there is no such operator here");
+            return unsupported!("{}", registry::reason(domain, node.op_type()));
         };
         let inputs = self.inputs(node)?;
         let mut cx = Cx { imp: self, node, version, inputs, frame, source: order::node_name(node) };
-        let known = symbolic::evaluate(&cx);
+        let narrow = narrow_operands(&cx)?;
+        let known = if narrow.is_some() { None } else { symbolic::evaluate(&cx) };
         if let Some(results) = &known
             && results.iter().all(Facts::is_complete)
         {
@@ -209,6 +219,9 @@ impl Importer {
             OpImporter::One(f) => vec![Slot::Value(f(&mut cx)?)],
             OpImporter::Many(f) => f(&mut cx)?,
         };
+        if let Some(Some(narrow)) = narrow {
+            self.narrow.extend(slots.iter().map(|s| (*s, narrow)));
+        }
         for (slot, facts) in slots.iter().zip(known.into_iter().flatten()) {
             if let Slot::Value(value) = slot {
                 self.facts.insert(*value, Rc::new(facts));
@@ -248,9 +261,23 @@ impl Importer {
                     lazy.name = name.to_string();
                 }
             }
-            Slot::Poison => {}
+            Slot::List(_) | Slot::Absent | Slot::Poison => {}
         }
         self.scopes.define(name, slot);
+    }
+
+    /// A slot for a sequence.
+    pub fn list(&mut self, elements: Vec<Slot>) -> Slot {
+        self.lists.push(elements.into());
+        Slot::List(ListId(self.lists.len() as u32 - 1))
+    }
+
+    /// The elements of a sequence; `None` for something else.
+    pub fn elements(&self, slot: Slot) -> Option<Rc<[Slot]>> {
+        match slot {
+            Slot::List(id) => self.lists.get(id.0 as usize).cloned(),
+            _ => None,
+        }
     }
 
     /// A slot for something known; it enters the graph when it is read.
@@ -262,8 +289,12 @@ impl Importer {
 
     /// A slot for a constant of the model.
     pub fn weight(&mut self, tensor: Tensor, name: &str) -> Slot {
-        let facts = Facts::of_tensor(&tensor).map(Rc::new);
-        self.lazy(Content::Weight(tensor, facts), name, Graph::ROOT)
+        let narrow = tensor.narrow;
+        // Facts are about numbers.
+        let facts = narrow.is_none().then(|| Facts::of_tensor(&tensor).map(Rc::new)).flatten();
+        let slot = self.lazy(Content::Weight(tensor, facts), name, Graph::ROOT);
+        self.narrow.extend(narrow.map(|n| (slot, n)));
+        slot
     }
 
     /// The type of a slot that is a tensor.
@@ -277,6 +308,8 @@ impl Importer {
                 Content::Weight(tensor, _) => tensor.ty(),
                 Content::Known(facts) => facts.ty(),
             }),
+            Slot::List(_) => unsupported!("a sequence where a tensor is needed"),
+            Slot::Absent => unsupported!("an empty optional where a tensor is needed"),
             Slot::Poison => Err(Refusal::Poisoned),
         }
     }
@@ -286,7 +319,7 @@ impl Importer {
         match slot {
             Slot::Value(value) => self.facts.get(&value).cloned(),
             Slot::Lazy(id) => self.lazies[id.0 as usize].content.facts(),
-            Slot::Poison => None,
+            Slot::List(_) | Slot::Absent | Slot::Poison => None,
         }
     }
 
@@ -303,8 +336,8 @@ impl Importer {
     pub fn value(&mut self, slot: Slot) -> R<ValueId> {
         let id = match slot {
             Slot::Value(value) => return Ok(value),
-            Slot::Poison => return Err(Refusal::Poisoned),
             Slot::Lazy(id) => id.0 as usize,
+            other => return self.slot_type(other).and(Err(Refusal::Poisoned)),
         };
         if let Some(value) = self.lazies[id].value {
             return Ok(value);
@@ -322,7 +355,15 @@ impl Importer {
             self.facts.insert(value, facts);
         }
         self.lazies[id].value = Some(value);
+        if let Some(narrow) = self.narrow.get(&slot).copied() {
+            self.mark_narrow(value, narrow);
+        }
         Ok(value)
+    }
+
+    /// Notes that a value is bytes of another element type.
+    pub fn mark_narrow(&mut self, value: ValueId, narrow: Narrow) {
+        self.narrow.insert(Slot::Value(value), narrow);
     }
 
     fn constant(&mut self, tensor: Tensor, name: &str) -> ValueId {
@@ -361,7 +402,47 @@ impl Importer {
         let bits = |x: &f64| Scalar::from_f64(dtype, *x).bits.to_le_bytes();
         let data: Vec<u8> = xs.iter().flat_map(|x| bits(x)[..width].to_vec()).collect();
         let dims = if scalar { vec![] } else { vec![xs.len() as i64] };
-        self.constant(Tensor { dtype, dims, data: data.into() }, "")
+        self.constant(Tensor { dtype, narrow: None, dims, data: data.into() }, "")
+    }
+}
+
+/// Ops that move elements whatever they stand for.
+const MOVES: &[&str] = &[
+    "Compress",
+    "Concat",
+    "DepthToSpace",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Identity",
+    "Reshape",
+    "ReverseSequence",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+];
+
+/// Ops that know such elements, or read none.
+const CONVERTS: &[&str] =
+    &["Cast", "CastLike", "DequantizeLinear", "QuantizeLinear", "Shape", "Size"];
+
+/// For a node with operands that are bytes of another element type: what its results are.
+///
+/// # Errors
+/// The op computes with elements.
+fn narrow_operands(cx: &Cx<'_>) -> R<Option<Option<Narrow>>> {
+    let Some(narrow) = (0..cx.inputs.len()).find_map(|i| cx.narrow(i)) else { return Ok(None) };
+    match cx.node.op_type() {
+        op if MOVES.contains(&op) => Ok(Some(Some(narrow))),
+        op if CONVERTS.contains(&op) => Ok(Some(None)),
+        _ => unsupported!("operands of type {}", narrow.name()),
     }
 }
 

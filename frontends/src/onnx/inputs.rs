@@ -8,6 +8,7 @@
 use super::complexity::MAX_RANK;
 use super::error::ImportError;
 use super::importer::Importer;
+use super::narrow::Narrow;
 use super::options::{DimOption, ImportOptions, ValueOption};
 use super::proto::tensor_shape_proto::dimension::Value as DimValue;
 use super::proto::type_proto::Value as TypeValue;
@@ -34,6 +35,7 @@ enum Declared {
 struct Input {
     name: String,
     dtype: DType,
+    narrow: Option<Narrow>,
     dims: Vec<Declared>,
 }
 
@@ -94,14 +96,24 @@ pub fn declare(
                 Slot::Value(imp.graph.add_param(Graph::ROOT, &input.name, ty))
             }
         };
+        imp.narrow.extend(input.narrow.map(|n| (slot, n)));
         imp.define(&input.name, slot);
     }
     Ok(fixed)
 }
 
+/// Callers give every input, so an optional tensor is a tensor.
+fn held(ty: &TypeValue) -> &TypeValue {
+    let inner = match ty {
+        TypeValue::OptionalType(o) => o.elem_type.as_ref().and_then(|t| t.value.as_ref()),
+        _ => None,
+    };
+    inner.filter(|t| matches!(t, TypeValue::TensorType(_))).unwrap_or(ty)
+}
+
 fn read(info: &ValueInfoProto) -> Result<Input, ImportError> {
     let fail = |reason: String| ImportError::model(format!("input '{}'", info.name()), reason);
-    let ty = info.r#type.as_ref().and_then(|t| t.value.as_ref());
+    let ty = info.r#type.as_ref().and_then(|t| t.value.as_ref()).map(held);
     let tensor = match ty {
         Some(TypeValue::TensorType(t)) => t,
         Some(other) => {
@@ -116,7 +128,11 @@ fn read(info: &ValueInfoProto) -> Result<Input, ImportError> {
         }
         None => return Err(fail("it has no type".into())),
     };
-    let dtype = tensor::dtype(tensor.elem_type()).map_err(fail)?;
+    let narrow = Narrow::of_code(tensor.elem_type());
+    let dtype = match narrow {
+        Some(narrow) => narrow.storage(),
+        None => tensor::dtype(tensor.elem_type()).map_err(fail)?,
+    };
     let Some(shape) = &tensor.shape else {
         return Err(fail("it has no shape: its rank must be known".into()));
     };
@@ -137,7 +153,7 @@ fn read(info: &ValueInfoProto) -> Result<Input, ImportError> {
         })
     };
     let dims = shape.dim.iter().enumerate().map(dim).collect::<Result<_, _>>()?;
-    Ok(Input { name: info.name().to_string(), dtype, dims })
+    Ok(Input { name: info.name().to_string(), dtype, narrow, dims })
 }
 
 /// Whether a `dim_param` names a dim: some exporters write "?" or "-1" for "any".
@@ -253,7 +269,10 @@ fn fix(
     let data: Vec<u8> =
         elements.iter().flat_map(|s| s.bits.to_le_bytes()[..width].to_vec()).collect();
     let dims = shape.iter().filter_map(Dim::as_const).collect();
-    Ok(imp.weight(Tensor { dtype: input.dtype, dims, data: data.into() }, &input.name))
+    Ok(imp.weight(
+        Tensor { dtype: input.dtype, narrow: input.narrow, dims, data: data.into() },
+        &input.name,
+    ))
 }
 
 fn show_dim(option: &DimOption) -> String {

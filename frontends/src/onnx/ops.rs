@@ -5,38 +5,67 @@ use super::registry::Table;
 mod activation;
 mod attention;
 mod contraction;
+mod contrib;
 mod control;
 mod conv;
+mod convert;
+mod det;
 mod detect;
 mod einsum;
 mod elementwise;
+mod flex_attention;
 mod index;
 mod layout;
+mod linear_attention;
+mod loss;
+mod ml;
+mod ngrams;
 mod norm;
+mod place;
 mod pool;
 mod quantize;
 mod random;
 mod recurrent;
 mod reduce;
 mod resize;
+mod roi;
 mod rotary;
+mod sample;
+mod sequence;
+mod signal;
 mod slice;
 mod source;
+mod unique;
 mod window;
 
-/// Every family.
-pub const FAMILIES: &[Table] = &[
+/// Families by domain; the default one is `""`.
+pub const DOMAINS: &[(&str, &[Table])] = &[
+    ("", STANDARD),
+    ("ai.onnx.ml", &[ml::OPS]),
+    ("ai.onnx.preview", &[flex_attention::OPS]),
+    ("com.microsoft", contrib::FAMILIES),
+];
+
+/// Families of the default domain.
+const STANDARD: &[Table] = &[
     activation::OPS,
     attention::OPS,
     detect::OPS,
     contraction::OPS,
     control::OPS,
     conv::OPS,
+    convert::OPS,
+    det::OPS,
     einsum::OPS,
     elementwise::OPS,
     index::OPS,
     layout::OPS,
+    ngrams::OPS,
+    place::OPS,
+    linear_attention::OPS,
+    loss::OPS,
     norm::OPS,
+    contrib::norm::DEFAULT_DOMAIN,
     pool::OPS,
     quantize::OPS,
     random::OPS,
@@ -44,6 +73,11 @@ pub const FAMILIES: &[Table] = &[
     reduce::OPS,
     resize::OPS,
     rotary::OPS,
+    sample::OPS,
+    roi::OPS,
+    sequence::OPS,
+    signal::OPS,
     slice::OPS,
     source::OPS,
+    unique::OPS,
 ];

@@ -22,19 +22,52 @@ pub type Table = &'static [(&'static str, Importer)];
 
 /// The importer for an operator of a domain (`""` is the default one).
 pub fn find(domain: &str, op: &str) -> Option<Importer> {
-    static INDEX: OnceLock<HashMap<&'static str, Importer>> = OnceLock::new();
-    if !domain.is_empty() {
-        return None;
-    }
-    INDEX
-        .get_or_init(|| ops::FAMILIES.iter().flat_map(|t| t.iter().copied()).collect())
-        .get(op)
-        .copied()
+    type Index = HashMap<(&'static str, &'static str), Importer>;
+    static INDEX: OnceLock<Index> = OnceLock::new();
+    let rows = || all().map(|(domain, name, importer)| ((domain, name), importer));
+    INDEX.get_or_init(|| rows().collect()).get(&(domain, op)).copied()
 }
 
-/// Names of all operators of the default domain that are imported, sorted.
-pub fn names() -> Vec<&'static str> {
-    let mut names: Vec<_> = ops::FAMILIES.iter().flat_map(|t| t.iter().map(|(n, _)| *n)).collect();
+const STRINGS: &str = "strings are not computed with: do it outside of the model";
+const TRAINING: &str = "it trains: export the model for inference";
+
+/// Operators that are known and not imported, with the reason.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("", "ImageDecoder", "image files are decoded outside of the model"),
+    ("", "RegexFullMatch", STRINGS),
+    ("", "SequenceMap", "a body per element of a sequence: export it unrolled"),
+    ("", "StringConcat", STRINGS),
+    ("", "StringNormalizer", STRINGS),
+    ("", "StringSplit", STRINGS),
+    ("ai.onnx.ml", "CategoryMapper", STRINGS),
+    ("ai.onnx.ml", "LabelEncoder", STRINGS),
+    ("ai.onnx.ml", "TreeEnsemble", "decision trees are not tensor algebra"),
+    ("ai.onnx.ml", "TreeEnsembleClassifier", "decision trees are not tensor algebra"),
+    ("ai.onnx.ml", "TreeEnsembleRegressor", "decision trees are not tensor algebra"),
+    ("ai.onnx.preview.training", "Adagrad", TRAINING),
+    ("ai.onnx.preview.training", "Adam", TRAINING),
+    ("ai.onnx.preview.training", "Gradient", TRAINING),
+    ("ai.onnx.preview.training", "Momentum", TRAINING),
+];
+
+/// Why an operator is not imported.
+pub fn reason(domain: &str, op: &str) -> &'static str {
+    let known = REFUSED.iter().find(|(d, name, _)| *d == domain && *name == op);
+    known.map_or("there is no such operator here", |(_, _, why)| why)
+}
+
+/// Domain, name and importer of every operator.
+fn all() -> impl Iterator<Item = (&'static str, &'static str, Importer)> {
+    let domains = ops::DOMAINS.iter();
+    domains.flat_map(|(domain, families)| {
+        families.iter().flat_map(|t| t.iter().map(|(name, importer)| (*domain, *name, *importer)))
+    })
+}
+
+/// `domain.name` of all operators that are imported, sorted; the default domain is `ai.onnx`.
+pub fn names() -> Vec<String> {
+    let shown = |domain: &'static str| if domain.is_empty() { "ai.onnx" } else { domain };
+    let mut names: Vec<_> = all().map(|(d, name, _)| format!("{}.{name}", shown(d))).collect();
     names.sort_unstable();
     names
 }
@@ -45,6 +78,6 @@ mod tests {
     fn no_operator_is_listed_twice() {
         let names = super::names();
         let twice = names.windows(2).find(|w| w[0] == w[1]);
-        assert_eq!(twice, None);
+        assert!(twice.is_none(), "{twice:?}");
     }
 }

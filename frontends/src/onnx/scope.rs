@@ -7,12 +7,16 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 /// What a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Slot {
     /// A value of the graph.
     Value(ValueId),
     /// Known at import; becomes a value when an op reads it as a tensor.
     Lazy(LazyId),
+    /// A sequence; see [`super::importer::Importer::elements`].
+    List(ListId),
+    /// An optional that holds nothing.
+    Absent,
     /// The result of a node that was refused.
     Poison,
 }
@@ -23,8 +27,12 @@ impl From<ValueId> for Slot {
     }
 }
 
+/// Index of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListId(pub u32);
+
 /// Index of a [`Lazy`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LazyId(pub u32);
 
 /// Something known at import that is not in the graph yet.

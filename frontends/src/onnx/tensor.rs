@@ -3,6 +3,7 @@
 use super::complexity::MAX_RANK;
 use super::error::ImportError;
 use super::external::ExternalFiles;
+use super::narrow::Narrow;
 use super::proto::{TensorProto, tensor_proto::DataLocation};
 use bytes::Bytes;
 use cascata_ir::types::{DType, TensorType};
@@ -12,6 +13,8 @@ use cascata_ir::types::{DType, TensorType};
 pub struct Tensor {
     /// Element type.
     pub dtype: DType,
+    /// What the bytes stand for, if not for numbers of the dtype.
+    pub narrow: Option<Narrow>,
     /// Dims, not negative.
     pub dims: Vec<i64>,
     /// Little-endian elements, row-major.
@@ -27,13 +30,13 @@ impl Tensor {
     /// A vector of `i64`.
     pub fn from_i64s(dims: Vec<i64>, values: &[i64]) -> Tensor {
         let data = values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into();
-        Tensor { dtype: DType::I64, dims, data }
+        Tensor { dtype: DType::I64, narrow: None, dims, data }
     }
 
     /// A vector of `f32`.
     pub fn from_f32s(dims: Vec<i64>, values: &[f32]) -> Tensor {
         let data = values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into();
-        Tensor { dtype: DType::F32, dims, data }
+        Tensor { dtype: DType::F32, narrow: None, dims, data }
     }
 }
 
@@ -75,7 +78,11 @@ pub fn read(
     external: &mut ExternalFiles,
 ) -> Result<Tensor, ImportError> {
     let fail = |reason: String| ImportError::model(what, reason);
-    let dtype = dtype(tensor.data_type()).map_err(fail)?;
+    let narrow = Narrow::of_code(tensor.data_type());
+    let dtype = match narrow {
+        Some(narrow) => narrow.storage(),
+        None => dtype(tensor.data_type()).map_err(fail)?,
+    };
     let width =
         dtype.size_bytes().ok_or_else(|| fail("string tensors are not supported".into()))?;
     if tensor.segment.is_some() {
@@ -84,7 +91,9 @@ pub fn read(
     if tensor.dims.len() > MAX_RANK {
         return Err(fail(format!("{} dims, at most {MAX_RANK} are supported", tensor.dims.len())));
     }
-    let bytes = byte_len(&tensor.dims, width).map_err(fail)?;
+    let count = byte_len(&tensor.dims, width).map_err(fail)?;
+    let per_byte = narrow.map_or(1, |n| (8 / n.bits()) as usize);
+    let bytes = count.div_ceil(per_byte);
     let data = if tensor.data_location() == DataLocation::External {
         external.read(tensor, what)?
     } else if let Some(raw) = &tensor.raw_data {
@@ -102,7 +111,11 @@ pub fn read(
     if dtype == DType::Bool && data.iter().any(|&b| b > 1) {
         return Err(fail("a bool element is neither 0 nor 1".into()));
     }
-    Ok(Tensor { dtype, dims: tensor.dims.clone(), data })
+    let data = match narrow {
+        Some(narrow) if per_byte > 1 => narrow.unpack(&data, count).into(),
+        _ => data,
+    };
+    Ok(Tensor { dtype, narrow, dims: tensor.dims.clone(), data })
 }
 
 fn byte_len(dims: &[i64], width: usize) -> Result<usize, String> {

@@ -38,8 +38,12 @@ pub(super) fn reduce(
     let (start, f) = int_fold(op, x.dtype());
     let mut sums = fold(&values, &targets, vec![start; n], f);
     if op == ReduceOp::Mean {
-        // Truncates as integer division does; the mean of nothing is 0.
-        sums.iter_mut().for_each(|s| *s = s.checked_div(count as i128).unwrap_or(0));
+        // The sum wraps at 64 bits; the division truncates; the mean of nothing is 0.
+        let wrapped = |s: i128| match x.dtype() {
+            DType::U64 => i128::from(s as u64),
+            _ => i128::from(s as i64),
+        };
+        sums.iter_mut().for_each(|s| *s = wrapped(*s).checked_div(count as i128).unwrap_or(0));
     }
     Tensor::from_i128(x.dtype(), &dims, &sums)
 }

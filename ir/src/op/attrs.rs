@@ -41,7 +41,7 @@ pub enum ScatterReduce {
 pub enum ReduceOp {
     /// Σ x; 0 when empty.
     Sum,
-    /// Σ x / n.
+    /// Σ x / n; of integers the sum wraps at 64 bits and the division truncates.
     Mean,
     /// Largest; −inf (or the smallest integer) when empty; NaN if any is NaN.
     Max,

@@ -44,8 +44,8 @@ pub(super) fn int(op: BinaryOp) -> Option<fn(u32, i128, i128) -> i128> {
 /// The function on bools as 0 and 1.
 pub(super) fn boolean(op: BinaryOp) -> Option<fn(u32, i128, i128) -> i128> {
     Some(match op {
-        BinaryOp::And => |_, a, b| a & b,
-        BinaryOp::Or => |_, a, b| a | b,
+        BinaryOp::And | BinaryOp::Min => |_, a, b| a & b,
+        BinaryOp::Or | BinaryOp::Max => |_, a, b| a | b,
         BinaryOp::Xor => |_, a, b| a ^ b,
         _ => return None,
     })

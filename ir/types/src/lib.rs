@@ -10,6 +10,7 @@ mod dim;
 mod dtype;
 mod encoding;
 mod id;
+pub mod rounding;
 mod scalar;
 mod symbol;
 mod tensor_type;

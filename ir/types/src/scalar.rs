@@ -1,6 +1,7 @@
 //! One constant number with its dtype.
 
 use crate::DType;
+use crate::rounding::{int_to_odd, round_to_bf16, round_to_f16};
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +36,8 @@ impl Scalar {
         let bits = match dtype {
             DType::F64 => x.to_bits(),
             DType::F32 => (x as f32).to_bits().into(),
-            DType::F16 => f16::from_f64(x).to_bits().into(),
-            DType::BF16 => bf16::from_f64(x).to_bits().into(),
+            DType::F16 => round_to_f16(x).to_bits().into(),
+            DType::BF16 => round_to_bf16(x).to_bits().into(),
             DType::Bool => (x != 0.0).into(),
             DType::U64 => x as u64,
             DType::I64 | DType::Str => return Self::from_i64(dtype, x as i64),
@@ -62,7 +63,7 @@ impl Scalar {
             DType::Bool => (x != 0).into(),
             DType::F32 => (x as f32).to_bits().into(),
             DType::F64 => (x as f64).to_bits(),
-            DType::F16 | DType::BF16 => return Self::from_f64(dtype, x as f64),
+            DType::F16 | DType::BF16 => return Self::from_f64(dtype, int_to_odd(x.into())),
             DType::Str => 0,
         };
         Self { dtype, bits }

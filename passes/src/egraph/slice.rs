@@ -6,7 +6,7 @@
 use super::facts::{ConstFacts, Leaf};
 use cascata_ir::graph::{ConstId, Def, Graph, NodeId, ValueId};
 use cascata_ir::op::{Effect, Op};
-use cascata_types::{DType, Encoding, ValueType};
+use cascata_types::{DType, Dim, Encoding, ValueType};
 use std::collections::HashMap;
 
 /// A value inside of a slice.
@@ -76,12 +76,16 @@ pub fn rewritable(graph: &Graph, id: NodeId) -> bool {
         && graph.infer_node(id).is_ok_and(|i| types_agree(graph, node.outputs.as_slice(), &i.types))
 }
 
-/// Whether a node's dims mention a symbol that is bound while the graph runs.
+/// Whether an attribute or a result's dims mention a symbol that is bound while the graph runs.
 pub fn binds_late(graph: &Graph, id: NodeId) -> bool {
+    let late = |d: &Dim| {
+        let unbound = |s| graph.symbols.get(s).is_none_or(|s| s.data_dependent);
+        d.symbols().into_iter().any(unbound)
+    };
+    let mut attributes_late = false;
+    graph.nodes[id].op.for_each_dim(&mut |d| attributes_late |= late(d));
     let types = graph.nodes[id].outputs.iter().filter_map(|v| graph.ty(*v).as_tensor());
-    let mut symbols: Vec<_> = types.flat_map(|t| &t.shape).flat_map(|d| d.symbols()).collect();
-    graph.nodes[id].op.for_each_dim(&mut |d| symbols.extend(d.symbols()));
-    symbols.into_iter().any(|s| graph.symbols.get(s).is_none_or(|s| s.data_dependent))
+    attributes_late || types.flat_map(|t| &t.shape).any(late)
 }
 
 fn types_agree(graph: &Graph, outputs: &[ValueId], types: &[ValueType]) -> bool {

@@ -145,7 +145,7 @@ fn tensor(name: &str, c: &mut Choices<'_>) -> Vec<u8> {
 fn node(values: &[String], outputs: &[String], c: &mut Choices<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     let ops = operators();
-    let op = ops[(usize::from(c.byte()) << 8 | usize::from(c.byte())) % ops.len()];
+    let op = &ops[(usize::from(c.byte()) << 8 | usize::from(c.byte())) % ops.len()];
     for _ in 0..c.below(5) {
         field(1, values[c.below(values.len())].as_bytes(), &mut out);
     }

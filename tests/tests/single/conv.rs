@@ -1,58 +1,54 @@
-//! Convolutions whose kernel rows become one tap, with and without padding of their own.
+//! Convolutions that no micro-kernel takes: groups with computed weights, other dtypes.
 
 use super::*;
-use cascata_ir::op::{ChannelLayout, ConvAttrs};
+use cascata_ir::op::{ChannelLayout, ConvAttrs, ConvTransposeAttrs};
+use cascata_types::DType;
 
-/// A convolution of `x[N,C,spatial…]` with `w[O,C,kernel…]`; spatial dims are dynamic.
-struct Case {
-    x: &'static [usize],
-    w: &'static [usize],
-    strides: &'static [i64],
-    pads: &'static [(i64, i64)],
-    dilations: &'static [i64],
-}
-
-fn check(case: &Case) {
-    let names: &[&str] = if case.x.len() == 3 { &["N", "", "W"] } else { &["N", "", "H", "W"] };
-    let args = vec![Arg::Named(pattern(case.x, 3), names), Arg::Const(pattern(case.w, 5))];
-    let attrs = ConvAttrs {
-        strides: case.strides.to_vec(),
-        pads: case.pads.to_vec(),
-        dilations: case.dilations.to_vec(),
-        groups: 1,
+fn plain(groups: i64) -> Op {
+    Op::Conv(ConvAttrs {
+        strides: vec![2, 1],
+        pads: vec![(1, 0), (0, 2)],
+        dilations: vec![1, 2],
+        groups,
         layout: ChannelLayout::First,
+    })
+}
+
+fn transposed(groups: i64) -> Op {
+    Op::ConvTranspose(ConvTransposeAttrs {
+        strides: vec![2, 3],
+        pads: vec![(1, 0), (0, 1)],
+        dilations: vec![1, 2],
+        output_padding: vec![1, 0],
+        groups,
+        layout: ChannelLayout::First,
+    })
+}
+
+fn args(w: [usize; 4], outputs: usize, dtype: DType, constant: bool) -> Vec<Arg> {
+    // Whole numbers stay whole in every dtype.
+    let make = |dims: &[usize], seed: usize| {
+        let eighths = pattern(dims, seed).to_f64().unwrap().iter().map(|x| x * 8.0).collect();
+        Tensor::from_f64(dtype, dims, eighths).unwrap()
     };
-    super::check(Op::Conv(attrs), args, 1e-5);
+    let w = make(&w, 2);
+    let w = if constant { Arg::Const(w) } else { Arg::Input(w) };
+    vec![Arg::Input(make(&[2, 6, 5, 4], 1)), w, Arg::Input(make(&[outputs], 3))]
 }
 
 #[test]
-fn pictures_of_three_channels() {
-    for (x, w, strides, pads) in [
-        (&[2, 3, 9, 13], &[24, 3, 3, 3], &[1, 1], &[(1, 1), (1, 1)]),
-        (&[1, 3, 23, 17], &[40, 3, 7, 7], &[2, 2], &[(3, 3), (3, 3)]),
-        (&[1, 1, 5, 30], &[7, 1, 2, 5], &[1, 3], &[(0, 1), (2, 0)]),
-        (&[3, 8, 6, 5], &[16, 8, 1, 4], &[2, 1], &[(0, 0), (0, 3)]),
-    ] {
-        check(&Case { x, w, strides, pads, dilations: &[1, 1] });
+fn groups_with_computed_weights() {
+    for dtype in [DType::F32, DType::F64, DType::I32, DType::F16] {
+        for constant in [false, true] {
+            check(plain(3), args([9, 2, 3, 2], 9, dtype, constant), 1e-4);
+            check(transposed(3), args([6, 4, 3, 2], 12, dtype, constant), 1e-4);
+        }
     }
 }
 
 #[test]
-fn rows_that_need_no_padding() {
-    for (x, w, strides, pads, dilations) in [
-        (&[1, 20, 8, 11], &[33, 20, 3, 3], &[1, 2], &[(1, 1), (0, 0)], &[2, 1]),
-        (&[2, 5, 7, 9], &[8, 5, 3, 2], &[1, 1], &[(0, 0), (0, 0)], &[1, 2]),
-        (&[1, 17, 4, 70], &[56, 17, 2, 6], &[1, 1], &[(0, 0), (0, 0)], &[1, 1]),
-    ] {
-        check(&Case { x, w, strides, pads, dilations });
-    }
-}
-
-#[test]
-fn one_spatial_axis() {
-    for (x, w, strides, pads) in
-        [(&[2, 3, 40], &[9, 3, 5], &[2], &[(2, 2)]), (&[1, 30, 21], &[8, 30, 3], &[1], &[(0, 0)])]
-    {
-        check(&Case { x, w, strides, pads, dilations: &[1] });
+fn transposed_of_every_dtype() {
+    for dtype in [DType::F32, DType::F64, DType::I32, DType::BF16] {
+        check(transposed(1), args([6, 4, 3, 2], 4, dtype, false), 1e-2);
     }
 }

@@ -6,9 +6,12 @@
 
 mod control;
 mod conv;
+mod conv_rows;
 mod dynamic;
 mod fetch;
+mod half;
 mod recurrent;
+mod reduce;
 mod resize;
 mod search;
 mod variants;

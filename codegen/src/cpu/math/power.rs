@@ -2,7 +2,7 @@
 
 use super::exp::exp;
 use super::log::log;
-use crate::cpu::ops::Ops;
+use crate::cpu::ops::{Mask, Ops};
 use cranelift_codegen::ir::Value;
 use cranelift_codegen::ir::condcodes::FloatCC;
 
@@ -20,6 +20,7 @@ pub(in crate::cpu) fn pow(o: &mut Ops<'_>, a: Value, b: Value) -> Value {
     let half_whole = o.trunc(half);
     let half_fraction = o.cmp(FloatCC::NotEqual, half_whole, half);
     let is_odd = o.and(is_whole, half_fraction);
+    let power = whole_power(o, [magnitude, b], is_whole, power);
     let signed = o.with_sign(power, a);
     let power = o.select(is_odd, signed, power);
     let negative = o.cmp(FloatCC::LessThan, a, zero);
@@ -38,4 +39,20 @@ pub(in crate::cpu) fn pow(o: &mut Ops<'_>, a: Value, b: Value) -> Value {
     let unit_at_infinity = o.and(unit, b_infinite);
     let trivial = o.or(trivial, unit_at_infinity);
     o.select(trivial, one, power)
+}
+
+/// Powers of whole numbers are whole: below 2^44 the error is less than a half and is
+/// rounded away, so that a conversion to an integer does not fall one short.
+fn whole_power(o: &mut Ops<'_>, [a, b]: [Value; 2], b_whole: Mask, power: Value) -> Value {
+    let a_trunc = o.trunc(a);
+    let a_whole = o.cmp(FloatCC::Equal, a_trunc, a);
+    let zero = o.float(0.0);
+    let positive = o.cmp(FloatCC::GreaterThanOrEqual, b, zero);
+    let limit = o.float((1u64 << 44) as f64);
+    let small = o.cmp(FloatCC::LessThan, power, limit);
+    let whole = o.and(a_whole, b_whole);
+    let whole = o.and(whole, positive);
+    let whole = o.and(whole, small);
+    let rounded = o.round(power);
+    o.select(whole, rounded, power)
 }

@@ -1,7 +1,6 @@
 //! Contractions of dtypes without a micro-kernel: plain loops.
 
 use super::*;
-use cascata_ir::op::{ChannelLayout, ConvAttrs};
 
 /// `y[.., m, n] = Σ_k a[.., m, k]·b[.., k, n]`.
 pub(in super::super) fn naive_matmul(
@@ -40,25 +39,81 @@ pub(in super::super) fn naive_matmul(
     store(body, &name, group, y, axes, head, sum)
 }
 
-/// Channels-last convolution with plain loops over taps and channels.
+/// A convolution's window; a transposed one reads where a plain one would write.
+struct Window<'a> {
+    strides: &'a [i64],
+    pads: &'a [(i64, i64)],
+    dilations: &'a [i64],
+    groups: i64,
+    transposed: bool,
+}
+
+impl<'a> Window<'a> {
+    fn of(op: &'a Op) -> Option<Self> {
+        Some(match op {
+            Op::Conv(a) => Window {
+                strides: &a.strides,
+                pads: &a.pads,
+                dilations: &a.dilations,
+                groups: a.groups,
+                transposed: false,
+            },
+            Op::ConvTranspose(a) => Window {
+                strides: &a.strides,
+                pads: &a.pads,
+                dilations: &a.dilations,
+                groups: a.groups,
+                transposed: true,
+            },
+            _ => return None,
+        })
+    }
+
+    /// The operand's place along spatial axis `d` for a result's place and a tap, and
+    /// whether there is one.
+    fn place(&self, d: usize, at: Dim, tap: Dim, size: &Dim) -> (Dim, Expr) {
+        let (stride, (before, _)) = (self.strides[d], self.pads[d]);
+        let within = |at: &Dim| {
+            let low = compare(BinaryOp::Ge, at.clone(), 0.into());
+            and(low, compare(BinaryOp::Lt, at.clone(), size.clone()))
+        };
+        if !self.transposed {
+            let at = at * stride - before + tap * self.dilations[d];
+            let inside = within(&at);
+            return (at, inside);
+        }
+        let spread = at + before - tap * self.dilations[d];
+        let at = spread.floor_div(&stride.into());
+        let whole = compare(BinaryOp::Eq, spread.modulo(&stride.into()), 0.into());
+        let inside = and(whole, within(&at));
+        (at, inside)
+    }
+}
+
+/// Channels-last convolution, plain or transposed, with loops over taps and channels.
 pub(in super::super) fn naive_conv(
     lowering: &mut Lowering,
     group: &Group,
 ) -> Result<(), LowerError> {
     let node = lowering.graph.nodes[lowering.root(group)].clone();
-    let Op::Conv(attrs) = &node.op else {
-        let reason = "only f32 transposed convolutions are compiled";
-        return Err(lowering.error(lowering.root(group), reason));
+    let Some(window) = Window::of(&node.op) else {
+        return Err(lowering.error(lowering.root(group), "it is not a convolution"));
     };
-    debug_assert_eq!(attrs.layout, ChannelLayout::Last);
     let name = super::super::map::name(lowering, group);
     let mut body = Body::new(lowering, group);
     let y = node.outputs[0];
     let (shape, dtype) = (body.shape(y), body.graph.tensor(y).dtype);
     let (x_shape, w_shape) = (body.shape(node.inputs[0]), body.shape(node.inputs[1]));
     let axes = body.axes(&shape);
-    let taps = body.axes(&w_shape[..w_shape.len() - 1]);
-    let (x_at, w_at, inside) = taps_at(attrs, &axes, &taps, &x_shape, &w_shape);
+    let mut walked = w_shape[..w_shape.len() - 1].to_vec();
+    // Weights are [k…, C/g, O] or, transposed, [k…, C, O/g].
+    if window.transposed
+        && let Some(channels) = walked.last_mut()
+    {
+        *channels = channels.floor_div(&window.groups.into());
+    }
+    let taps = body.axes(&walked);
+    let (x_at, w_at, inside) = taps_at(&window, &axes, &taps, (&x_shape, &shape));
     let product = binary(
         BinaryOp::Mul,
         body.value_at(node.inputs[0], &x_at)?,
@@ -76,36 +131,38 @@ pub(in super::super) fn naive_conv(
     };
     let mut head = vec![Stmt::declare(sum, start)];
     head.extend(walk);
-    let work = w_shape[..w_shape.len() - 1].iter().fold(Dim::from(2), |n, d| n * d.clone());
+    let work = walked.iter().fold(Dim::from(2), |n, d| n * d.clone());
     body.flops = shape.iter().fold(work, |n, d| n * d.clone());
     store(body, &name, group, y, axes, head, sum)
 }
 
 /// Where a tap reads the operand and the weights, and whether it is inside.
 fn taps_at(
-    attrs: &ConvAttrs,
+    window: &Window,
     axes: &[Axis],
     taps: &[Axis],
-    x: &[Dim],
-    w: &[Dim],
+    (x, y): (&[Dim], &[Dim]),
 ) -> (Vec<Dim>, Vec<Dim>, Expr) {
     let spatial = taps.len() - 1;
     let out = Dim::sym(axes[axes.len() - 1].var);
     let channel = Dim::sym(taps[spatial].var);
-    let per_group = w[spatial + 1].floor_div(&attrs.groups.into());
+    let per_group = y[y.len() - 1].floor_div(&window.groups.into());
     let group = out.floor_div(&per_group);
     let mut x_at = vec![Dim::sym(axes[0].var)];
     let mut inside = Expr::bool(true);
     for d in 0..spatial {
-        let at = Dim::sym(axes[d + 1].var) * attrs.strides[d] - attrs.pads[d].0
-            + Dim::sym(taps[d].var) * attrs.dilations[d];
-        let low = compare(BinaryOp::Ge, at.clone(), 0.into());
-        let high = compare(BinaryOp::Lt, at.clone(), x[d + 1].clone());
-        inside = and(inside, and(low, high));
+        let (at, here) =
+            window.place(d, Dim::sym(axes[d + 1].var), Dim::sym(taps[d].var), &x[d + 1]);
+        inside = and(inside, here);
         x_at.push(at);
     }
-    x_at.push(group * w[spatial].clone() + channel);
-    let w_at = taps.iter().map(|t| Dim::sym(t.var)).chain([out]).collect();
+    let read = group.clone() * taps[spatial].extent.clone() + channel.clone();
+    x_at.push(read.clone());
+    let mut w_at: Vec<Dim> = taps[..spatial].iter().map(|t| Dim::sym(t.var)).collect();
+    w_at.extend(match window.transposed {
+        true => [read, out - group * per_group],
+        false => [channel, out],
+    });
     (x_at, w_at, inside)
 }
 

@@ -22,6 +22,7 @@ pub const OPS: Table = &[
     ("Sigmoid", One(|cx| unary(cx, UnaryOp::Sigmoid))),
     ("Softplus", One(|cx| unary(cx, UnaryOp::Softplus))),
     ("Softsign", One(softsign)),
+    ("SwiGLU", One(swi_glu)),
     ("Swish", One(swish)),
     ("Tanh", One(|cx| unary(cx, UnaryOp::Tanh))),
     ("ThresholdedRelu", One(thresholded_relu)),
@@ -33,7 +34,7 @@ fn unary(cx: &mut Cx<'_>, op: UnaryOp) -> R<ValueId> {
 }
 
 /// A formula of several ops: half floats go through `f32` and are rounded once.
-fn formula(cx: &mut Cx<'_>, f: impl Fn(&mut Cx<'_>, ValueId) -> R<ValueId>) -> R<ValueId> {
+pub fn formula(cx: &mut Cx<'_>, f: impl Fn(&mut Cx<'_>, ValueId) -> R<ValueId>) -> R<ValueId> {
     let x = cx.input(0)?;
     let dtype = cx.dtype(x);
     if !matches!(dtype, DType::F16 | DType::BF16) {
@@ -112,7 +113,15 @@ fn leaky_relu(cx: &mut Cx<'_>) -> R<ValueId> {
 }
 
 fn prelu(cx: &mut Cx<'_>) -> R<ValueId> {
-    let (x, slope) = (cx.input(0)?, cx.input(1)?);
+    let (x, mut slope) = (cx.input(0)?, cx.input(1)?);
+    let (shape, own) = (cx.shape(x), cx.shape(slope));
+    // Before opset 7 a vector was one slope per channel; converters leave it as it was.
+    if let ([size], [_, channels, .., last]) = (own.as_slice(), shape.as_slice())
+        && size == channels
+        && last.broadcast(size).is_none()
+    {
+        slope = cx.unsqueeze(slope, &(1..shape.len() - 1).collect::<Vec<_>>())?;
+    }
     let negative = cx.binary(BinaryOp::Mul, x, slope)?;
     below_zero(cx, x, negative)
 }
@@ -154,5 +163,18 @@ fn swish(cx: &mut Cx<'_>) -> R<ValueId> {
         let gate = cx.with_number(BinaryOp::Mul, x, alpha.into())?;
         let gate = cx.unary(UnaryOp::Sigmoid, gate)?;
         cx.binary(BinaryOp::Mul, x, gate)
+    })
+}
+
+/// `a·sigmoid(alpha·a)·b`.
+fn swi_glu(cx: &mut Cx<'_>) -> R<ValueId> {
+    let alpha = cx.float("alpha", 1.0)?;
+    let gate = cx.input(1)?;
+    formula(cx, |cx, a| {
+        let scaled = cx.with_number(BinaryOp::Mul, a, alpha.into())?;
+        let scaled = cx.unary(UnaryOp::Sigmoid, scaled)?;
+        let swish = cx.binary(BinaryOp::Mul, a, scaled)?;
+        let wide = cx.cast(gate, cx.dtype(swish))?;
+        cx.binary(BinaryOp::Mul, swish, wide)
     })
 }

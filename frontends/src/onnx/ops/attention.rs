@@ -21,43 +21,52 @@ pub fn split_heads(cx: &mut Cx<'_>, x: ValueId, name: &str) -> R<ValueId> {
             let Some(heads) = cx.opt_int(name)?.filter(|h| *h > 0) else {
                 return malformed!("{name} is missing for operands of rank 3");
             };
-            let Some(size) = s[2].exact_div(&heads.into()) else {
-                return malformed!("{} does not divide into {heads} heads", cx.show(&s[2]));
-            };
-            let split = vec![s[0].clone(), s[1].clone(), heads.into(), size];
-            let y = cx.reshape(x, split)?;
-            cx.transpose(y, vec![0, 2, 1, 3])
+            split_into(cx, x, heads)
         }
         rank => malformed!("an operand of rank {rank}, must be 3 or 4"),
     }
 }
 
+/// `[B, S, heads·D]` as `[B, heads, S, D]`.
+pub fn split_into(cx: &mut Cx<'_>, x: ValueId, heads: i64) -> R<ValueId> {
+    let s = cx.shape(x);
+    if s.len() != 3 {
+        return malformed!("an operand of rank {}, must be 3", s.len());
+    }
+    let Some(size) = s[2].exact_div(&heads.into()) else {
+        return malformed!("{} does not divide into {heads} heads", cx.show(&s[2]));
+    };
+    let y = cx.reshape(x, vec![s[0].clone(), s[1].clone(), heads.into(), size])?;
+    cx.transpose(y, vec![0, 2, 1, 3])
+}
+
 /// `[B, H, S, E]` as `[B, S, H·E]`.
-fn join_heads(cx: &mut Cx<'_>, y: ValueId) -> R<ValueId> {
+pub fn join_heads(cx: &mut Cx<'_>, y: ValueId) -> R<ValueId> {
     let s = cx.shape(y);
     let y = cx.transpose(y, vec![0, 2, 1, 3])?;
     cx.reshape(y, vec![s[0].clone(), s[2].clone(), s[1].clone() * s[3].clone()])
 }
 
 /// Operands with heads split and the past keys and values in front.
-struct Operands {
-    q: ValueId,
-    k: ValueId,
-    v: ValueId,
-    scale: f64,
+pub struct Operands {
+    pub q: ValueId,
+    pub k: ValueId,
+    pub v: ValueId,
+    /// Of the scores.
+    pub scale: f64,
 }
 
 /// Which keys a query may see.
 #[derive(Default)]
-struct Mask {
+pub struct Mask {
     /// Query `s` of S sees keys up to `s + T − S` of T.
-    causal: bool,
+    pub causal: bool,
     /// bool; hidden where false.
-    visible: Option<ValueId>,
+    pub visible: Option<ValueId>,
     /// Added to the scores.
-    bias: Option<ValueId>,
+    pub bias: Option<ValueId>,
     /// A row may see nothing; it gives zeros.
-    empty_rows: bool,
+    pub empty_rows: bool,
 }
 
 fn attention(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
@@ -191,6 +200,14 @@ fn hide(cx: &mut Cx<'_>, scores: ValueId, visible: ValueId) -> R<ValueId> {
     cx.select(visible, scores, hidden)
 }
 
+/// Attention with the node's soft cap, `[B, H, S, E]`.
+pub fn attend(cx: &mut Cx<'_>, o: &Operands, mask: Mask) -> R<ValueId> {
+    match cx.float("softcap", 0.0)? {
+        0.0 => fused(cx, o, &mask),
+        _ => parts(cx, o, mask).map(|(y, _)| y),
+    }
+}
+
 /// The core op.
 fn fused(cx: &mut Cx<'_>, o: &Operands, mask: &Mask) -> R<ValueId> {
     let joined = match (mask.visible, mask.bias) {
@@ -262,7 +279,7 @@ fn parts(cx: &mut Cx<'_>, o: &Operands, mut mask: Mask) -> R<(ValueId, ValueId)>
 }
 
 /// Each of `[B, G, T, D]`'s heads repeated for the query heads that share it.
-fn share_heads(cx: &mut Cx<'_>, x: ValueId, heads: &Dim) -> R<ValueId> {
+pub fn share_heads(cx: &mut Cx<'_>, x: ValueId, heads: &Dim) -> R<ValueId> {
     let s = cx.shape(x);
     if s[1] == *heads {
         return Ok(x);
@@ -278,7 +295,7 @@ fn share_heads(cx: &mut Cx<'_>, x: ValueId, heads: &Dim) -> R<ValueId> {
 }
 
 /// `(q·√scale)·(k·√scale)ᵀ`: ONNX scales both sides, which keeps half floats in range.
-fn scores(cx: &mut Cx<'_>, o: &Operands, k: ValueId) -> R<ValueId> {
+pub fn scores(cx: &mut Cx<'_>, o: &Operands, k: ValueId) -> R<ValueId> {
     let root = o.scale.abs().sqrt();
     let q = cx.with_number(BinaryOp::Mul, o.q, root.copysign(o.scale))?;
     let k = cx.with_number(BinaryOp::Mul, k, root)?;

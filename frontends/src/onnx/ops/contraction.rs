@@ -50,7 +50,7 @@ fn matrices(cx: &mut Cx<'_>, a: ValueId, b: ValueId) -> R<ValueId> {
 }
 
 /// `alpha·A'·B' + beta·C`.
-fn gemm(cx: &mut Cx<'_>) -> R<ValueId> {
+pub fn gemm(cx: &mut Cx<'_>) -> R<ValueId> {
     let (mut a, mut b) = (cx.input(0)?, cx.input(1)?);
     if cx.rank(a) != 2 || cx.rank(b) != 2 {
         return malformed!("A and B must have rank 2");

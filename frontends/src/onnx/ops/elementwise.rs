@@ -5,7 +5,7 @@ use super::super::emit::one;
 use super::super::error::{R, malformed, unsupported};
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
-use super::super::tensor;
+use super::source::named_dtype;
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, UnaryOp};
 use cascata_ir::types::{DType, Scalar};
@@ -20,13 +20,12 @@ pub const OPS: Table = &[
     ("Asinh", One(|cx| unary(cx, UnaryOp::Asinh))),
     ("Atan", One(|cx| unary(cx, UnaryOp::Atan))),
     ("Atanh", One(|cx| unary(cx, UnaryOp::Atanh))),
+    ("BitCast", One(bit_cast)),
     ("BitShift", One(bit_shift)),
     ("BitwiseAnd", One(|cx| binary(cx, BinaryOp::BitAnd))),
     ("BitwiseNot", One(|cx| unary(cx, UnaryOp::BitNot))),
     ("BitwiseOr", One(|cx| binary(cx, BinaryOp::BitOr))),
     ("BitwiseXor", One(|cx| binary(cx, BinaryOp::BitXor))),
-    ("Cast", One(cast)),
-    ("CastLike", One(cast_like)),
     ("Ceil", One(|cx| unary(cx, UnaryOp::Ceil))),
     ("Clip", One(clip)),
     ("Cos", One(|cx| unary(cx, UnaryOp::Cos))),
@@ -96,6 +95,18 @@ fn modulo(cx: &mut Cx<'_>) -> R<ValueId> {
     binary(cx, op)
 }
 
+/// Between integers of one width the same bits are what a cast gives.
+fn bit_cast(cx: &mut Cx<'_>) -> R<ValueId> {
+    let to = named_dtype(cx.int("to", 0)?)?;
+    let x = cx.input(0)?;
+    let from = cx.dtype(x);
+    let whole = |d: DType| d.is_int() || d == DType::Bool;
+    if from == to || whole(from) && to.is_int() && from.size_bytes() == to.size_bytes() {
+        return cx.cast(x, to);
+    }
+    unsupported!("bits of {from} read as {to}")
+}
+
 /// Right shifts of signed integers keep the sign: `x < 0 ? ~(~x >> n) : x >> n`.
 fn bit_shift(cx: &mut Cx<'_>) -> R<ValueId> {
     let (x, n) = (cx.input(0)?, cx.input(1)?);
@@ -151,21 +162,6 @@ fn clip(cx: &mut Cx<'_>) -> R<ValueId> {
 fn choose(cx: &mut Cx<'_>) -> R<ValueId> {
     let (cond, a, b) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     cx.select(cond, a, b)
-}
-
-fn cast(cx: &mut Cx<'_>) -> R<ValueId> {
-    let code = cx.int("to", 0)?;
-    let x = cx.input(0)?;
-    match i32::try_from(code).map_err(|_| "no such data type".into()).and_then(tensor::dtype) {
-        Ok(to) => cx.cast(x, to),
-        Err(reason) => unsupported!("cast to {code}: {reason}"),
-    }
-}
-
-fn cast_like(cx: &mut Cx<'_>) -> R<ValueId> {
-    let to = cx.input_type(1)?.dtype;
-    let x = cx.input(0)?;
-    cx.cast(x, to)
 }
 
 fn is_inf(cx: &mut Cx<'_>) -> R<ValueId> {

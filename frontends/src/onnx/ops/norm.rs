@@ -22,7 +22,7 @@ pub const OPS: Table = &[
 ];
 
 /// Mean and `1/√(var + eps)` over axes, which stay as 1.
-fn moments(cx: &mut Cx<'_>, x: ValueId, axes: &[usize], epsilon: f64) -> R<(ValueId, ValueId)> {
+pub fn moments(cx: &mut Cx<'_>, x: ValueId, axes: &[usize], epsilon: f64) -> R<(ValueId, ValueId)> {
     let mean = cx.reduce(ReduceOp::Mean, x, axes, true)?;
     let centred = cx.binary(BinaryOp::Sub, x, mean)?;
     let square = cx.binary(BinaryOp::Mul, centred, centred)?;

@@ -30,8 +30,7 @@ fn kernel(cx: &Cx<'_>) -> R<Vec<i64>> {
     }
 }
 
-fn pool(cx: &mut Cx<'_>, kind: PoolKind, fill: f64) -> R<Vec<ValueId>> {
-    let x = cx.input(0)?;
+fn pool(cx: &mut Cx<'_>, x: ValueId, kind: PoolKind, fill: f64) -> R<Vec<ValueId>> {
     let kernel = kernel(cx)?;
     let windows = windows(cx, x, &kernel, fill)?;
     let kind = match kind {
@@ -60,17 +59,24 @@ fn max_pool(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         PoolKind::Max { indices: cx.wants(1), column_major: cx.flag("storage_order", false)? };
     let x = cx.input(0)?;
     let fill = lowest(cx, x);
-    many(pool(cx, kind, fill)?)
+    many(pool(cx, x, kind, fill)?)
 }
 
 fn average_pool(cx: &mut Cx<'_>) -> R<ValueId> {
+    let x = cx.input(0)?;
+    average_of(cx, x)
+}
+
+/// The means of the node's windows over `x`.
+pub fn average_of(cx: &mut Cx<'_>, x: ValueId) -> R<ValueId> {
     let kind = PoolKind::Average { count_pad: cx.flag("count_include_pad", false)? };
-    Ok(pool(cx, kind, 0.0)?[0])
+    Ok(pool(cx, x, kind, 0.0)?[0])
 }
 
 fn lp_pool(cx: &mut Cx<'_>) -> R<ValueId> {
+    let x = cx.input(0)?;
     let kind = PoolKind::Lp { p: cx.int("p", 2)? };
-    Ok(pool(cx, kind, 0.0)?[0])
+    Ok(pool(cx, x, kind, 0.0)?[0])
 }
 
 fn spatial_axes(cx: &Cx<'_>, x: ValueId) -> R<Vec<usize>> {

@@ -4,10 +4,12 @@
 use super::super::cx::{Cx, axis};
 use super::super::emit::many;
 use super::super::error::{R, malformed, unsupported};
+use super::super::narrow::Narrow;
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
 use super::contraction::matmul;
 use super::conv::conv_i32;
+use super::convert::{Element, Rounding, Toward, element, encode, input_element, numbers};
 use super::source::named_dtype;
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, ReduceOp, UnaryOp};
@@ -35,8 +37,19 @@ fn range(dtype: DType) -> R<(f64, f64)> {
 }
 
 /// `saturate(round(x) + zero_point)`, `x` being divided by the scale already.
-fn saturate(cx: &mut Cx<'_>, x: ValueId, zero: Option<ValueId>, to: DType) -> R<ValueId> {
-    let (low, high) = range(to)?;
+pub fn saturate(cx: &mut Cx<'_>, x: ValueId, zero: Option<ValueId>, to: DType) -> R<ValueId> {
+    let range = range(to)?;
+    saturate_to(cx, x, zero, range, to)
+}
+
+/// As [`saturate`], to the numbers of a range.
+fn saturate_to(
+    cx: &mut Cx<'_>,
+    x: ValueId,
+    zero: Option<ValueId>,
+    (low, high): (f64, f64),
+    to: DType,
+) -> R<ValueId> {
     let mut y = cx.unary(UnaryOp::Round, x)?;
     if let Some(zero) = zero {
         let dtype = cx.dtype(y);
@@ -78,9 +91,9 @@ fn along_axis(cx: &mut Cx<'_>, p: ValueId, x: ValueId) -> R<ValueId> {
 fn quantize_linear(cx: &mut Cx<'_>) -> R<ValueId> {
     let (x, scale) = (cx.input(0)?, cx.input(1)?);
     let to = match (cx.has(2), cx.int("output_dtype", 0)?) {
-        (true, _) => cx.input_type(2)?.dtype,
-        (false, 0) => DType::U8,
-        (false, code) => named_dtype(code)?,
+        (true, _) => input_element(cx, 2)?,
+        (false, 0) => Element::Plain(DType::U8),
+        (false, code) => element(code)?,
     };
     let scale = along_axis(cx, scale, x)?;
     let zero = match cx.optional(2)? {
@@ -91,18 +104,43 @@ fn quantize_linear(cx: &mut Cx<'_>) -> R<ValueId> {
     let dtype = if dtype.is_float() { dtype } else { DType::F32 };
     let (x, scale) = (cx.cast(x, dtype)?, cx.cast(scale, dtype)?);
     let scaled = cx.binary(BinaryOp::Div, x, scale)?;
-    saturate(cx, scaled, zero, to)
+    match to {
+        Element::Plain(to) => saturate(cx, scaled, zero, to),
+        // The zero point of a float is 0.
+        Element::Narrow(to @ Narrow::Float(_)) => {
+            let saturate = cx.flag("saturate", true)?;
+            // Adding the zero point takes the sign of −0.
+            let (zero, none) =
+                (cx.number_like(scaled, 0.0)?, cx.with_number(BinaryOp::Eq, scaled, 0.0)?);
+            let scaled = cx.select(none, zero, scaled)?;
+            encode(cx, scaled, to, Rounding { saturate, toward: Toward::Nearest })
+        }
+        Element::Narrow(to) => {
+            let bits = to.bits();
+            let (low, high) = match to {
+                Narrow::Int(_) => {
+                    (-f64::powi(2.0, bits as i32 - 1), f64::powi(2.0, bits as i32 - 1) - 1.0)
+                }
+                _ => (0.0, f64::powi(2.0, bits as i32) - 1.0),
+            };
+            let y = saturate_to(cx, scaled, zero, (low, high), to.storage())?;
+            cx.imp.mark_narrow(y, to);
+            Ok(y)
+        }
+    }
 }
 
 fn dequantize_linear(cx: &mut Cx<'_>) -> R<ValueId> {
-    let (x, scale) = (cx.input(0)?, cx.input(1)?);
+    let (x, scale) = (numbers(cx, 0)?, cx.input(1)?);
     let scale = along_axis(cx, scale, x)?;
+    let float = matches!(cx.narrow(0), Some(Narrow::Float(_)));
     let dtype = match cx.int("output_dtype", 0)? {
         0 => cx.dtype(scale),
         code => named_dtype(code)?,
     };
-    let mut y = cx.cast(x, DType::I32)?;
-    if let Some(zero) = cx.optional(2)? {
+    let mut y = if float { x } else { cx.cast(x, DType::I32)? };
+    // The zero point of a float is 0.
+    if let Some(zero) = cx.optional(2)?.filter(|_| !float) {
         let zero = along_axis(cx, zero, x)?;
         let zero = cx.cast(zero, DType::I32)?;
         y = cx.binary(BinaryOp::Sub, y, zero)?;
@@ -111,9 +149,13 @@ fn dequantize_linear(cx: &mut Cx<'_>) -> R<ValueId> {
     cx.binary(BinaryOp::Mul, y, scale)
 }
 
-/// `u8` over the range of the data, widened to hold 0.
 fn dynamic_quantize_linear(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let x = cx.input(0)?;
+    many(quantized(cx, x)?)
+}
+
+/// `u8` over the range of the data, widened to hold 0, with its scale and zero point.
+pub fn quantized(cx: &mut Cx<'_>, x: ValueId) -> R<[ValueId; 3]> {
     let axes: Vec<usize> = (0..cx.rank(x)).collect();
     let high = cx.reduce(ReduceOp::Max, x, &axes, false)?;
     let high = cx.with_number(BinaryOp::Max, high, 0.0)?;
@@ -128,11 +170,11 @@ fn dynamic_quantize_linear(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let zero = cx.cast(zero, DType::U8)?;
     let scaled = cx.binary(BinaryOp::Div, x, scale)?;
     let y = saturate(cx, scaled, Some(zero), DType::U8)?;
-    many([y, scale, zero])
+    Ok([y, scale, zero])
 }
 
 /// `x − zero_point` in `i32`.
-fn centred(cx: &mut Cx<'_>, x: ValueId, zero: Option<ValueId>) -> R<ValueId> {
+pub fn centred(cx: &mut Cx<'_>, x: ValueId, zero: Option<ValueId>) -> R<ValueId> {
     let x = cx.cast(x, DType::I32)?;
     let Some(zero) = zero else { return Ok(x) };
     let zero = cx.cast(zero, DType::I32)?;

@@ -5,6 +5,7 @@ use super::super::emit::many;
 use super::super::error::{R, malformed, unsupported};
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
+use cascata_ir::graph::ValueId;
 use cascata_ir::op::{Activation, ActivationKind, Direction, Op, RecurrentAttrs};
 use cascata_ir::types::{DType, Dim, Scalar};
 
@@ -17,22 +18,48 @@ struct Kind {
     cell: bool,
 }
 
+const LSTM: Kind = Kind { gates: 4, activations: &["Sigmoid", "Tanh", "Tanh"], cell: true };
+
+/// Weights in ONNX's order, `[directions, gates·hidden, ·]`.
+pub struct Weights {
+    pub w: ValueId,
+    pub r: ValueId,
+}
+
+impl Weights {
+    fn of(cx: &mut Cx<'_>) -> R<Weights> {
+        Ok(Weights { w: cx.input(1)?, r: cx.input(2)? })
+    }
+}
+
 fn lstm(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
-    let kind = Kind { gates: 4, activations: &["Sigmoid", "Tanh", "Tanh"], cell: true };
-    recurrent(cx, &kind, Op::Lstm)
+    let weights = Weights::of(cx)?;
+    many(lstm_of(cx, weights)?)
+}
+
+/// The node's LSTM with weights of another form than its inputs 1 and 2.
+pub fn lstm_of(cx: &mut Cx<'_>, weights: Weights) -> R<Vec<ValueId>> {
+    recurrent(cx, &LSTM, weights, Op::Lstm)
 }
 
 fn gru(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let kind = Kind { gates: 3, activations: &["Sigmoid", "Tanh"], cell: false };
-    recurrent(cx, &kind, Op::Gru)
+    let weights = Weights::of(cx)?;
+    many(recurrent(cx, &kind, weights, Op::Gru)?)
 }
 
 fn rnn(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let kind = Kind { gates: 1, activations: &["Tanh"], cell: false };
-    recurrent(cx, &kind, Op::Rnn)
+    let weights = Weights::of(cx)?;
+    many(recurrent(cx, &kind, weights, Op::Rnn)?)
 }
 
-fn recurrent(cx: &mut Cx<'_>, kind: &Kind, op: impl Fn(RecurrentAttrs) -> Op) -> R<Vec<Slot>> {
+fn recurrent(
+    cx: &mut Cx<'_>,
+    kind: &Kind,
+    Weights { w, r }: Weights,
+    op: impl Fn(RecurrentAttrs) -> Op,
+) -> R<Vec<ValueId>> {
     let batch_first = cx.flag("layout", false)?;
     let mut x = cx.input(0)?;
     if cx.rank(x) != 3 {
@@ -41,7 +68,6 @@ fn recurrent(cx: &mut Cx<'_>, kind: &Kind, op: impl Fn(RecurrentAttrs) -> Op) ->
     if batch_first {
         x = cx.transpose(x, vec![1, 0, 2])?;
     }
-    let (w, r) = (cx.input(1)?, cx.input(2)?);
     let attrs = attributes(cx, kind)?;
     let directions = if attrs.direction == Direction::Bidirectional { 2 } else { 1 };
     let (steps, batch) = (cx.shape(x)[0].clone(), cx.shape(x)[1].clone());
@@ -51,10 +77,8 @@ fn recurrent(cx: &mut Cx<'_>, kind: &Kind, op: impl Fn(RecurrentAttrs) -> Op) ->
     if let Some(size) = cx.opt_int("hidden_size")? {
         cx.check(&hidden, &size.into(), "hidden_size and the weights")?;
     }
-    let zeros = |cx: &mut Cx<'_>, shape: Vec<Dim>| {
-        let dtype = cx.dtype(x);
-        cx.fill(Scalar::from_f64(dtype, 0.0), shape)
-    };
+    let zero = Scalar::from_f64(cx.dtype(x), 0.0);
+    let zeros = |cx: &mut Cx<'_>, shape: Vec<Dim>| cx.fill(zero, shape);
     let d = Dim::from(directions);
     let bias = match cx.optional(3)? {
         Some(b) => b,
@@ -88,7 +112,7 @@ fn recurrent(cx: &mut Cx<'_>, kind: &Kind, op: impl Fn(RecurrentAttrs) -> Op) ->
             *state = cx.transpose(*state, vec![1, 0, 2])?;
         }
     }
-    many(results)
+    Ok(results)
 }
 
 fn attributes(cx: &Cx<'_>, kind: &Kind) -> R<RecurrentAttrs> {

@@ -12,6 +12,7 @@ use cascata_ir::types::{DType, Dim};
 pub const OPS: Table = &[
     ("ArgMax", One(|cx| arg_reduce(cx, true))),
     ("ArgMin", One(|cx| arg_reduce(cx, false))),
+    ("CumProd", One(cum_prod)),
     ("CumSum", One(cum_sum)),
     ("Hardmax", One(hardmax)),
     ("LogSoftmax", One(|cx| along_softmax_axis(cx, log_softmax))),
@@ -119,6 +120,37 @@ fn cum_sum(cx: &mut Cx<'_>) -> R<ValueId> {
     cx.emit(Op::CumSum { axis, exclusive, reverse }, &[x])
 }
 
+/// Element `i` is the product of those that come no later (`≤`, exclusive `<`): all pairs
+/// `[…, i, …, j]` with 1 for the others, reduced over `j`.
+fn cum_prod(cx: &mut Cx<'_>) -> R<ValueId> {
+    let axis = cx.known_int(1)?;
+    let x = cx.input(0)?;
+    let axis = super::super::cx::axis(axis, cx.rank(x))?;
+    let rank = cx.rank(x);
+    let size = cx.shape(x)[axis].clone();
+    let (exclusive, reverse) = (cx.flag("exclusive", false)?, cx.flag("reverse", false)?);
+    let perm: Vec<usize> = (0..rank).filter(|a| *a != axis).chain([axis]).collect();
+    let last = cx.transpose(x, perm.clone())?;
+    let pairs = cx.unsqueeze(last, &[rank - 1])?;
+    let i = cx.iota(DType::I64, vec![size.clone(), 1.into()], 0)?;
+    let j = cx.iota(DType::I64, vec![1.into(), size], 1)?;
+    let counts = match (reverse, exclusive) {
+        (false, false) => BinaryOp::Le,
+        (false, true) => BinaryOp::Lt,
+        (true, false) => BinaryOp::Ge,
+        (true, true) => BinaryOp::Gt,
+    };
+    let counts = cx.binary(counts, j, i)?;
+    let one = cx.number_like(x, 1.0)?;
+    let factors = cx.select(counts, pairs, one)?;
+    let y = cx.reduce(ReduceOp::Prod, factors, &[rank], false)?;
+    let mut back = vec![0; rank];
+    for (to, from) in perm.into_iter().enumerate() {
+        back[from] = to;
+    }
+    cx.transpose(y, back)
+}
+
 fn top_k(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let k = if cx.version < 10 {
         Dim::from(cx.int("k", -1)?)
@@ -159,7 +191,7 @@ fn along_softmax_axis(
 }
 
 /// `x − m − ln Σ e^(x − m)`.
-fn log_softmax(cx: &mut Cx<'_>, x: ValueId, axis: usize) -> R<ValueId> {
+pub fn log_softmax(cx: &mut Cx<'_>, x: ValueId, axis: usize) -> R<ValueId> {
     let largest = cx.reduce(ReduceOp::Max, x, &[axis], true)?;
     let shifted = cx.binary(BinaryOp::Sub, x, largest)?;
     let e = cx.unary(UnaryOp::Exp, shifted)?;

@@ -3,35 +3,56 @@
 use super::super::cx::Cx;
 use super::super::error::{R, malformed, unsupported};
 use super::super::registry::{Importer::*, Table};
-use super::attention::split_heads;
+use super::attention::{join_heads, split_heads};
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, Op};
 
 pub const OPS: Table = &[("RotaryEmbedding", One(rotary))];
 
-/// Rotates pairs of the first `rotary_embedding_dim` elements of each head.
 fn rotary(cx: &mut Cx<'_>) -> R<ValueId> {
     let x = cx.input(0)?;
-    let rank3 = cx.rank(x) == 3;
     let by_head = split_heads(cx, x, "num_heads")?;
+    let (cos, sin) = (angles(cx, 1)?, angles(cx, 2)?);
+    let dim = cx.int("rotary_embedding_dim", 0)?;
+    let interleaved = cx.flag("interleaved", false)?;
+    let y = rotate(cx, by_head, &Rotation { cos, sin, dim, interleaved })?;
+    if cx.rank(x) == 3 { join_heads(cx, y) } else { Ok(y) }
+}
+
+/// How heads are rotated.
+pub struct Rotation {
+    /// `[B, 1, S, dim/2]`, broadcast.
+    pub cos: ValueId,
+    /// As `cos`.
+    pub sin: ValueId,
+    /// Elements of each head that are rotated; 0 for all.
+    pub dim: i64,
+    /// Pairs are neighbours rather than halves.
+    pub interleaved: bool,
+}
+
+/// Rotates pairs of the first elements of each head of `[B, heads, S, D]`.
+pub fn rotate(cx: &mut Cx<'_>, by_head: ValueId, rotation: &Rotation) -> R<ValueId> {
     let s = cx.shape(by_head);
+    if s.len() != 4 {
+        return malformed!("heads of rank {}, must be 4", s.len());
+    }
     let Some(size) = s[3].as_const() else {
         return unsupported!("a head size that is not known");
     };
-    let rotated = match cx.int("rotary_embedding_dim", 0)? {
+    let rotated = match rotation.dim {
         0 => size,
         d => d,
     };
     if rotated < 2 || rotated % 2 != 0 || rotated > size {
-        return malformed!("rotary_embedding_dim {rotated} for heads of {size}");
+        return malformed!("{rotated} elements of heads of {size} are to be rotated");
     }
     let half = rotated / 2;
-    let (cos, sin) = (angles(cx, 1)?, angles(cx, 2)?);
+    let (cos, sin) = (rotation.cos, rotation.sin);
     let head = cx.slice_axis(by_head, 3, 0.into(), rotated.into())?;
     let rest = cx.slice_axis(by_head, 3, rotated.into(), (size - rotated).into())?;
-    let interleaved = cx.flag("interleaved", false)?;
     let lead = || s[..3].to_vec();
-    let (pairs, part) = match interleaved {
+    let (pairs, part) = match rotation.interleaved {
         true => ([lead(), vec![half.into(), 2.into()]].concat(), 4),
         false => ([lead(), vec![2.into(), half.into()]].concat(), 3),
     };
@@ -47,16 +68,8 @@ fn rotary(cx: &mut Cx<'_>) -> R<ValueId> {
     let imaginary = cx.binary(BinaryOp::Add, a_sin, b_cos)?;
     let parts = [cx.unsqueeze(real, &[part])?, cx.unsqueeze(imaginary, &[part])?];
     let joined = cx.concat(&parts, part)?;
-    let mut y = cx.reshape(joined, [lead(), vec![rotated.into()]].concat())?;
-    if rotated < size {
-        y = cx.concat(&[y, rest], 3)?;
-    }
-    if rank3 {
-        let shape = cx.shape(x);
-        y = cx.transpose(y, vec![0, 2, 1, 3])?;
-        y = cx.reshape(y, shape)?;
-    }
-    Ok(y)
+    let y = cx.reshape(joined, [lead(), vec![rotated.into()]].concat())?;
+    if rotated < size { cx.concat(&[y, rest], 3) } else { Ok(y) }
 }
 
 /// Cosines or sines as `[B, 1, S, half]`, looked up by position where positions are given.

@@ -95,20 +95,27 @@ fn mutated_models_never_panic() {
     assert!(imported > 20, "{imported}");
 }
 
-/// The same for every operator: mutated backend tests, where `collect.py` has been run.
+/// The same for every operator: mutated backend tests, where `tests/setup_env.sh` has been run.
 /// `FUZZ_ROUNDS` says how often each is mutated.
 #[test]
 fn mutated_backend_models_never_panic() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
     let root = std::env::var_os("CASCATA_CACHE").map_or(root, Into::into);
-    let Ok(folder) = std::fs::read_dir(root.join("onnx_backend")) else {
+    let folders: Vec<_> = ["onnx_backend", "contrib"]
+        .iter()
+        .filter_map(|name| std::fs::read_dir(root.join(name)).ok())
+        .collect();
+    if folders.is_empty() {
         println!("skipped: no <cache>/onnx_backend");
         return;
-    };
+    }
     let rounds = std::env::var("FUZZ_ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(2);
     let mut random = Random(0xbac0);
-    let mut models: Vec<_> =
-        folder.filter_map(|e| Some(e.ok()?.path().join("model.onnx"))).collect();
+    let mut models: Vec<_> = folders
+        .into_iter()
+        .flatten()
+        .filter_map(|e| Some(e.ok()?.path().join("model.onnx")))
+        .collect();
     models.sort();
     for path in models {
         let seed = std::fs::read(&path).unwrap_or_default();

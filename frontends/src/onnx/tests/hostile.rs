@@ -57,7 +57,7 @@ fn wrong_data_lengths_are_named() {
 
 #[test]
 fn unsupported_types_are_named() {
-    for (code, name) in [(14, "COMPLEX64"), (17, "FLOAT8E4M3FN"), (22, "INT4"), (99, "99")] {
+    for (code, name) in [(14, "COMPLEX64"), (15, "COMPLEX128"), (99, "99")] {
         let mut model = relu();
         model.0.initializer.push(raw_tensor("w", code, &[1], vec![0]));
         refused_with(model, &["initializer 'w'", name]);
@@ -65,6 +65,21 @@ fn unsupported_types_are_named() {
     let mut strings = relu();
     strings.0.initializer.push(raw_tensor("w", 8, &[1], vec![0]));
     refused_with(strings, &["initializer 'w'", "string"]);
+}
+
+#[test]
+fn types_kept_as_bytes_are_not_computed_with() {
+    for (code, name) in [(17, "FLOAT8E4M3FN"), (22, "INT4"), (25, "UINT2")] {
+        let weight = |dims: &[i64]| {
+            let mut model = Build::default();
+            model.0.initializer.push(raw_tensor("w", code, dims, vec![0]));
+            model
+        };
+        refused_with(weight(&[1]).node("Relu", "w", "y").output("y"), &["operands of type", name]);
+        let moved = weight(&[1]).node_with("Flatten", "w", "v", vec![int("axis", 0)]);
+        refused_with(moved.node("Add", "v,v", "y").output("y"), &["operands of type", name]);
+        refused_with(weight(&[9]).node("Identity", "w", "y").output("y"), &["initializer 'w'"]);
+    }
 }
 
 #[test]
@@ -177,7 +192,16 @@ fn sparse_weights_and_sequences_are_refused_by_name() {
     let tensor = crate::onnx::proto::SparseTensorProto { values, indices: None, dims: vec![9] };
     sparse.0.sparse_initializer.push(tensor);
     refused_with(sparse, &["'pruned'", "sparse"]);
-    refused_with(relu().node("SequenceConstruct", "x,x", "s"), &["SequenceConstruct"]);
+    let two = || relu().node("SequenceConstruct", "x,x", "s");
+    refused_with(two().output("s"), &["output 's'", "a sequence"]);
+    refused_with(two().node("Relu", "s", "z").output("z"), &["Relu", "a sequence"]);
+    refused_with(two().node("SequenceMap", "s", "z").output("z"), &["SequenceMap", "unrolled"]);
+    for at in [2, -3] {
+        let at = two().i64s("at", &[], &[at]).node("SequenceAt", "s,at", "z").output("z");
+        refused_with(at, &["position", "sequence of 2"]);
+    }
+    let at = two().i64s("at", &[], &[-4]).node("SequenceInsert", "s,x,at", "z");
+    refused_with(at, &["position -4"]);
 }
 
 #[test]
