@@ -145,7 +145,9 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         // no kernel runs now; it is another buffer than the slot.
         match into.and_then(|into| unsafe { self.ctx.frame.read(from, 0, into) }) {
             Some(()) => Ok(()),
-            None => Err(self.exe.misfit(slot, &DoesNotFit { needs: at + bytes, has })),
+            None => {
+                Err(self.exe.misfit(slot, &DoesNotFit { needs: at.saturating_add(bytes), has }))
+            }
         }
     }
 

@@ -66,7 +66,7 @@ impl Flow<'_, '_> {
         self.bound = inputs.clone().flat_map(|t| &t.shape).filter_map(Dim::as_sym).collect();
         let at = format!("{}.inputs", self.at);
         for dim in inputs.flat_map(|t| &t.shape) {
-            self.known(&at, dim);
+            self.known_at(&at, dim);
         }
         for (i, dim) in entry.derived.iter().enumerate() {
             self.known(&format!("{}.derived[{i}]", self.at), dim);
@@ -82,7 +82,7 @@ impl Flow<'_, '_> {
         let entry = self.entry;
         let at = format!("{}.outputs", self.at);
         for dim in entry.outputs.iter().filter_map(|p| tensor_type(&p.ty)).flat_map(|t| &t.shape) {
-            self.known(&at, dim);
+            self.known_at(&at, dim);
         }
         for (i, port) in entry.outputs.iter().enumerate() {
             let mine = Storage::Output(i as u32);
@@ -118,8 +118,8 @@ impl Flow<'_, '_> {
                 0 => format!("{}.checks[{i}]", self.at),
                 b => format!("{}.blocks[{}].checks[{i}]", self.at, b - 1),
             };
-            self.known(&at, &check.lhs);
-            self.known(&at, &check.rhs);
+            self.known_at(&at, &check.lhs);
+            self.known_at(&at, &check.rhs);
         }
     }
 
@@ -142,9 +142,8 @@ impl Flow<'_, '_> {
             for r in &branch.results {
                 self.hands_out(block, if taken { r.then } else { r.other });
             }
-            let at = self.here();
             for d in &branch.dims {
-                self.known(&at, if taken { &d.then } else { &d.other });
+                self.known(if taken { &d.then } else { &d.other });
             }
             self.leave(&before);
         }
@@ -156,8 +155,7 @@ impl Flow<'_, '_> {
         self.read(l.trip);
         self.read(l.cond);
         l.carried.iter().for_each(|c| self.read(c.initial));
-        let at = self.here();
-        l.dims.iter().for_each(|d| self.known(&at, &d.initial));
+        l.dims.iter().for_each(|d| self.known(&d.initial));
         let before = self.bound.clone();
         l.dims.iter().for_each(|d| self.bind(d.inside));
         let params = l.carried.iter().map(|c| c.param).chain(l.iteration).chain(l.going);
@@ -170,8 +168,7 @@ impl Flow<'_, '_> {
         self.read(l.next_cond);
         l.scanned.iter().for_each(|s| self.read(s.row));
         l.carried.iter().filter_map(|c| c.next).for_each(|next| self.hands_out(l.body, next));
-        let at = self.here();
-        l.dims.iter().for_each(|d| self.known(&at, &d.next));
+        l.dims.iter().for_each(|d| self.known(&d.next));
         self.leave(&before);
         self.bind(l.count);
         l.dims.iter().for_each(|d| self.bind(d.after));
@@ -209,15 +206,14 @@ impl Flow<'_, '_> {
     }
 
     fn launch(&mut self, launch: &Launch) {
-        let at = self.here();
         for v in &launch.variants {
             let all = v.guard.iter().chain(&v.dims);
             for dim in all.chain([&v.tiles, &v.scratch_bytes, &v.min_tiles]) {
-                self.known(&at, dim);
+                self.known(dim);
             }
         }
-        self.known(&at, &launch.flops);
-        self.known(&at, &launch.bytes);
+        self.known(&launch.flops);
+        self.known(&launch.bytes);
         self.writes(launch);
         launch.buffers.iter().for_each(|b| self.read(*b));
     }
@@ -276,32 +272,46 @@ impl Flow<'_, '_> {
 
     /// The buffer's size has a value here.
     fn buffer_known(&mut self, buffer: u32) {
-        let (entry, at) = (self.entry, self.here());
+        let entry = self.entry;
         let b = &entry.buffers[buffer as usize];
-        self.known(&at, &b.bytes);
+        self.known(&b.bytes);
         if let Storage::Alias { of, offset_bytes } = &b.storage {
-            self.known(&at, offset_bytes);
-            self.known(&at, &entry.buffers[*of as usize].bytes);
+            self.known(offset_bytes);
+            self.known(&entry.buffers[*of as usize].bytes);
         }
         if let Storage::Output(n) = entry.buffers[self.root(buffer) as usize].storage
             && let Some(ty) = tensor_type(&entry.outputs[n as usize].ty)
         {
             for dim in &ty.shape {
-                self.known(&at, dim);
+                self.known(dim);
             }
         }
     }
 
-    fn known(&mut self, at: &str, dim: &Dim) {
+    /// The dim has a value at the current step.
+    fn known(&mut self, dim: &Dim) {
+        let problems = self.unbound(dim);
+        problems.into_iter().for_each(|p| self.report(p));
+    }
+
+    /// As [`Flow::known`], for a dim that stands at `at`.
+    fn known_at(&mut self, at: &str, dim: &Dim) {
+        let problems = self.unbound(dim);
+        problems.into_iter().for_each(|p| self.errors.push(at, p));
+    }
+
+    fn unbound(&self, dim: &Dim) -> Vec<String> {
         if dim.as_const().is_some() {
-            return; // PERF: most dims of a static model; `symbols` allocates.
+            return vec![]; // PERF: most dims of a static model; `symbols` allocates.
         }
-        for s in dim.symbols() {
-            if !self.bound.contains(&s) {
-                let (text, name) = (dim.display(&self.entry.symbols), self.entry.symbols.name(s));
-                self.errors.push(at, format!("'{text}' needs '{name}', which has no value there: no input has it as a whole dim and no earlier step binds it"));
-            }
-        }
+        let symbols = dim.symbols().into_iter().filter(|s| !self.bound.contains(s));
+        let problem = |s: SymbolId| {
+            let (text, name) = (dim.display(&self.entry.symbols), self.entry.symbols.name(s));
+            format!(
+                "'{text}' needs '{name}', which has no value there: no input has it as a whole dim and no earlier step binds it"
+            )
+        };
+        symbols.map(problem).collect()
     }
 
     /// The buffer whose memory this one is.
