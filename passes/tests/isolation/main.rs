@@ -169,7 +169,7 @@ fn the_batch_is_named_in_several_ways() {
 
 #[test]
 fn an_input_whose_size_must_be_the_batch_is_not_taken_for_shared() {
-    let text = "graph \"g\" {\n  symbol B in 1..=8\n  symbol N in 1..=8\n  symbol S in 1..=8\n  check B == N : \"add\"\n  body(%0 \"x\" : f32[B,4], %1 \"m\" : f32[N,4], %2 \"t\" : f32[S,4]) {\n    %3 = reduce(%1) {op = sum, axes = [0], keep_dims = true} : f32[1,4]\n    %4 = add(%0, %3) : f32[B,4]\n    %5 = reduce(%2) {op = sum, axes = [0], keep_dims = true} : f32[1,4]\n    %6 = add(%0, %5) : f32[B,4]\n    return %4 \"y\", %6 \"z\"\n  }\n}\n";
+    let text = "graph \"g\" {\n  symbol B in 1..=8\n  symbol N in 1..=8\n  symbol S in 1..=8\n  body(%0 \"x\" : f32[B,4], %1 \"m\" : f32[N,4], %2 \"t\" : f32[S,4]) {\n    check B == N : \"add\"\n    %3 = reduce(%1) {op = sum, axes = [0], keep_dims = true} : f32[1,4]\n    %4 = add(%0, %3) : f32[B,4]\n    %5 = reduce(%2) {op = sum, axes = [0], keep_dims = true} : f32[1,4]\n    %6 = add(%0, %5) : f32[B,4]\n    return %4 \"y\", %6 \"z\"\n  }\n}\n";
     let graph = graph(text);
     let report = analyse(&graph);
     let leaks: Vec<_> = report.leaks().map(|(o, l)| (o, l.value.as_str())).collect();

@@ -93,7 +93,7 @@ fn lifetimes() {
 
 #[test]
 fn symbols() {
-    one("symbol s7 is not in", |m| launch(m, 0).flops = Dim::sym(SymbolId(7)));
+    one("symbol s7 is not among", |m| launch(m, 0).flops = Dim::sym(SymbolId(7)));
     one("empty range 65..=64", |m| {
         m.entries[0].symbols.get_mut(SymbolId(0)).min = 65;
     });

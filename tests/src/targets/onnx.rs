@@ -150,7 +150,9 @@ fn node(values: &[String], outputs: &[String], c: &mut Choices<'_>) -> Vec<u8> {
         field(1, values[c.below(values.len())].as_bytes(), &mut out);
     }
     outputs.iter().for_each(|o| field(2, o.as_bytes(), &mut out));
-    field(4, op.as_bytes(), &mut out);
+    let (domain, name) = op.rsplit_once('.').unwrap_or(("", op));
+    field(4, name.as_bytes(), &mut out);
+    field(7, domain.as_bytes(), &mut out);
     for _ in 0..c.below(4) {
         field(5, &attribute(c), &mut out);
     }

@@ -69,12 +69,12 @@ impl Flow<'_, '_> {
             self.known_at(&at, dim);
         }
         for (i, dim) in entry.derived.iter().enumerate() {
-            self.known(&format!("{}.derived[{i}]", self.at), dim);
+            self.known_at(&format!("{}.derived[{i}]", self.at), dim);
             self.bound.insert(entry.derived_symbol(i));
         }
         for (i, variant) in entry.variants.iter().enumerate() {
             let at = format!("{}.variants[{i}]", self.at);
-            variant.guard.iter().for_each(|dim| self.known(&at, dim));
+            variant.guard.iter().for_each(|dim| self.known_at(&at, dim));
         }
     }
 
