@@ -266,12 +266,8 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
         bytes(weight_bytes),
         count(m.weights.len(), "weight"),
     );
-    let _ = writeln!(
-        out,
-        "source    {} (blake3 {})",
-        p.source,
-        p.source_hash.get(..16).unwrap_or(&p.source_hash)
-    );
+    let hash = p.source_hash.get(..16).unwrap_or(&p.source_hash);
+    let _ = writeln!(out, "source    {} (blake3 {hash})", p.source);
     let _ = writeln!(out, "compiler  {} {}", p.compiler, p.options.join(" "));
     let rules: Vec<String> = p.rules.iter().map(|(rule, n)| format!("{rule} {n}")).collect();
     let _ = writeln!(

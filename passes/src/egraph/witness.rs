@@ -23,6 +23,8 @@ const ELEMENTS: f64 = 4e6;
 const SECONDS: f64 = 60.0;
 /// Sums of f32 in another order, relative to a result's largest element.
 const REASSOCIATED: f64 = 1e-4;
+/// Values of half precision are rounded at other places, about so many on each way.
+const HALF_ROUNDINGS: f64 = 8.0;
 /// Beside a jump (rounding, comparison) another order of rounding may land on the other
 /// side: this many elements may differ, each by a step.
 const JUMPS: (f64, f64) = (0.02, 0.05);
@@ -122,6 +124,18 @@ fn bound(fired: &[&CompiledRule]) -> f64 {
     fired.iter().map(one).fold(0.0, f64::max)
 }
 
+/// What rounding to the half floats of a program may add up to, relative to the largest
+/// element.
+fn half_rounding(program: &Graph) -> f64 {
+    let unit = |dtype: DType| match dtype {
+        DType::F16 => (-11f64).exp2(),
+        DType::BF16 => (-8f64).exp2(),
+        _ => 0.0,
+    };
+    let types = program.values.values().filter_map(|v| v.ty.as_tensor());
+    HALF_ROUNDINGS * types.map(|t| unit(t.dtype)).fold(0.0, f64::max)
+}
+
 enum Outcome {
     Equal,
     Skipped(String),
@@ -139,6 +153,7 @@ fn both_ways(
     let rewritten: Vec<&SliceNode> = new.nodes.iter().map(|n: &NewNode| &n.node).collect();
     let before = program(graph, place, &old, &slice.outputs);
     let after = program(graph, place, &rewritten, &new.outputs);
+    let bound = if bound > 0.0 { bound.max(half_rounding(&before)) } else { bound };
     let mut reason = "no small sizes satisfy the graph's checks".to_string();
     let sizes = SIZES.iter().find_map(|values| {
         let sizes = fitting(&before, checks, values)?;

@@ -180,7 +180,7 @@ pub const LEAKS: &[Case] = &[
       %2 = reduce(%1) {op = sum, axes = [0], keep_dims = true} : f32[1,4]
       %3 = add(%1, %2) : f32[B,4]
       return %3
-    }, dims = []} : f32[B,4]
+    }} : f32[B,4]
     return %4 \"y\""),
     Case { name: "inside of a branch", op: "reduce", params: "%0 \"x\" : f32[B,4], %1 \"c\" : bool[]", body: "
     %4 = if(%1) {then_region = region() {

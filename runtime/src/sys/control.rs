@@ -25,8 +25,9 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         Ok(())
     }
 
-    /// Runs the body while the condition holds and fewer than `trip` times.
-    pub(super) fn repeat(&mut self, l: &Loop) -> Result<(), RunError> {
+    /// Runs the body of the loop that is step `step` while the condition holds and fewer than
+    /// `trip` times.
+    pub(super) fn repeat(&mut self, l: &Loop, step: usize) -> Result<(), RunError> {
         let (trip, mut go) = (self.number(l.trip, 0)?, self.flag(l.cond)?);
         self.enter(l)?;
         let first = self.ctx.rows.len();
@@ -34,6 +35,8 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         let most = self.exe.entry().symbols.range(l.count).1;
         let mut iteration = 0i64;
         while go && iteration < trip {
+            // A body need not launch anything.
+            self.go_on(step)?;
             // Beyond its range the count could not be bound: do not run on for ever.
             if iteration >= most {
                 self.set_symbol(l.count, iteration.saturating_add(1), || l.source.join(", "))?;

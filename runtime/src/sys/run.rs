@@ -150,7 +150,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
                 match &exe.entry().steps_of(block)[segment.steps.end] {
                     Step::Bind { buffer, symbols } => self.bind(*buffer, symbols)?,
                     Step::If(branch) => self.branch(branch)?,
-                    Step::Loop(l) => self.repeat(l)?,
+                    Step::Loop(l) => self.repeat(l, segment.steps.end)?,
                     Step::Launch(_) => {}
                 }
             }
@@ -225,13 +225,11 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         plan: &SegmentPlan,
         planned: &PlannedLaunch,
     ) -> Result<(), RunError> {
+        self.go_on(planned.step)?;
         let (exe, ctx) = (self.exe, &mut *self.ctx);
         let Step::Launch(launch) = &exe.entry().steps_of(block)[planned.step] else {
             return Ok(());
         };
-        if ctx.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
-            return Err(RunError::Cancelled { step: planned.step });
-        }
         let args = LaunchArgs {
             kernel: exe.artifact.kernel(planned.kernel),
             dims: &plan.dims[planned.dims.clone()],
@@ -261,6 +259,14 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
             Ok(0) => self.fetch(launch, planned.kernel),
             Ok(status) => Err(exe.kernel_error(planned.kernel, status, launch)),
             Err(_) => Err(RunError::Panicked { kernel: exe.kernel_name(planned.kernel) }),
+        }
+    }
+
+    /// Ends the run before a step if it was cancelled.
+    pub(super) fn go_on(&self, step: usize) -> Result<(), RunError> {
+        match self.ctx.cancel.as_ref().is_some_and(CancelToken::is_cancelled) {
+            true => Err(RunError::Cancelled { step }),
+            false => Ok(()),
         }
     }
 
