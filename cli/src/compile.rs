@@ -183,7 +183,7 @@ fn provenance(
     path: &Path,
     options: &CompileOptions,
     passes: &Report,
-    graphs: Vec<(String, String)>,
+    stages: Vec<(String, String)>,
     isolation: Option<Isolation>,
 ) -> Result<Provenance, CompileError> {
     let io = |source| CompileError::Hash { path: path.to_path_buf(), source };
@@ -202,7 +202,7 @@ fn provenance(
             .iter()
             .map(|(v, rules)| (v.clone(), names(rules)))
             .collect(),
-        graphs,
+        stages,
         isolation,
         ..Provenance::default()
     })

@@ -154,10 +154,10 @@ impl Inspect {
         let provenance = &file.manifest.provenance;
         match provenance.graph(&self.stage) {
             Some(text) => Ok(text),
-            None if provenance.graphs.is_empty() => Err(stripped("graphs")),
+            None if provenance.stages.is_empty() => Err(stripped("graphs")),
             None => {
                 let stages: Vec<&str> =
-                    provenance.graphs.iter().map(|(name, _)| name.as_str()).collect();
+                    provenance.stages.iter().map(|(name, _)| name.as_str()).collect();
                 let text = format!(
                     "no graph of stage '{}' is kept, only {}",
                     self.stage,

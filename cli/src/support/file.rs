@@ -59,7 +59,7 @@ pub fn read_trusted(path: &Path, trusted: &[PublicKey]) -> Result<ArtifactFile, 
         let bulk: Provenance = serde_json::from_slice(&section(part)?).map_err(|e| fail(&e))?;
         let provenance = &mut manifest.provenance;
         provenance.explanations = bulk.explanations;
-        provenance.graphs = bulk.graphs;
+        provenance.stages = bulk.stages;
         provenance.kernel_ir = bulk.kernel_ir;
     }
     Ok(ArtifactFile { header, manifest, bytes, signed })

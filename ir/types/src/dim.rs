@@ -302,16 +302,16 @@ impl Dim {
 
 impl Atom {
     fn replace_inside(&self, f: &mut dyn FnMut(Dim) -> Dim) -> Dim {
-        let mut two = |a: &Dim, b: &Dim| (a.replace_atoms(f).into(), b.replace_atoms(f).into());
-        let (make, (a, b)): (fn(Box<Dim>, Box<Dim>) -> Atom, _) = match self {
+        let mut inner = |d: &Dim| Box::new(d.replace_atoms(f));
+        let replaced = match self {
             Atom::Sym(id) => return Dim::sym(*id),
-            Atom::FloorDiv(a, b) => (Atom::FloorDiv, two(a, b)),
-            Atom::Mod(a, b) => (Atom::Mod, two(a, b)),
-            Atom::Max(a, b) => (Atom::Max, two(a, b)),
-            Atom::Min(a, b) => (Atom::Min, two(a, b)),
-            Atom::Bcast(a, b) => (Atom::Bcast, two(a, b)),
+            Atom::FloorDiv(a, b) => Atom::FloorDiv(inner(a), inner(b)),
+            Atom::Mod(a, b) => Atom::Mod(inner(a), inner(b)),
+            Atom::Max(a, b) => Atom::Max(inner(a), inner(b)),
+            Atom::Min(a, b) => Atom::Min(inner(a), inner(b)),
+            Atom::Bcast(a, b) => Atom::Bcast(inner(a), inner(b)),
         };
-        f(Dim::atom(make(a, b)))
+        f(Dim::atom(replaced))
     }
 
     fn substitute(&self, f: &dyn Fn(SymbolId) -> Option<Dim>) -> Dim {

@@ -420,7 +420,7 @@ pub struct Provenance {
     /// Printed graph after the stages that changed it, in order: `(stage, text)`, for
     /// `inspect --graph`.
     #[serde(default)]
-    pub graphs: Vec<(String, String)>,
+    pub stages: Vec<(String, String)>,
     /// Printed Kernel IR by kernel name, for `inspect --kernels`.
     #[serde(default)]
     pub kernel_ir: BTreeMap<String, String>,
@@ -429,6 +429,6 @@ pub struct Provenance {
 impl Provenance {
     /// The printed graph after a stage, if it was kept.
     pub fn graph(&self, stage: &str) -> Option<&str> {
-        self.graphs.iter().find(|(name, _)| name == stage).map(|(_, text)| text.as_str())
+        self.stages.iter().find(|(name, _)| name == stage).map(|(_, text)| text.as_str())
     }
 }

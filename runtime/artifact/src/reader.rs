@@ -49,7 +49,7 @@ impl<'a> ArtifactReader<'a> {
             section.check(section.slice(self.file))?;
             let bulk: Provenance = serde_json::from_slice(section.slice(self.file))?;
             manifest.provenance.explanations = bulk.explanations;
-            manifest.provenance.graphs = bulk.graphs;
+            manifest.provenance.stages = bulk.stages;
             manifest.provenance.kernel_ir = bulk.kernel_ir;
         }
         Ok(manifest)

@@ -233,7 +233,7 @@ impl Layout {
 fn take_bulk(provenance: &mut Provenance) -> Provenance {
     Provenance {
         explanations: std::mem::take(&mut provenance.explanations),
-        graphs: std::mem::take(&mut provenance.graphs),
+        stages: std::mem::take(&mut provenance.stages),
         kernel_ir: std::mem::take(&mut provenance.kernel_ir),
         ..Provenance::default()
     }

@@ -13,7 +13,7 @@ fn reads_back_what_was_written() {
     let bytes = artifact();
     let reader = ArtifactReader::parse(&bytes).unwrap();
     assert_eq!(reader.full_manifest().unwrap(), manifest());
-    assert!(reader.manifest().provenance.graphs.is_empty(), "bulk stays out of the load path");
+    assert!(reader.manifest().provenance.stages.is_empty(), "bulk stays out of the load path");
     assert_eq!(reader.code(0).unwrap(), [0xc3; 100]);
     assert_eq!(reader.code(1).unwrap(), [0x90; 100]);
     assert!(reader.code(2).is_none());

@@ -88,7 +88,7 @@ pub fn manifest() -> Manifest {
         zeros_bytes: 64,
         provenance: Provenance {
             source: "model.onnx".into(),
-            graphs: [("source".to_string(), "graph".to_string())].into(),
+            stages: [("source".to_string(), "graph".to_string())].into(),
             ..Default::default()
         },
         metadata: Default::default(),
