@@ -7,7 +7,7 @@
 //! channels-last.
 //! **Precondition.** Channels-last convolutions (after `layout`).
 //! **Postcondition.** The same function bitwise: zeros are added where they were implied.
-//! A convolution of at most [`FEW_CHANNELS`] channels in one group pads its last spatial
+//! A convolution of at most `FEW_CHANNELS` channels in one group pads its last spatial
 //! axis by an explicit `Pad`.
 //! **Cost.** Linear in nodes; at run time one write of the padded operand.
 

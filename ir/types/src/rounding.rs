@@ -25,7 +25,7 @@ fn f32_to_odd(x: f64) -> f32 {
     f32::from_bits(if toward_zero { near.to_bits() - 1 } else { near.to_bits() + 1 })
 }
 
-/// As [`f32_to_odd`], from integers to `f64`.
+/// As `f32_to_odd`, from integers to `f64`.
 pub fn int_to_odd(x: i128) -> f64 {
     let near = x as f64;
     let back = near as i128;
