@@ -34,7 +34,7 @@ pub fn compile(
     // 1. The model becomes a graph of core ops; its weights stay in the mapped file.
     progress.phase("import");
     let (import, imported) = read_model(path, options)?;
-    let Import { mut graph, opset, producer, metadata, .. } = import;
+    let Import { mut graph, opset, producer, metadata, params, .. } = import;
     let imported_isolation = isolation(&graph);
 
     // 2. The passes rewrite it and group it into kernels; for several profile points they
@@ -61,7 +61,10 @@ pub fn compile(
         let graphs: Vec<_> = graphs.iter().map(|(guard, g)| (guard.as_slice(), g)).collect();
         build_variants(&graphs, &build_options)
     })?;
-    built.with_dependent_mut(|_, built| built.manifest.metadata.extend(metadata));
+    built.with_dependent_mut(|_, built| {
+        built.manifest.metadata.extend(metadata);
+        built.default_inputs(params.into_iter().map(|p| (p.name, p.data)));
+    });
     let seconds = start.elapsed().as_secs_f64();
 
     // 4. `Compiled::write` packs the weights, from the mapped source into the artifact.

@@ -56,6 +56,7 @@ impl CompileOptions {
         text.extend(
             self.import.values.iter().map(|v| format!("--set {}={}", v.input, numbers(&v.values))),
         );
+        text.extend(self.import.params.iter().map(|p| format!("--param {p}")));
         let sizes =
             |p: &ProfilePoint| p.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
         let points = &self.passes.egraph.profile;

@@ -6,6 +6,7 @@
 
 use crate::cpu::{CodeBlob, CodegenError, CpuLevel, CpuTarget, compile_all};
 use crate::lower::{LowerError, Lowering, WeightId};
+use bytes::Bytes;
 use cascata_artifact::manifest::{
     CodeVariant, Entry, EntryVariant, KernelInfo, Manifest, Provenance, Weight,
 };
@@ -62,6 +63,8 @@ pub struct Built<'g> {
     parts: Vec<Part<'g>>,
     /// The weights of the manifest: which part has them.
     weights: Vec<(usize, WeightId)>,
+    /// Weights after those: what inputs are that nobody gives.
+    defaults: Vec<Bytes>,
 }
 
 /// One graph, lowered.
@@ -97,13 +100,35 @@ impl Built<'_> {
         self.writer().to_bytes(|i, sink| sink(&self.weight(i)))
     }
 
+    /// Gives inputs a value for runs that do not bring one; others are no inputs of the model
+    /// (any more) and left out.
+    pub fn default_inputs(&mut self, defaults: impl IntoIterator<Item = (String, Bytes)>) {
+        for (name, data) in defaults {
+            let ports = |e: &Entry| e.inputs.iter().position(|p| p.name == name);
+            let Some(port) = self.manifest.entries.first().and_then(ports) else { continue };
+            let dtype = self.manifest.entries[0].inputs[port].ty.as_tensor().map(|t| t.dtype);
+            let Some(dtype) = dtype else { continue };
+            let index = self.manifest.weights.len() as u32;
+            let bytes = data.len() as u64;
+            self.manifest.weights.push(Weight { name, dtype, offset: 0, bytes, param: true });
+            self.defaults.push(data);
+            // Variants have the same inputs in the same order.
+            for entry in &mut self.manifest.entries {
+                entry.inputs[port].default = Some(index);
+            }
+        }
+        cascata_artifact::assign_offsets(&mut self.manifest.weights);
+    }
+
     fn writer(&self) -> ArtifactWriter<'_> {
         let writer = ArtifactWriter::new(self.manifest.clone());
         self.code.iter().fold(writer, |w, blob| w.code(blob.bytes()))
     }
 
     fn weight(&self, index: usize) -> std::borrow::Cow<'_, [u8]> {
-        let (part, id) = self.weights[index];
+        let Some(&(part, id)) = self.weights.get(index) else {
+            return self.defaults[index - self.weights.len()].as_ref().into();
+        };
         self.parts[part].lowering.weights.data(id, self.parts[part].graph)
     }
 }
@@ -151,7 +176,7 @@ pub fn build_variants<'g>(
     let code = options.targets.iter().zip(&compiled).map(|(t, c)| variant(t, c)).collect();
     let manifest = manifest(&kernels, join(entries, graphs), code, weights, options);
     let code = compiled.into_iter().map(|c| c.code).collect();
-    Ok(Built { manifest, code, parts, weights: used })
+    Ok(Built { manifest, code, parts, weights: used, defaults: vec![] })
 }
 
 /// The last entry, which serves all sizes, first; the others as its variants.

@@ -108,6 +108,9 @@ struct Binder<'a> {
 impl Binder<'_> {
     /// Checks dtype and rank; binds the dims that are one symbol.
     fn bind(&mut self, port: &Port, view: Option<TensorView<'_>>) {
+        if view.is_none() && port.default.is_some() {
+            return;
+        }
         let expected = || port.ty.display(&self.entry.symbols);
         let (Some(view), Some(ty)) = (view, port.ty.as_tensor()) else {
             self.errors.push(InputError::Missing { name: port.name.clone(), expected: expected() });

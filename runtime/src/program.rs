@@ -41,7 +41,7 @@ pub(crate) struct Program {
 impl Program {
     /// Cuts an entry of a verified manifest.
     pub(crate) fn new(entry: &Entry) -> Self {
-        let (given, bound) = (given_slots(entry), bound_outside(entry));
+        let (given, bound) = (entry.given_slots(), bound_outside(entry));
         let mut next = 0;
         let blocks = (0..=entry.blocks.len() as u32).map(|block| {
             let mut segments = cut(entry, block);
@@ -62,23 +62,6 @@ impl Program {
     pub(crate) fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.blocks.iter().flatten()
     }
-}
-
-/// Slots that a branch or a loop fills.
-fn given_slots(entry: &Entry) -> HashSet<u32> {
-    let mut given = HashSet::new();
-    for (_, _, step) in entry.all_steps() {
-        match step {
-            Step::If(b) => given.extend(b.results.iter().map(|r| r.result)),
-            Step::Loop(l) => {
-                given.extend(l.carried.iter().flat_map(|c| [c.param, c.result]));
-                given.extend(l.scanned.iter().map(|s| s.result));
-                given.extend([l.iteration, l.going].into_iter().flatten());
-            }
-            Step::Launch(_) | Step::Bind { .. } => {}
-        }
-    }
-    given
 }
 
 /// The symbols that a step binds where it stands.

@@ -40,6 +40,10 @@ pub struct Compile {
     /// An input that becomes a constant and leaves the signature
     #[arg(long, value_name = "INPUT=NUMBER,…", value_parser = parse::<ValueOption>)]
     set: Vec<ValueOption>,
+    /// A weight (initializer) that callers may replace: it becomes an input that need not be
+    /// given (repeatable)
+    #[arg(long, value_name = "NAME")]
+    param: Vec<String>,
     /// How much is optimised: 0 only what code generation needs, 1 canonical form, 2 everything
     #[arg(short = 'O', default_value = "2", value_parser = level, value_name = "0|1|2")]
     level: OptLevel,
@@ -160,6 +164,7 @@ impl Compile {
             import: ImportOptions {
                 dims: self.dim.clone(),
                 values: self.set.clone(),
+                params: self.param.clone(),
                 ..ImportOptions::default()
             },
             targets: self.target.0.clone(),

@@ -294,7 +294,9 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
     let _ = writeln!(out, "\nentry {}", entry.name);
     for (what, ports) in [("input", &entry.inputs), ("output", &entry.outputs)] {
         for port in ports {
-            let _ = writeln!(out, "  {what:6} {}: {}", port.name, port.ty.display(&entry.symbols));
+            let ty = port.ty.display(&entry.symbols);
+            let given = if port.default.is_some() { ", the model's own if not given" } else { "" };
+            let _ = writeln!(out, "  {what:6} {}: {ty}{given}", port.name);
         }
     }
     for (_, s) in entry.symbols.iter() {

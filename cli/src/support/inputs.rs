@@ -125,7 +125,8 @@ impl InputArgs {
             let tensor = random_tensor(port, &sizes, range, &mut random);
             Ok((port.name.clone(), tensor.with_context(|| format!("input '{}'", port.name))?))
         };
-        signature.inputs.iter().map(input).collect()
+        // An input with a default is one that people replace by something of their own.
+        signature.inputs.iter().filter(|p| p.default.is_none()).map(input).collect()
     }
 }
 
@@ -212,7 +213,7 @@ mod tests {
     use cascata::ir::types::TensorType;
 
     fn port(name: &str, dtype: DType, shape: Vec<Dim>) -> Port {
-        Port { name: name.into(), ty: TensorType::dense(dtype, shape).into() }
+        Port { name: name.into(), ty: TensorType::dense(dtype, shape).into(), default: None }
     }
 
     #[test]

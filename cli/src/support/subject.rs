@@ -225,7 +225,8 @@ fn named(session: &Session, outputs: Vec<Tensor>) -> Arrays {
 }
 
 fn graph_inputs(graph: &Graph) -> Vec<Port> {
-    let port = |v| Port { name: graph.values[v].name.clone(), ty: graph.ty(v).clone() };
+    let port =
+        |v| Port { name: graph.values[v].name.clone(), ty: graph.ty(v).clone(), default: None };
     graph.inputs().iter().copied().map(port).collect()
 }
 

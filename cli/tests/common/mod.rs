@@ -40,6 +40,17 @@ impl Scene {
         self.model("small.onnx", &["x"], &nodes, &["y"])
     }
 
+    /// `y = relu(x · w)` over `f32[N,3]`, with `w = [2, 3, 4]` in the file.
+    pub fn weighted(&self) -> PathBuf {
+        let path = self.path("weighted.onnx");
+        let raw: Vec<u8> = [2f32, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let w = [number(1, 3), number(2, 1), bytes(8, b"w"), bytes(9, &raw)].concat();
+        let nodes: [(&str, &[&str], &str); 2] = [("Mul", &["x", "w"], "m"), ("Relu", &["m"], "y")];
+        let graph = [graph(&["x"], &nodes, &["y"]), bytes(5, &w)].concat();
+        std::fs::write(&path, whole(&graph)).unwrap();
+        path
+    }
+
     /// Runs the command in the folder.
     pub fn cascata(&self, args: &[&str]) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cascata"));
@@ -91,6 +102,15 @@ pub fn magika() -> PathBuf {
 }
 
 fn model(inputs: &[&str], nodes: &[(&str, &[&str], &str)], outputs: &[&str]) -> Vec<u8> {
+    whole(&graph(inputs, nodes, outputs))
+}
+
+/// A model of one graph.
+fn whole(graph: &[u8]) -> Vec<u8> {
+    [number(1, 8), bytes(7, graph), bytes(8, &number(2, 15))].concat()
+}
+
+fn graph(inputs: &[&str], nodes: &[(&str, &[&str], &str)], outputs: &[&str]) -> Vec<u8> {
     let mut graph = Vec::new();
     for (op, inputs, output) in nodes {
         let mut node: Vec<u8> = inputs.iter().flat_map(|i| bytes(1, i.as_bytes())).collect();
@@ -103,7 +123,7 @@ fn model(inputs: &[&str], nodes: &[(&str, &[&str], &str)], outputs: &[&str]) -> 
     graph.extend(bytes(2, b"small"));
     inputs.iter().for_each(|name| graph.extend(bytes(11, &value_info(name))));
     outputs.iter().for_each(|name| graph.extend(bytes(12, &value_info(name))));
-    [number(1, 8), bytes(7, &graph), bytes(8, &number(2, 15))].concat()
+    graph
 }
 
 /// A value of type `f32[N,3]`.

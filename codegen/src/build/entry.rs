@@ -94,7 +94,11 @@ pub(super) fn describe(
     let mut builder = Builder { graph, lowering, kernels_of, scratch, buffers, blocks: vec![] };
     let steps = builder.steps(Graph::ROOT, steps, 0);
     builder.buffers.leave();
-    let port = |name: &str, v: ValueId| m::Port { name: name.into(), ty: graph.ty(v).clone() };
+    let port = |name: &str, v: ValueId| m::Port {
+        name: name.into(),
+        ty: graph.ty(v).clone(),
+        default: None,
+    };
     let outputs = graph.output_names.iter().zip(graph.outputs());
     let mut entry = m::Entry {
         name: "main".into(),

@@ -10,13 +10,15 @@ pub struct ImportOptions {
     pub dims: Vec<DimOption>,
     /// Inputs that become constants and leave the signature.
     pub values: Vec<ValueOption>,
+    /// Initializers that become inputs with a default, for callers to replace.
+    pub params: Vec<String>,
     /// Largest model file, and largest sum of external weight files, in bytes.
     pub max_bytes: u64,
 }
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        Self { dims: Vec::new(), values: Vec::new(), max_bytes: 64 << 30 }
+        Self { dims: Vec::new(), values: Vec::new(), params: Vec::new(), max_bytes: 64 << 30 }
     }
 }
 

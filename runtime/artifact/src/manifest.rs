@@ -8,7 +8,7 @@
 use crate::abi::Import;
 use cascata_types::{DType, Dim, SymbolId, SymbolTable, TensorType, ValueType};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Everything in an artifact except code and weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,6 +102,24 @@ impl Entry {
         }
     }
 
+    /// Slots that the host fills when a branch or a loop begins or ends; launches fill the
+    /// others.
+    pub fn given_slots(&self) -> HashSet<u32> {
+        let mut given = HashSet::new();
+        for (_, _, step) in self.all_steps() {
+            match step {
+                Step::If(b) => given.extend(b.results.iter().map(|r| r.result)),
+                Step::Loop(l) => {
+                    given.extend(l.carried.iter().flat_map(|c| [c.param, c.result]));
+                    given.extend(l.scanned.iter().map(|s| s.result));
+                    given.extend([l.iteration, l.going].into_iter().flatten());
+                }
+                Step::Launch(_) | Step::Bind { .. } => {}
+            }
+        }
+        given
+    }
+
     /// Every step with its block and its place there, the entry's own first.
     pub fn all_steps(&self) -> impl Iterator<Item = (u32, usize, &Step)> {
         (0..=self.blocks.len() as u32)
@@ -116,6 +134,9 @@ pub struct Port {
     pub name: String,
     /// Its type.
     pub ty: ValueType,
+    /// Of an input that need not be given: the weight that it is then, a `param`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<u32>,
 }
 
 /// A condition on the bound symbols: `lhs == rhs`.

@@ -204,8 +204,10 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
                 Storage::Output(port) => frame.set_output(buffer, port, needs),
                 Storage::Weight(w) => frame.set_const(buffer, exe.artifact.weight(w), needs),
                 Storage::Input(i) => {
-                    let view = self.inputs.tensor(i as usize, &entry.inputs[i as usize].name);
-                    frame.set_const(buffer, view.map_or(&[], |v| v.bytes()), needs)
+                    let port = &entry.inputs[i as usize];
+                    let given = self.inputs.tensor(i as usize, &port.name).map(|v| v.bytes());
+                    let default = || port.default.map(|w| exe.artifact.weight(w));
+                    frame.set_const(buffer, given.or_else(default).unwrap_or(&[]), needs)
                 }
                 Storage::Arena { .. } | Storage::Slot | Storage::Alias { .. } => Ok(()),
             };

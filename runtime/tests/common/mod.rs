@@ -53,12 +53,12 @@ impl Model {
     }
 
     pub fn input(&mut self, name: &str, ty: TensorType) -> u32 {
-        self.entry.inputs.push(Port { name: name.into(), ty: ty.clone().into() });
+        self.entry.inputs.push(Port { name: name.into(), ty: ty.clone().into(), default: None });
         self.buffer(name, ty, Storage::Input(self.entry.inputs.len() as u32 - 1))
     }
 
     pub fn output(&mut self, name: &str, ty: TensorType) -> u32 {
-        self.entry.outputs.push(Port { name: name.into(), ty: ty.clone().into() });
+        self.entry.outputs.push(Port { name: name.into(), ty: ty.clone().into(), default: None });
         self.buffer(name, ty, Storage::Output(self.entry.outputs.len() as u32 - 1))
     }
 

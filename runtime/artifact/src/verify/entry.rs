@@ -93,6 +93,9 @@ impl Checker<'_, '_> {
         unique(self.errors, at, ports.iter().map(|p| &p.name));
         for port in ports {
             let at = format!("{at} ('{}')", port.name);
+            if let Some(weight) = port.default {
+                self.default(&at, port, weight);
+            }
             let Some(ty) = tensor_type(&port.ty) else { continue };
             if ty.encoding != Encoding::Dense {
                 self.errors.push(&at, format!("the encoding is {}; ports are dense", ty.encoding));
@@ -100,6 +103,23 @@ impl Checker<'_, '_> {
             for dim in &ty.shape {
                 self.dim(&at, dim);
             }
+        }
+    }
+
+    /// A default is what a caller could have given.
+    fn default(&mut self, at: &str, port: &Port, weight: u32) {
+        if !self.errors.index(at, "weight", weight, self.manifest.weights.len()) {
+            return;
+        }
+        let w = &self.manifest.weights[weight as usize];
+        let fits = port.ty.as_tensor().is_some_and(|t| {
+            let size = t.dtype.size_bytes().unwrap_or(0) as i64;
+            let bytes = (t.elements() * size).as_const();
+            t.dtype == w.dtype && bytes == Some(w.bytes as i64)
+        });
+        if !fits || !w.param {
+            let text = format!("its default is weight '{}', which is no param of its type", w.name);
+            self.errors.push(at, text);
         }
     }
 

@@ -10,29 +10,12 @@ use std::collections::HashSet;
 /// Checks one entry whose indices are all right.
 pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: &Entry) {
     let written = vec![false; entry.buffers.len()];
-    let given = given_slots(entry);
+    let given = entry.given_slots();
     let bound = HashSet::new();
     let mut f = Flow { errors, manifest, entry, bound, written, given, path: vec![], at };
     f.inputs();
     f.block(0);
     f.outputs();
-}
-
-/// Slots that a branch or a loop fills.
-fn given_slots(entry: &Entry) -> HashSet<u32> {
-    let mut given = HashSet::new();
-    for (_, _, step) in entry.all_steps() {
-        match step {
-            Step::If(b) => given.extend(b.results.iter().map(|r| r.result)),
-            Step::Loop(l) => {
-                given.extend(l.carried.iter().flat_map(|c| [c.param, c.result]));
-                given.extend(l.scanned.iter().map(|s| s.result));
-                given.extend([l.iteration, l.going].into_iter().flatten());
-            }
-            Step::Launch(_) | Step::Bind { .. } => {}
-        }
-    }
-    given
 }
 
 /// The walk over all steps in an order in which they may run.

@@ -62,8 +62,8 @@ pub fn manifest() -> Manifest {
     let entry = Entry {
         name: "main".into(),
         symbols,
-        inputs: vec![Port { name: "x".into(), ty: ty.clone().into() }],
-        outputs: vec![Port { name: "y".into(), ty: ty.clone().into() }],
+        inputs: vec![Port { name: "x".into(), ty: ty.clone().into(), default: None }],
+        outputs: vec![Port { name: "y".into(), ty: ty.clone().into(), default: None }],
         checks: vec![],
         buffers: vec![
             buffer("x", Storage::Input(0)),
