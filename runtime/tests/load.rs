@@ -168,6 +168,7 @@ fn ports_that_cannot_be_passed_are_refused_early() {
     m.entry.inputs.push(cascata_artifact::manifest::Port {
         name: "state".into(),
         ty: cascata_types::ValueType::Resource("kv".into()),
+        default: None,
     });
     let error = m.artifact().session(&runtime(1)).unwrap_err();
     assert!(

@@ -85,7 +85,8 @@ fn lifetimes() {
     });
     one("it reads 't', which no step has written", |m| m.kernels[0].writes.clear());
     one("no step writes it", |m| {
-        let extra = Port { name: "z".into(), ty: m.entries[0].outputs[0].ty.clone() };
+        let extra =
+            Port { name: "z".into(), ty: m.entries[0].outputs[0].ty.clone(), default: None };
         m.entries[0].outputs.push(extra);
     });
     one("it writes 'w', which is read-only", |m| m.kernels[0].writes = vec![0, 2]);
@@ -93,6 +94,8 @@ fn lifetimes() {
 
 #[test]
 fn symbols() {
+    one("no param of its type", |m| m.entries[0].inputs[0].default = Some(0));
+    one("weight 9 is out of range", |m| m.entries[0].inputs[0].default = Some(9));
     one("symbol s7 is not among", |m| launch(m, 0).flops = Dim::sym(SymbolId(7)));
     one("empty range 65..=64", |m| {
         m.entries[0].symbols.get_mut(SymbolId(0)).min = 65;
