@@ -51,12 +51,8 @@ pub fn compile(
     // 3. Every group is lowered to Kernel IR, then to machine code for each target.
     progress.phase("build");
     let start = Instant::now();
-    let targets = options.targets.iter().map(|t| CpuTarget::new(*t)).collect::<Result<_, _>>();
-    let build_options = BuildOptions {
-        targets: targets.map_err(CompileError::Target)?,
-        keep_kernel_ir: options.keep_text,
-        provenance: provenance(path, options, &passes, texts, isolation.clone())?,
-    };
+    let provenance = provenance(path, options, &passes, texts, isolation.clone())?;
+    let build_options = build_options(options, provenance)?;
     let mut built = OwnedBuild::try_new(graphs, |graphs| {
         let graphs: Vec<_> = graphs.iter().map(|(guard, g)| (guard.as_slice(), g)).collect();
         build_variants(&graphs, &build_options)
@@ -103,6 +99,15 @@ fn read_model(
     fetch::fetch_values(&mut model.graph, &options.fetch)?;
     known_symbols(&model.graph, options)?;
     Ok((model, phase))
+}
+
+fn build_options(
+    options: &CompileOptions,
+    provenance: Provenance,
+) -> Result<BuildOptions, CompileError> {
+    let targets = options.targets.iter().map(|t| CpuTarget::new(*t)).collect::<Result<_, _>>();
+    let targets = targets.map_err(CompileError::Target)?;
+    Ok(BuildOptions { targets, keep_kernel_ir: options.keep_text, provenance })
 }
 
 /// Every symbol of the profile points is one of the graph's.
