@@ -18,6 +18,8 @@ struct Axis {
     len: usize,
     result: usize,
     scale: f64,
+    /// Length after scaling: fractional where scales are given.
+    width: f64,
     /// Start and end of the region of interest, as fractions.
     roi: (f64, f64),
 }
@@ -70,7 +72,9 @@ fn axes(x: &Tensor, attrs: &ResizeAttrs, dims: &[usize]) -> Result<Vec<Axis>, Op
         } else {
             (0.0, 1.0)
         };
-        Ok(Axis { len, result, scale, roi })
+        // A length that is given is exact: `result / len · len` need not be.
+        let width = if attrs.scales.is_some() { scale * len as f64 } else { result as f64 };
+        Ok(Axis { len, result, scale, width, roi })
     };
     (0..rank).map(axis).collect()
 }
@@ -103,10 +107,10 @@ impl Axis {
     }
 
     /// The operand coordinate of a result position; `None` outside of the operand in
-    /// crop-and-resize. Lengths after scaling are fractional here, as in the ONNX reference.
+    /// crop-and-resize.
     fn coordinate(&self, mode: ResizeCoordinates, i: usize) -> Option<f64> {
         let (x, len) = (i as f64, self.len as f64);
-        let width = self.scale * len;
+        let width = self.width;
         let half_pixel = (x + 0.5) / self.scale - 0.5;
         Some(match mode {
             ResizeCoordinates::HalfPixel => half_pixel,

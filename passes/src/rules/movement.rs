@@ -3,7 +3,7 @@
 //! Transposes sink (towards results): a conversion of layouts after one contraction
 //! meets the inverse before the next. Attributes are computed by the functions below.
 
-use super::{ROW, Rhs, Rule};
+use super::{Exactness, ROW, Rhs, Rule};
 use crate::egraph::facts::same_but_ones;
 use crate::egraph::site::Site;
 use cascata_ir::op::{ChannelLayout, Op, PoolAttrs, PoolKind};
@@ -72,6 +72,8 @@ pub(super) const RULES: &[Rule] = &[
             "(reduce_sum{1;keep} (transpose{2,0,1} x:f32[A,B,C]))",
             "(reduce_max{0} (transpose{2,1,0} x:f32[A,B,C]))",
         ],
+        // Sums go over the elements in another order.
+        class: Exactness::Reassociates,
         ..ROW
     },
     Rule {
