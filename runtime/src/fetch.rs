@@ -1,11 +1,12 @@
 //! Copying values out of a run that are not outputs, for whoever looks for the first one
 //! that is wrong.
 
-use crate::bind::{Values, eval};
+use crate::bind::Values;
 use crate::error::RunError;
+use crate::plan::buffer_dims;
 use crate::session::new_output;
 use crate::tensor::Tensor;
-use cascata_artifact::manifest::{Buffer, Entry, Manifest, Step};
+use cascata_artifact::manifest::{Entry, Manifest, Step};
 use cascata_types::{DType, Encoding};
 use std::collections::BTreeSet;
 
@@ -48,19 +49,20 @@ impl Fetch {
         Ok(Self { wanted: names.iter().map(one).collect::<Result<_, _>>()? })
     }
 
-    /// Copies a buffer that was just written, if it is wanted; `read` fills its bytes.
+    /// Copies buffer `id`, which was just written, if it is wanted; `read` fills its bytes.
     pub(crate) fn take(
         &mut self,
-        buffer: (u32, &Buffer),
+        entry: &Entry,
         values: &Values,
+        id: u32,
         read: impl FnOnce(&mut [u8]) -> Option<()>,
     ) -> Result<(), RunError> {
-        let (id, buffer) = buffer;
         let Some(wanted) = self.wanted.iter_mut().find(|w| w.buffers.contains(&id)) else {
             return Ok(());
         };
-        let dims: Option<Vec<i64>> = buffer.ty.shape.iter().map(|d| eval(d, values).ok()).collect();
-        let mut tensor = new_output(buffer.ty.dtype, &dims.unwrap_or_default())?;
+        let buffer = &entry.buffers[id as usize];
+        let dims = buffer_dims(entry, values, id)?;
+        let mut tensor = new_output(buffer.ty.dtype, &dims)?;
         let needs = tensor.bytes().len() as u64;
         read(tensor.bytes_mut()).ok_or(RunError::Plan {
             buffer: buffer.name.clone(),

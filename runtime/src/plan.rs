@@ -96,6 +96,21 @@ pub(crate) fn buffer_bytes(entry: &Entry, values: &Values, buffer: u32) -> Resul
     Planner { entry, values }.buffer_bytes(buffer)
 }
 
+/// The sizes of a buffer's dims.
+///
+/// # Errors
+/// A dim has no value, or a negative one.
+pub(crate) fn buffer_dims(
+    entry: &Entry,
+    values: &Values,
+    buffer: u32,
+) -> Result<Vec<i64>, RunError> {
+    let planner = Planner { entry, values };
+    let at = || format!("shape of '{}'", planner.name(buffer));
+    let shape = entry.buffers[buffer as usize].ty.shape.iter();
+    shape.map(|d| planner.size(d, at).map(|x| x as i64)).collect()
+}
+
 /// The value of a formula that a branch or a loop evaluates for a symbol.
 ///
 /// # Errors

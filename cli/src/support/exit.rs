@@ -65,11 +65,13 @@ fn of_cause(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(Said(code)) = e.downcast_ref() {
         return Some(*code);
     }
+    // A value to fetch, a symbol: options name them.
+    let names_nothing = matches!(e.downcast_ref(), Some(RunError::NoSuchPort { .. }));
     let is_run =
         e.is::<RunError>() || e.is::<TensorError>() || e.is::<cascata::ir::interp::RunError>();
     [
         (e.is::<No>(), 1),
-        (e.is::<Usage>() || e.is::<cascata::UnknownTarget>(), 2),
+        (e.is::<Usage>() || e.is::<cascata::UnknownTarget>() || names_nothing, 2),
         (e.is::<FileError>() || e.is::<LoadError>(), 3),
         (is_run, 5),
         (e.is::<PassError>(), 6),

@@ -296,7 +296,7 @@ fn gemm_conv(
     })));
     let all = geometry.y.iter().fold(geometry.taps() * cg.clone() * 2, |n, d| n * d.clone());
     body.flops = all;
-    let work = estimate(&(geometry.taps() * cg * (2 * BLOCK_ROWS * cols)), &body.symbols);
+    let work = estimate(&(geometry.taps() * cg * block.rows * (2 * cols)), &body.symbols);
     finish(body, &name, &outer, work, stmts, target)
 }
 
@@ -365,7 +365,7 @@ fn depthwise_conv(
     })));
     body.flops = geometry.y.iter().fold(geometry.taps() * 2, |n, d| n * d.clone());
     // Depthwise runs at a fraction of the GEMM rate: its operations weigh more.
-    let work = estimate(&(geometry.taps() * c * (8 * BLOCK_ROWS)), &body.symbols);
+    let work = estimate(&(geometry.taps() * c * block.rows * 8), &body.symbols);
     finish(body, &name, &outer, work, stmts, target)
 }
 

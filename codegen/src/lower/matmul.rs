@@ -336,12 +336,12 @@ fn multiply(
     let (least, most) = rows.bounds(&lowering.graph.symbols);
     let mut multiply = |blocks| multiply_in_blocks(lowering, group, c, &a, &b, blocks);
     if most <= BLOCK_ROWS {
-        return multiply(Blocks::one_row());
+        return multiply(Blocks::all_rows());
     }
     if least > BLOCK_ROWS || !batch.is_empty() {
         return multiply(Blocks::of(&rows));
     }
-    multiply(Blocks::one_row())?;
+    multiply(Blocks::all_rows())?;
     multiply(Blocks::of(&rows))?;
     lowering.join_variants(Dim::from(BLOCK_ROWS) - rows);
     Ok(())
@@ -357,7 +357,7 @@ struct Blocks {
 
 impl Blocks {
     /// All rows in one block.
-    fn one_row() -> Self {
+    fn all_rows() -> Self {
         Self { rows: 1.into(), cols: NARROW_COLS }
     }
 

@@ -280,10 +280,10 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         };
         for write in &exe.artifact.manifest().kernels[kernel as usize].writes {
             let id = launch.buffers[*write as usize];
-            let (buffer, frame) = (&exe.entry().buffers[id as usize], &self.ctx.frame);
+            let frame = &self.ctx.frame;
             // SAFETY: the launch that has just ended wrote the buffer; no kernel runs now.
             let read = |into: &mut [u8]| unsafe { frame.read(id, 0, into) };
-            fetch.take((id, buffer), &self.ctx.values, read)?;
+            fetch.take(exe.entry(), &self.ctx.values, id, read)?;
         }
         Ok(())
     }
