@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::interp::{self, Tensor};
-use cascata_ir::op::{BinaryOp, Op, SliceRange, UnaryOp};
+use cascata_ir::op::{BinaryOp, ChannelLayout, ConvAttrs, Op, SliceRange, UnaryOp};
 use cascata_ir::types::{DType, Dim, Scalar, TensorType};
 use cascata_passes::canonicalise::canonicalise;
 use cascata_passes::fold::{Budget, fold};
+use cascata_passes::pad_columns::pad_columns;
 use cascata_passes::{dims, horizontal};
 
 fn names(graph: &Graph) -> Vec<&'static str> {
@@ -153,4 +154,46 @@ fn products_of_one_operand_become_one() {
     let x: Vec<f64> = (0..12).map(|i| i as f64 / 8.0 - 1.0).collect();
     let x = [Tensor::from_f64(DType::F32, &[3, 4], x).expect("sizes agree")];
     assert_eq!(interp::run(&source, &x).expect("runs"), interp::run(&g, &x).expect("runs"));
+}
+
+/// A channels-last 3x3 convolution of `x: f32[1,4,5,C]`.
+fn convolution(channels: i64, pads: [(i64, i64); 2], dilation: i64) -> Graph {
+    let mut g = Graph::new("conv");
+    let x = g.add_param(Graph::ROOT, "x", TensorType::fixed(DType::F32, &[1, 4, 5, channels]));
+    let w = weight(&mut g, &[3, 3, channels, 2], 5);
+    let attrs = ConvAttrs {
+        strides: vec![1, 1],
+        pads: pads.to_vec(),
+        dilations: vec![1, dilation],
+        groups: 1,
+        layout: ChannelLayout::Last,
+    };
+    let y = add(&mut g, Op::Conv(attrs), &[x, w]);
+    g.add_output("y", y);
+    g
+}
+
+#[test]
+fn few_channels_read_padded_columns() {
+    let source = convolution(3, [(1, 1), (1, 2)], 1);
+    let mut g = source.clone();
+    assert_eq!(pad_columns(&mut g).expect("well-typed"), 1);
+    assert!(names(&g).contains(&"pad"));
+    let Some(Op::Conv(attrs)) = g.def_node(g.outputs()[0]).map(|n| &n.op) else {
+        panic!("a convolution gives the result")
+    };
+    assert_eq!(attrs.pads, [(1, 1), (0, 0)], "rows keep their padding");
+    let x: Vec<f64> = (0..60).map(|i| (i * 7 % 19) as f64 / 8.0 - 1.0).collect();
+    let x = [Tensor::from_f64(DType::F32, &[1, 4, 5, 3], x).expect("sizes agree")];
+    assert_eq!(interp::run(&source, &x).expect("runs"), interp::run(&g, &x).expect("runs"));
+    assert_eq!(pad_columns(&mut g).expect("well-typed"), 0, "once");
+}
+
+#[test]
+fn other_convolutions_keep_their_padding() {
+    for (channels, pads, dilation) in
+        [(16, [(1, 1), (1, 1)], 1), (3, [(1, 1), (0, 0)], 1), (3, [(1, 1), (1, 1)], 2)]
+    {
+        assert_eq!(pad_columns(&mut convolution(channels, pads, dilation)).expect("well-typed"), 0);
+    }
 }

@@ -36,12 +36,11 @@ impl Entry {
 
     /// Writes every formula out again.
     pub fn expand_formulas(&mut self) {
-        let mut written: Vec<Dim> = Vec::with_capacity(self.derived.len());
+        let written: Vec<Dim> = self.derived.iter().map(|d| self.expanded(d)).collect();
         let first = self.symbols.len();
-        for definition in std::mem::take(&mut self.derived) {
-            written.push(expand(&definition, first, &written));
-        }
-        self.for_each_dim(&mut |dim| *dim = expand(dim, first, &written));
+        let definition = |s: SymbolId| written.get((s.0 as usize).checked_sub(first)?).cloned();
+        self.for_each_dim(&mut |dim| *dim = dim.substitute(&definition));
+        self.derived.clear();
     }
 
     /// One formula, written out.
@@ -59,11 +58,6 @@ impl Entry {
             block.steps.iter_mut().for_each(|s| step(s, f));
         }
     }
-}
-
-fn expand(dim: &Dim, first: usize, written: &[Dim]) -> Dim {
-    let definition = |s: SymbolId| written.get((s.0 as usize).checked_sub(first)?).cloned();
-    dim.substitute(&definition)
 }
 
 struct Shared {

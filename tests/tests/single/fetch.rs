@@ -32,3 +32,34 @@ fn values_between_kernels() {
         other => panic!("{other:?}"),
     }
 }
+
+/// A value of the branch that did not run is an error, one of the branch that ran is not.
+#[test]
+fn values_of_branches() {
+    let mut g = Graph::new("branches");
+    let x = g.add_param(Graph::ROOT, "x", TensorType::fixed(cascata_types::DType::F32, &[3]));
+    let cond = g.add_param(Graph::ROOT, "c", TensorType::fixed(cascata_types::DType::Bool, &[]));
+    let (then_region, else_region) = (g.add_region(), g.add_region());
+    for (region, op, name) in
+        [(then_region, UnaryOp::Neg, "negated"), (else_region, UnaryOp::Abs, "absolute")]
+    {
+        let v = g.add1(region, Op::Unary(op), vec![x], name).unwrap();
+        g.values[v].name = name.into();
+        g.regions[region].results = vec![v];
+    }
+    let op = Op::If { then_region, else_region, dims: vec![] };
+    let y = g.add1(Graph::ROOT, op, vec![cond], "if").unwrap();
+    g.add_output("y", y);
+    let artifact = Artifact::from_bytes(&artifact(g, OptLevel::O2)).unwrap();
+    let session = artifact.session(&Runtime::builder().threads(1).build().unwrap()).unwrap();
+    let inputs = [
+        ("x", TensorView::of(&[3], &[1f32, -2.0, 3.0]).unwrap()),
+        ("c", TensorView::new(cascata_types::DType::Bool, &[], &[1]).unwrap()),
+    ];
+    let (_, fetched) = session.run_fetching(&inputs, &["negated"]).unwrap();
+    assert_eq!(fetched[0].as_slice::<f32>().unwrap(), [-1.0, 2.0, -3.0]);
+    match session.run_fetching(&inputs, &["absolute"]) {
+        Err(RunError::NotComputed { value }) => assert_eq!(value, "absolute"),
+        other => panic!("{other:?}"),
+    }
+}
