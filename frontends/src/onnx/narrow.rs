@@ -152,9 +152,8 @@ impl Format {
         let magnitude = code & (u8::MAX >> (8 - self.bits + top));
         let negative = self.signed && code >> (self.bits - 1) & 1 == 1;
         let undefined = match self.nan {
-            Some(nan) if self.negative_zero => {
-                magnitude > self.infinity.unwrap_or(self.largest) && nan > 0
-            }
+            // Every magnitude above the last number is a NaN, not only the one written.
+            Some(_) if self.negative_zero => magnitude > self.infinity.unwrap_or(self.largest),
             nan => nan == Some(code),
         };
         let size = match magnitude {

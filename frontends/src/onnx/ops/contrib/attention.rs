@@ -115,7 +115,8 @@ fn attention(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let sizes = match cx.ints("qkv_hidden_sizes")? {
         Some(sizes) if sizes.len() == 3 && fill(&sizes, width) => sizes,
         Some(sizes) => return malformed!("qkv_hidden_sizes {sizes:?} for {width} columns"),
-        None => vec![width / 3; 3],
+        None if width % 3 == 0 => vec![width / 3; 3],
+        None => return malformed!("{width} columns are no queries, keys and values of one size"),
     };
     let (mut parts, mut start) = (Vec::new(), 0);
     for size in sizes {
