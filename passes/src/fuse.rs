@@ -5,7 +5,8 @@
 //! *Precondition*: channels-last contractions and pools (after `layout`), softmax over the
 //! last axis only. *Postcondition*: every region but those of groups holds `Const`, bare
 //! `Reshape`s (views, no code), ops that bind symbols or own regions, and `Group`s; what
-//! these ops read and what a region hands out is in memory (see `fuse/own.rs`). Each group has at most one *anchor*
+//! these ops read and what a region hands out is in memory (see `fuse/own.rs`). Each group
+//! has at most one *anchor*
 //! (an op that is not element by element); what follows the anchor is element-wise with
 //! the anchor's shape, then transposes, then reshapes. *Cost*: linear in edges.
 //!

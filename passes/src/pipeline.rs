@@ -77,7 +77,7 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
     }
     // From here on the graph is shaped for code generation.
     passes.extend([
-        Pass { name: "widen", run: |g, _, _| Ok(widen::widen(g)) },
+        Pass { name: "widen", run: |g, _, _| Ok(widen::widen(g)?) },
         Pass { name: "layout", run: |g, _, _| Ok(channels_last(g).map(|()| 0)?) },
         Pass { name: "pad-columns", run: |g, _, _| Ok(pad_columns(g)?) },
         Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },

@@ -1,6 +1,7 @@
 //! Walking a graph's regions and uses.
 
 use cascata_ir::graph::{DimCheck, Graph, NodeId, RegionId, ValueId};
+use cascata_ir::infer::InferError;
 use cascata_ir::op::Op;
 use std::collections::HashMap;
 
@@ -67,5 +68,53 @@ pub fn substitute(graph: &mut Graph, map: &dyn Fn(ValueId) -> ValueId) {
     }
     for region in graph.regions.values_mut() {
         region.results.iter_mut().for_each(|v| *v = map(*v));
+    }
+}
+
+/// Rewrites every region node by node: `f` appends to the region whatever takes a node's
+/// place and records what its results are now; it returns whether it replaced the node.
+/// Returns the number of nodes replaced.
+///
+/// # Errors
+/// The first error of `f`.
+pub fn rewrite(
+    graph: &mut Graph,
+    mut f: impl FnMut(&mut Graph, RegionId, NodeId, &mut Renamed) -> Result<bool, InferError>,
+) -> Result<usize, InferError> {
+    let mut renamed = Renamed::default();
+    let mut count = 0;
+    for region in regions(graph) {
+        for id in std::mem::take(&mut graph.regions[region].nodes) {
+            if f(graph, region, id, &mut renamed)? {
+                count += 1;
+            } else {
+                graph.regions[region].nodes.push(id);
+            }
+        }
+    }
+    if count > 0 {
+        substitute(graph, &|v| renamed.resolve(v));
+    }
+    Ok(count)
+}
+
+/// Values that others have taken the place of.
+#[derive(Default)]
+pub struct Renamed(HashMap<ValueId, ValueId>);
+
+impl Renamed {
+    /// `new` stands for `old` from now on, under its name unless it has one.
+    pub fn replace(&mut self, graph: &mut Graph, old: ValueId, new: ValueId) {
+        if graph.values[new].name.is_empty() {
+            graph.values[new].name = graph.values[old].name.clone();
+        }
+        self.0.insert(old, new);
+    }
+
+    fn resolve(&self, mut v: ValueId) -> ValueId {
+        while let Some(next) = self.0.get(&v) {
+            v = *next;
+        }
+        v
     }
 }

@@ -8,40 +8,35 @@
 //! operands: casts stand around it, which fuse into its kernel.
 //! **Cost.** Linear; a weight that is cast is folded or packed as `f32`.
 
-use crate::walk;
+use crate::walk::rewrite;
 use cascata_ir::graph::{Graph, NodeId, RegionId, ValueId};
+use cascata_ir::infer::InferError;
 use cascata_ir::op::{Op, PoolKind};
 use cascata_types::{DType, ValueType};
-use std::collections::HashMap;
 
 mod attention;
 
 /// Widens in every region; returns the number of ops that were widened.
-pub fn widen(graph: &mut Graph) -> usize {
-    let mut replaced = HashMap::new();
-    let mut widened = 0;
-    for region in walk::regions(graph) {
-        for node in std::mem::take(&mut graph.regions[region].nodes) {
-            let new = match &graph.nodes[node].op {
-                Op::Attention(attrs) if is_double(graph, node) => {
-                    let (attrs, old) = (attrs.clone(), graph.nodes[node].clone());
-                    attention::written_out(graph, region, &attrs, &old.inputs, &old.source)
-                        .map(|y| vec![renamed(graph, y, old.outputs[0])])
-                }
-                op if computes_inside(op) && has_half(graph, node) => wide(graph, region, node),
-                _ => None,
-            };
-            match new {
-                Some(new) => {
-                    replaced.extend(graph.nodes[node].outputs.iter().copied().zip(new));
-                    widened += 1;
-                }
-                None => graph.regions[region].nodes.push(node),
+///
+/// # Errors
+/// None of its own: see [`rewrite`].
+pub fn widen(graph: &mut Graph) -> Result<usize, InferError> {
+    rewrite(graph, |graph, region, node, renamed| {
+        let new = match &graph.nodes[node].op {
+            Op::Attention(attrs) if is_double(graph, node) => {
+                let (attrs, old) = (attrs.clone(), graph.nodes[node].clone());
+                attention::written_out(graph, region, &attrs, &old.inputs, &old.source)
+                    .map(|y| vec![y])
             }
+            op if computes_inside(op) && has_half(graph, node) => wide(graph, region, node),
+            _ => None,
+        };
+        let Some(new) = new else { return Ok(false) };
+        for (old, new) in graph.nodes[node].outputs.clone().into_iter().zip(new) {
+            renamed.replace(graph, old, new);
         }
-    }
-    walk::substitute(graph, &|v| replaced.get(&v).copied().unwrap_or(v));
-    widened
+        Ok(true)
+    })
 }
 
 /// Whether an op has intermediate results of its own.
@@ -74,12 +69,6 @@ fn is_double(graph: &Graph, node: NodeId) -> bool {
     ty.is_some_and(|t| t.dtype == DType::F64)
 }
 
-/// `new` under the name of what it stands for.
-fn renamed(graph: &mut Graph, new: ValueId, old: ValueId) -> ValueId {
-    graph.values[new].name = graph.values[old].name.clone();
-    new
-}
-
 fn has_half(graph: &Graph, node: NodeId) -> bool {
     graph.nodes[node].inputs.iter().any(|v| is_half(graph, *v))
 }
@@ -107,7 +96,7 @@ fn wide(graph: &mut Graph, region: RegionId, node: NodeId) -> Option<Vec<ValueId
             true => *v,
             false => graph.add1(region, Op::Cast { to }, vec![*v], source).ok()?,
         };
-        out.push(renamed(graph, result, *before));
+        out.push(result);
     }
     Some(out)
 }

@@ -1,7 +1,7 @@
 //! An `if` whose condition is a constant is replaced by the branch that it takes.
 
-use super::{Renamed, rewrite};
 use crate::fold::known_tensor;
+use crate::walk::{Renamed, rewrite};
 use cascata_ir::graph::{Graph, Node, RegionId, ValueId};
 use cascata_ir::infer::InferError;
 use cascata_ir::op::{BindMode, Op};

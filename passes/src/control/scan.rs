@@ -1,7 +1,7 @@
 //! Scans become loops: the slices are picked from the captured sequences, the rows are
 //! stacked along the first axis and brought to their axis and order afterwards.
 
-use super::{Renamed, rewrite};
+use crate::walk::{Renamed, rewrite};
 use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::infer::InferError;
 use cascata_ir::op::{BinaryOp, Op, ScanAttrs, SliceRange};
