@@ -19,7 +19,7 @@ mod attention;
 /// Widens in every region; returns the number of ops that were widened.
 ///
 /// # Errors
-/// None of its own: see [`rewrite`].
+/// When a shape no longer infers after an op was replaced, which would be a defect here.
 pub fn widen(graph: &mut Graph) -> Result<usize, InferError> {
     rewrite(graph, |graph, region, node, renamed| {
         let new = match &graph.nodes[node].op {
