@@ -15,7 +15,7 @@
 //! result, so groups are convex and run in the order of their results.
 
 use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
-use cascata_ir::op::{Effect, GroupKind, Op};
+use cascata_ir::op::{BinaryOp, Effect, GroupKind, Op};
 use cascata_types::{DType, Dim, SecondaryMap};
 use std::collections::{BTreeMap, HashMap};
 
@@ -151,7 +151,10 @@ impl Plan {
             return;
         }
         let host = if is_result { None } else { self.common_group(node.outputs[0]) };
-        if let Some(host) = host.filter(|host| self.may_join(graph, id, *host)) {
+        let joins = |host: &GroupIndex| {
+            self.may_join(graph, id, *host) && !self.stays_with_contraction(graph, id, *host)
+        };
+        if let Some(host) = host.filter(joins) {
             self.join(id, host, !is_map_op(&node.op));
             return;
         }
@@ -187,6 +190,33 @@ impl Plan {
             return false;
         }
         users.iter().all(|user| self.may_feed(graph, id, *user, host))
+    }
+
+    /// Whether an op is what a contraction does on the way out for next to nothing (a bias,
+    /// an activation), and the contraction cannot join `host` as well.
+    fn stays_with_contraction(&self, graph: &Graph, id: NodeId, host: GroupIndex) -> bool {
+        let fits = || self.fits_after(graph, graph.nodes[id].outputs[0], host);
+        self.is_epilogue(graph, id) && (self.groups[host].anchor.is_some() || !fits())
+    }
+
+    /// Whether an op is a unary function of a contraction, or adds a vector to one, with
+    /// nothing but such ops between, each the only user.
+    fn is_epilogue(&self, graph: &Graph, id: NodeId) -> bool {
+        let node = &graph.nodes[id];
+        let is_vector = |v: ValueId| {
+            let shape = &graph.tensor(v).shape;
+            graph.as_const(v).is_some() && shape.iter().rev().skip(1).all(|d| d.is(1))
+        };
+        let x = match (&node.op, node.inputs.as_slice()) {
+            (Op::Unary(_), [x]) => *x,
+            (Op::Binary(BinaryOp::Add), [x, c]) if is_vector(*c) => *x,
+            (Op::Binary(BinaryOp::Add), [c, x]) if is_vector(*c) => *x,
+            _ => return false,
+        };
+        let Def::Node(before, _) = graph.values[x].def else { return false };
+        let rank = graph.tensor(x).rank();
+        let contraction = anchor_kind(&graph.nodes[before].op, rank) == GroupKind::Contraction;
+        self.users[&x].len() == 1 && (contraction || self.is_epilogue(graph, before))
     }
 
     /// Whether a Map op may be computed where `user` reads it.
@@ -238,10 +268,17 @@ impl Plan {
         true
     }
 
-    /// What follows the anchor must be element-wise with its shape, then transposes,
-    /// then reshapes.
     fn fits_as_anchor(&self, graph: &Graph, id: NodeId, host: GroupIndex) -> bool {
-        let v = graph.nodes[id].outputs[0];
+        let (op, v) = (&graph.nodes[id].op, graph.nodes[id].outputs[0]);
+        let stays = matches!(op, Op::Pool(_))
+            || anchor_kind(op, graph.tensor(v).rank()) != GroupKind::Single;
+        let multi_step = matches!(op, Op::ArgReduce { .. } | Op::CumSum { .. });
+        stays && !multi_step && self.fits_after(graph, v, host)
+    }
+
+    /// What follows the anchor, or `v` of its shape, must be element-wise with that shape,
+    /// then transposes, then reshapes.
+    fn fits_after(&self, graph: &Graph, v: ValueId, host: GroupIndex) -> bool {
         let members = &self.groups[host].nodes;
         let tail = movement_tail(graph, members);
         let shape = &graph.tensor(v).shape;
@@ -258,11 +295,7 @@ impl Plan {
                 return false;
             }
         }
-        let stays = |op: &Op| {
-            matches!(op, Op::Pool(_)) || anchor_kind(op, shape.len()) != GroupKind::Single
-        };
-        let multi_step = matches!(graph.nodes[id].op, Op::ArgReduce { .. } | Op::CumSum { .. });
-        stays(&graph.nodes[id].op) && !multi_step
+        true
     }
 }
 

@@ -78,3 +78,5 @@ fit("erf(x) = x + x·P(x²), |x| < 0.95", off_zero(lambda s: erf(sqrt(s)) / sqrt
     lambda s: mpf(1), 0, "0.91", 5)
 fit("log(erfc(x)) = x·P(x), 0.94 < x < 4", lambda x: log(erfc(x)) / x,
     lambda x: x * erfc(x) / erf(x), "0.94", 4, 5)
+fit("log(erfc(x/√2)/2) = P(x), 0 < x < 6", lambda x: log(erfc(x / sqrt(mpf(2))) / 2),
+    lambda x: erfc(x / sqrt(mpf(2))) / 2, 0, 6, 7)

@@ -8,7 +8,7 @@ mod sigmoid;
 mod tanh;
 
 pub(crate) use erf::{Erf, GeluErf};
-pub(crate) use exp::{Exp, exp};
+pub(crate) use exp::{Exp, exp_or_zero};
 pub(crate) use log::Log;
 pub(crate) use sigmoid::{GeluTanh, Sigmoid, Silu};
 pub(crate) use tanh::Tanh;

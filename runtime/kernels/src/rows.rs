@@ -22,7 +22,7 @@
 //! | avx2 | 42 | 34 | 28 | 2.3 |
 //! | avx512 | 51 | 51 | 39 | 5.2 |
 
-use crate::math::{MapOp, exp};
+use crate::math::{MapOp, exp_or_zero};
 use crate::simd::Simd;
 
 /// Vectors that a reduction keeps in flight: the latency of an add.
@@ -166,7 +166,7 @@ pub(crate) unsafe fn reduce<S: Simd, O: ReduceOp>(s: S, src: *const f32, n: i64)
     O::finish(s, O::join(s, O::join(s, acc[0], acc[1]), O::join(s, acc[2], acc[3])))
 }
 
-/// `dst[i] = exp(src[i] − bias)`; returns the sum of the results.
+/// `dst[i] = exp(src[i] − bias)`, 0 where that is below 2^-126; returns the sum of the results.
 ///
 /// # Safety
 /// As of [`map`].
@@ -186,7 +186,7 @@ pub(crate) unsafe fn exp_sum<S: Simd>(
         for (slot, acc) in acc.iter_mut().enumerate() {
             let at = i + slot * S::LANES;
             // SAFETY: `i + WIDE·LANES <= n`.
-            let y = exp(s, s.sub(unsafe { s.load(src.add(at)) }, bias));
+            let y = exp_or_zero(s, s.sub(unsafe { s.load(src.add(at)) }, bias));
             // SAFETY: as above.
             unsafe { s.store(dst.add(at), y) };
             *acc = s.add(*acc, y);
@@ -197,7 +197,7 @@ pub(crate) unsafe fn exp_sum<S: Simd>(
         let left = (n - i).min(S::LANES);
         if left > 0 {
             // SAFETY: `i + left <= n`.
-            let y = exp(s, s.sub(unsafe { s.load_first(src.add(i), left) }, bias));
+            let y = exp_or_zero(s, s.sub(unsafe { s.load_first(src.add(i), left) }, bias));
             // SAFETY: as above.
             unsafe { s.store_first(dst.add(i), y, left) };
             *acc = s.add(*acc, s.select(s.first(left), y, s.splat(0.0)));

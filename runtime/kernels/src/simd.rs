@@ -69,6 +69,8 @@ pub(crate) trait Simd: Copy {
     fn round(self, a: Self::F) -> Self::F;
     /// `v·2^n` for integral `n` in `-252..=254`, rounded once; NaN if `v` is.
     fn ldexp(self, v: Self::F, n: Self::F) -> Self::F;
+    /// `2^n` for integral `n` in `-126..=127`, infinite at 128.
+    fn pow2(self, n: Self::F) -> Self::F;
     /// `(m, e)` with `v = m·2^e` and `m` in `[√½, √2)`, for normal finite `v > 0`.
     fn split(self, v: Self::F) -> (Self::F, Self::F);
 

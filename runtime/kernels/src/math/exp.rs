@@ -24,18 +24,33 @@ pub(super) fn reduced<S: Simd>(s: S, x: S::F) -> (S::F, S::F) {
     (n, s.fma(s.mul(r, r), horner(s, r, P), r))
 }
 
-/// e^x for `|x| <= 104` or NaN.
+/// From here up e^x is no denormal.
+pub(super) const LOWEST_NORMAL: f32 = -87.336;
+
+/// e^x where it is a normal number: [`LOWEST_NORMAL`] `<= x <= 89` or NaN; infinite from
+/// 88.4 up.
+// PERF: one step of scaling in place of the two of `ldexp`: 1.5 times the rate of `exp`.
 #[inline(always)]
-pub(super) fn exp_bounded<S: Simd>(s: S, x: S::F) -> S::F {
+pub(super) fn exp_normal<S: Simd>(s: S, x: S::F) -> S::F {
     let (n, p) = reduced(s, x);
-    s.ldexp(s.add(p, s.splat(1.0)), n)
+    s.mul(s.add(p, s.splat(1.0)), s.pow2(n))
+}
+
+/// e^x as a softmax wants it: error at most 2 ulp, 0 where the result would be a denormal,
+/// infinite from 88.4 up, NaN kept.
+#[inline(always)]
+pub(crate) fn exp_or_zero<S: Simd>(s: S, x: S::F) -> S::F {
+    let lowest = s.splat(LOWEST_NORMAL);
+    let y = exp_normal(s, s.min(s.splat(HIGHEST), s.max(lowest, x)));
+    s.select(s.lt(x, lowest), s.splat(0.0), y)
 }
 
 /// e^x: error at most 2 ulp, 0 below −104, infinite above 88.73, NaN kept.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     let x = s.max(s.splat(LOWEST), x);
-    exp_bounded(s, s.min(s.splat(HIGHEST), x))
+    let (n, p) = reduced(s, s.min(s.splat(HIGHEST), x));
+    s.ldexp(s.add(p, s.splat(1.0)), n)
 }
 
 /// [`exp`].

@@ -1,42 +1,42 @@
 //! The logistic function and the activations made of it.
 //! Errors measured over a sweep of f32: sigmoid 2.17 ulp, gelu_tanh 1.4e-7·max(1, |x|).
 
-use super::{MapOp, exp::exp};
+use super::MapOp;
+use super::exp::{LOWEST_NORMAL, exp_normal};
 use crate::simd::Simd;
 
-/// 1/(1 + e^−x), from `z = e^−|x|` as `z/(1 + z)` below 0, so that nothing cancels.
+/// 1 + e^−x: never cancels; infinite below −88.4.
 #[inline(always)]
-fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
-    let (zero, one) = (s.splat(0.0), s.splat(1.0));
-    let z = exp(s, s.sub(zero, s.abs(x)));
-    s.div(s.select(s.lt(x, zero), z, one), s.add(one, z))
+fn one_and_exp<S: Simd>(s: S, x: S::F) -> S::F {
+    let x = s.max(s.splat(LOWEST_NORMAL), s.sub(s.splat(0.0), x));
+    s.add(s.splat(1.0), exp_normal(s, s.min(s.splat(89.0), x)))
 }
 
 /// `x`, but not below `lowest`, where the other factor has long become 0: without
 /// it, −inf·0 would be NaN. NaN stays.
 #[inline(always)]
-pub(super) fn bounded_below<S: Simd>(s: S, x: S::F, lowest: f32) -> S::F {
+fn bounded_below<S: Simd>(s: S, x: S::F, lowest: f32) -> S::F {
     s.max(s.splat(lowest), x)
 }
 
-/// sigmoid(x): error at most 4 ulp, NaN kept.
+/// sigmoid(x): error at most 4 ulp, 0 below −88.4, NaN kept.
 pub(crate) struct Sigmoid;
 
 impl MapOp for Sigmoid {
     #[inline(always)]
     fn apply<S: Simd>(s: S, x: S::F) -> S::F {
-        sigmoid(s, x)
+        s.div(s.splat(1.0), one_and_exp(s, x))
     }
 }
 
 /// x·sigmoid(x): error at most 4 ulp while the result is above 1e-36 in magnitude;
-/// −0 at −inf, NaN kept.
+/// −0 below −88.4, NaN kept.
 pub(crate) struct Silu;
 
 impl MapOp for Silu {
     #[inline(always)]
     fn apply<S: Simd>(s: S, x: S::F) -> S::F {
-        s.mul(bounded_below(s, x, -200.0), sigmoid(s, x))
+        s.div(bounded_below(s, x, -200.0), one_and_exp(s, x))
     }
 }
 
@@ -53,6 +53,6 @@ impl MapOp for GeluTanh {
     #[inline(always)]
     fn apply<S: Simd>(s: S, x: S::F) -> S::F {
         let slope = s.fma(s.mul(x, x), s.splat(CUBIC), s.splat(LINEAR));
-        s.mul(bounded_below(s, x, -200.0), sigmoid(s, s.mul(x, slope)))
+        s.div(bounded_below(s, x, -200.0), one_and_exp(s, s.mul(x, slope)))
     }
 }

@@ -16,7 +16,7 @@ impl MapOp for Tanh {
         let z = s.mul(s.abs(x), s.splat(-2.0));
         let (n, p) = exp::reduced(s, s.max(s.splat(SATURATED), z));
         let one = s.splat(1.0);
-        let scale = s.ldexp(one, n);
+        let scale = s.pow2(n);
         let e = s.fma(scale, p, s.sub(scale, one));
         s.with_sign(s.abs(s.div(e, s.add(e, s.splat(2.0)))), x)
     }

@@ -18,7 +18,7 @@ fn first_lanes(_: Avx2, n: usize) -> __m256i {
     }
 }
 
-/// `2^n` per lane, for `n` in `-126..=127`.
+/// `2^n` per lane, for `n` in `-126..=127`; infinite for 128.
 #[inline(always)]
 fn powers_of_two(_: Avx2, n: __m256i) -> __m256 {
     // SAFETY: the token proves AVX2.
@@ -101,6 +101,7 @@ impl Simd for Avx2 {
             let v = _mm256_mul_ps(v, powers_of_two(self, half));
             _mm256_mul_ps(v, powers_of_two(self, _mm256_sub_epi32(n, half)))
         }}
+        fn pow2(self, n: __m256) -> __m256 { powers_of_two(self, _mm256_cvtps_epi32(n)) }
         fn split(self, v: __m256) -> (__m256, __m256) {{
             let low = _mm256_set1_epi32(SQRT_HALF_BITS);
             let bits = _mm256_sub_epi32(_mm256_castps_si256(v), low);

@@ -104,6 +104,7 @@ impl Simd for Avx512 {
             _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
         }
         fn ldexp(self, v: __m512, n: __m512) -> __m512 { _mm512_scalef_ps(v, n) }
+        fn pow2(self, n: __m512) -> __m512 { _mm512_scalef_ps(_mm512_set1_ps(1.0), n) }
         fn split(self, v: __m512) -> (__m512, __m512) {{
             let low = _mm512_set1_epi32(SQRT_HALF_BITS);
             let bits = _mm512_sub_epi32(_mm512_castps_si512(v), low);

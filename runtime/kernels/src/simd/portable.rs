@@ -96,6 +96,10 @@ impl Simd for Portable {
         v * power_of_two(half) * power_of_two(n - half)
     }
     #[inline(always)]
+    fn pow2(self, n: f32) -> f32 {
+        power_of_two(n as i32)
+    }
+    #[inline(always)]
     fn split(self, v: f32) -> (f32, f32) {
         let bits = (v.to_bits() as i32).wrapping_sub(SQRT_HALF_BITS);
         let mantissa = (bits & 0x7f_ffff).wrapping_add(SQRT_HALF_BITS);
