@@ -225,7 +225,8 @@ impl Softmax<'_> {
         let sum = body.local("sum", DType::F32);
         stmts.push(Stmt::ExpSum { local: sum, dst: src.clone(), src, n, bias });
         let mut inverse = binary(BinaryOp::Div, Expr::f32(1.0), Expr::Local(sum));
-        if self.attrs.zero_masked_rows {
+        let no_keys = self.sizes.keys.bounds(&body.symbols).0 == 0;
+        if self.attrs.zero_masked_rows || no_keys {
             let none = binary(BinaryOp::Eq, Expr::Local(sum), Expr::f32(0.0));
             inverse = none.select(Expr::f32(0.0), inverse);
         }

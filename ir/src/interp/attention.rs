@@ -48,11 +48,11 @@ pub(super) fn attention(args: &Operands, attrs: &AttentionAttrs) -> Result<Tenso
     Tensor::from_f64(args.at(0)?.dtype(), &dims, y)
 }
 
-/// `Σ softmax(scores)·values`; without any finite-or-larger score 0 or NaN.
+/// `Σ softmax(scores)·values`; without any finite-or-larger score 0 or NaN, over no keys 0.
 fn mix(scores: &[(usize, f64)], values: &[f64], zero_masked_rows: bool, out: &mut [f64]) {
     let max = scores.iter().fold(f64::NEG_INFINITY, |m, &(_, s)| m.max(s));
     let masked = scores.iter().all(|&(_, s)| s == f64::NEG_INFINITY);
-    if masked && zero_masked_rows {
+    if values.is_empty() || masked && zero_masked_rows {
         return;
     }
     let weights: Vec<f64> = scores.iter().map(|&(_, s)| libm::exp(s - max)).collect();

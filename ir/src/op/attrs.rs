@@ -192,7 +192,7 @@ pub enum NearestMode {
     Ceil,
 }
 
-/// Scaled dot-product attention.
+/// Scaled dot-product attention; zeros where there are no keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AttentionAttrs {
     /// Multiplies q·kᵀ; f32.
@@ -326,7 +326,7 @@ pub enum GroupKind {
     RowReduce,
     /// One contraction with element-wise ops after it.
     Contraction,
-    /// Scaled dot-product attention.
+    /// Scaled dot-product attention; zeros where there are no keys.
     Attention,
     /// One op with a kernel template of its own.
     Single,

@@ -233,7 +233,7 @@ op_table! {
             "x/√(mean(x²) + eps)·scale over the axes from `axis` on.";
         Attention (AttentionAttrs { scale: Scalar, causal: bool, zero_masked_rows: bool })
             = "attention", "q[B,H,S,D], k[B,G,T,D], v[B,G,T,E] (, mask → [B,H,S,T])", "f[B,H,S,E]",
-            "softmax(scale·q·kᵀ + mask)·v; H is a multiple of G.";
+            "softmax(scale·q·kᵀ + mask)·v, zeros where there are no keys; H is a multiple of G.";
         Lrn (LrnAttrs { size: i64, alpha: Scalar, beta: Scalar, bias: Scalar }) = "lrn",
             "x[N,C,…]", "f",
             "Local response normalisation over channels.";

@@ -4,6 +4,7 @@
 //! two. Shapes are asymmetric and include 1.
 #![forbid(unsafe_code)]
 
+mod attention;
 mod control;
 mod conv;
 mod conv_rows;
