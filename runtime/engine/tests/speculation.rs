@@ -1,0 +1,86 @@
+//! Drafted generation has the model's own distribution.
+
+mod common;
+
+use cascata_engine::{Config, Event, Params, Speculation};
+use common::{config, core, run, sampled};
+use std::collections::HashMap;
+
+/// A prompt in which `8 5` was followed by 3, and by 40: two branches after every `… 5`.
+fn prompt() -> Vec<u32> {
+    vec![8, 5, 3, 9, 8, 5, 40, 9, 8]
+}
+
+fn params(seed: u64, max_tokens: u32) -> Params {
+    Params { max_tokens, sampling: sampled(seed), log_probs: Some(64), ..Params::default() }
+}
+
+/// Pearson's statistic against 4,000 draws, and its degrees of freedom.
+fn chi_square(
+    counts: &HashMap<u32, usize>,
+    probabilities: &[(u32, f64)],
+    draws: f64,
+) -> (f64, usize) {
+    let mut rest = (draws, draws);
+    let (mut sum, mut cells) = (0.0, 0);
+    for (token, p) in probabilities.iter().filter(|(_, p)| p * draws >= 8.0) {
+        let (found, want) = (counts.get(token).copied().unwrap_or(0) as f64, p * draws);
+        sum += (found - want).powi(2) / want;
+        rest = (rest.0 - found, rest.1 - want);
+        cells += 1;
+    }
+    (sum + (rest.0 - rest.1).powi(2) / rest.1.max(1.0), cells)
+}
+
+#[test]
+fn the_distribution_is_the_models() {
+    let speculation = Some(Speculation { max_tokens: 3, branches: 2, min_match: 1, max_match: 2 });
+    let mut core = core(Config { speculation, ..config() });
+    // By the first token: how often each second one came, and the model's probabilities.
+    let mut seconds: HashMap<u32, (HashMap<u32, usize>, Vec<(u32, f64)>)> = HashMap::new();
+    for seed in 0..6000 {
+        let stream = core.submit(prompt(), params(seed, 3)).unwrap();
+        run(&mut core);
+        let tokens: Vec<_> = stream
+            .filter_map(|event| match event.unwrap() {
+                Event::Token { token, log_probs, .. } => Some((token, log_probs.unwrap().top)),
+                Event::Finished { .. } => None,
+            })
+            .collect();
+        let entry = seconds.entry(tokens[0].0).or_default();
+        *entry.0.entry(tokens[1].0).or_default() += 1;
+        entry.1 = tokens[1].1.iter().map(|(t, p)| (*t, f64::from(p.exp()))).collect();
+    }
+    assert!(core.stats().drafts_accepted > 100, "{:?}", core.stats());
+    let mut tested = 0;
+    for (counts, probabilities) in seconds.values() {
+        let draws = counts.values().sum::<usize>() as f64;
+        let (statistic, cells) = chi_square(counts, probabilities, draws);
+        if cells < 3 {
+            continue;
+        }
+        tested += 1;
+        // Mean plus six standard deviations of chi-square with that many degrees of freedom.
+        let bound = cells as f64 + 6.0 * (2.0 * cells as f64).sqrt();
+        assert!(statistic < bound, "{statistic} of {cells} cells in {draws} draws");
+    }
+    assert!(tested >= 3, "{tested}");
+}
+
+#[test]
+fn a_step_may_give_several_tokens() {
+    let ask = |speculation| {
+        let mut core = core(Config { speculation, ..config() });
+        let prompt = (0..60).map(|i| i % 6).collect();
+        let stream = core.submit(prompt, Params { max_tokens: 48, ..Params::default() }).unwrap();
+        run(&mut core);
+        let output = common::outputs(stream).remove(0);
+        assert_eq!(core.stats().leaked_blocks(), 0);
+        (output.tokens, output.usage.drafted_tokens as u64, core.stats())
+    };
+    let (plain, none, slow) = ask(None);
+    let (drafted, right, fast) = ask(Some(Speculation::default()));
+    assert_eq!((plain, none), (drafted, 0));
+    assert_eq!(fast.steps + right, slow.steps, "each right token saves a step");
+    assert_eq!(right, fast.drafts_accepted);
+}
