@@ -97,9 +97,14 @@ impl<M: Model> Core<M> {
 
     /// Copies the beginning of a block that the cache has.
     fn adopt_partial(&mut self, sequence: &mut Sequence) {
-        let found = self.tree.find(&sequence.tokens[..sequence.tokens.len() - 1]);
+        let wanted = &sequence.tokens[..sequence.tokens.len() - 1];
+        if self.pool.free() == 0 && self.tree.find(wanted).partial.is_some() {
+            // This may give up the very block that was found.
+            self.stats.evictions += self.tree.evict(1, &mut self.pool) as u64;
+        }
+        let found = self.tree.find(wanted);
         let Some((from, tokens)) = found.partial else { return };
-        if found.blocks.len() != sequence.table.blocks().len() || self.pool.free() == 0 {
+        if found.blocks.len() != sequence.table.blocks().len() {
             return;
         }
         let end = sequence.computed() + tokens;

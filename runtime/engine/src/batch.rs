@@ -24,7 +24,7 @@ impl<M: Model> Core<M> {
             if sequence.plan.tokens > 0 {
                 write_tokens(batch, sequence, number);
                 write_draft(batch, sequence, number, &mut lanes);
-                let prompt = sequence.plan.tokens > 1;
+                let prompt = sequence.pending() > 1 || sequence.new_tokens() == 0;
                 stats.prefill_rows += if prompt { sequence.plan.tokens as u64 } else { 0 };
                 stats.draft_rows += sequence.plan.draft.nodes.len() as u64;
             }

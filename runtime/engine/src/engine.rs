@@ -184,9 +184,14 @@ impl Engine {
 
     fn end(&mut self, closing: Closing) {
         self.shared.close(closing);
-        if let Some(thread) = self.thread.take() {
-            // The thread catches its own panics.
-            let _ = thread.join();
+        let thread = self.thread.take();
+        // A callback that drops the engine is on its thread, which cannot wait for itself.
+        let other = thread.filter(|t| t.thread().id() != std::thread::current().id());
+        if let Some(Err(panic)) = other.map(JoinHandle::join) {
+            // Streams have ended by losing their senders; the bug is not to be hidden.
+            if !std::thread::panicking() {
+                std::panic::resume_unwind(panic);
+            }
         }
     }
 
@@ -268,6 +273,7 @@ fn run<M: Model>(mut core: Core<M>, shared: &Shared) {
     loop {
         let mut state = shared.lock();
         state.stats = core.stats();
+        shared.room.notify_all();
         while core.is_idle() && state.inbox.is_empty() && state.closing == Closing::Open {
             state = shared.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -282,7 +288,6 @@ fn run<M: Model>(mut core: Core<M>, shared: &Shared) {
             break;
         }
         core.step();
-        shared.room.notify_all();
     }
     core.clear_cache();
     shared.lock().stats = core.stats();

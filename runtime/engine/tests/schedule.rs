@@ -22,7 +22,8 @@ fn ready(stream: &mut Stream) -> usize {
 
 #[test]
 fn decodes_do_not_wait_for_a_long_prompt() {
-    let (mut core, mut random) = (core(Config { step_tokens: 24, ..config() }), Random(1));
+    let (mut core, mut random) =
+        (core(Config { step_tokens: 24, max_sequences: 8, ..config() }), Random(1));
     let mut short: Vec<Stream> =
         (0..4).map(|_| core.submit(random.tokens(5), params(60)).unwrap()).collect();
     core.step();
