@@ -6,15 +6,28 @@
 use cascata_engine::{Config, Core, Model, ModelError, ModelSpec, Params, Sampling, Speculation};
 use cascata_kv::{KvStore, StepBatch};
 
-/// Logits that depend on position and token only, written sparsely: the engine's own work is
-/// what is measured.
+/// One row of logits, spread like a language model's, turned by position and sequence.
 struct Nothing {
-    vocab: u32,
+    logits: Vec<f32>,
+}
+
+impl Nothing {
+    fn new(vocab: u32) -> Self {
+        let mut state = 1u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 24) as f32
+        };
+        // Sums of twelve uniform numbers are nearly normal; three nats of standard deviation.
+        let mut normal = || 3.0 * ((0..12).map(|_| uniform()).sum::<f32>() - 6.0);
+        Self { logits: (0..vocab).map(|_| normal()).collect() }
+    }
 }
 
 impl Model for Nothing {
     fn spec(&self) -> ModelSpec {
-        ModelSpec { layers: 1, kv_heads: 1, head_dim: 1, vocab: self.vocab, max_context: 8192 }
+        let vocab = self.logits.len() as u32;
+        ModelSpec { layers: 1, kv_heads: 1, head_dim: 1, vocab, max_context: 8192 }
     }
 
     fn step(
@@ -23,19 +36,22 @@ impl Model for Nothing {
         _: &mut KvStore,
         logits: &mut [f32],
     ) -> Result<(), ModelError> {
-        let rows = batch.logit_rows.iter().zip(logits.chunks_exact_mut(self.vocab as usize));
-        for (row, logits) in rows {
-            let at = batch.positions[*row as usize] * 31 + batch.sequences[*row as usize];
-            logits[(at % self.vocab) as usize] = 1.0;
+        let vocab = self.logits.len();
+        for (row, logits) in batch.logit_rows.iter().zip(logits.chunks_exact_mut(vocab)) {
+            let row = *row as usize;
+            let turn = batch.positions[row] as usize * 31 + batch.sequences[row] as usize;
+            let (front, back) = self.logits.split_at(turn % vocab);
+            logits[..back.len()].copy_from_slice(back);
+            logits[back.len()..].copy_from_slice(front);
         }
         Ok(())
     }
 }
 
-const STEPS: u64 = 64;
+const STEPS: usize = 64;
 
-/// Microseconds of host time for each step, and rows of a step.
-fn measure(batch: usize, vocab: u32, sampling: &Sampling, drafts: bool) -> (f64, f64) {
+/// Microseconds of host time of the fastest step.
+fn measure(batch: usize, vocab: u32, sampling: &Sampling, drafts: bool) -> f64 {
     let config = Config {
         kv_budget_bytes: 1 << 22,
         max_sequences: 256,
@@ -43,7 +59,7 @@ fn measure(batch: usize, vocab: u32, sampling: &Sampling, drafts: bool) -> (f64,
         speculation: drafts.then(Speculation::default),
         ..Config::default()
     };
-    let mut core = Core::new(Nothing { vocab }, config).expect("a good configuration");
+    let mut core = Core::new(Nothing::new(vocab), config).expect("a good configuration");
     let params = Params { max_tokens: 1024, sampling: sampling.clone(), ..Params::default() };
     let prompt = |i: u32| (0..1024).chain((0..64).map(|t| (t * 7 + i * 13) % 1000)).collect();
     let streams: Vec<_> = (0..batch as u32)
@@ -52,15 +68,15 @@ fn measure(batch: usize, vocab: u32, sampling: &Sampling, drafts: bool) -> (f64,
     while core.stats().new_tokens < 2 * batch as u64 {
         core.step();
     }
-    let before = core.stats();
-    (0..STEPS).for_each(|_| core.step());
-    let after = core.stats();
+    let mut step = || {
+        let before = core.stats().host_ns;
+        core.step();
+        core.stats().host_ns - before
+    };
+    // Other programs of the machine only ever add to a step.
+    let fastest = (0..STEPS).map(|_| step()).min().unwrap_or_default();
     drop(streams);
-    let steps = (after.steps - before.steps) as f64;
-    (
-        (after.host_ns - before.host_ns) as f64 / 1e3 / steps,
-        (after.rows - before.rows) as f64 / steps,
-    )
+    fastest as f64 / 1e3
 }
 
 fn main() {
@@ -71,10 +87,10 @@ fn main() {
     );
     println!("|---:|---:|---:|---:|---:|");
     for batch in [1, 32, 256] {
-        let plain = measure(batch, 1024, &greedy, false).0;
-        let drafted = measure(batch, 1024, &greedy, true).0;
-        let large = measure(batch, 49_152, &greedy, false).0;
-        let top_p = measure(batch, 49_152, &nucleus, false).0;
+        let plain = measure(batch, 1024, &greedy, false);
+        let drafted = measure(batch, 1024, &greedy, true);
+        let large = measure(batch, 49_152, &greedy, false);
+        let top_p = measure(batch, 49_152, &nucleus, false);
         println!("| {batch} | {plain:.1} | {drafted:.1} | {large:.1} | {top_p:.1} |");
     }
 }

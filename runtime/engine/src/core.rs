@@ -14,7 +14,7 @@ use crate::event::{FinishReason, Sink};
 use crate::model::{Model, ModelSpec};
 use crate::params::Params;
 use crate::radix::RadixTree;
-use crate::sample::Candidate;
+use crate::sample::Scratch;
 use crate::sequence::{Cancel, Job, Request, Sequence, SequenceId};
 use crate::stats::Stats;
 use crate::stream::Stream;
@@ -42,7 +42,7 @@ pub struct Core<M> {
     pub(crate) batch: StepBatch,
     pub(crate) builder: WorkBuilder,
     pub(crate) logits: Vec<f32>,
-    pub(crate) scratch: Vec<Candidate>,
+    pub(crate) scratch: Scratch,
     pub(crate) stats: Stats,
 }
 
@@ -102,7 +102,7 @@ impl<M: Model> Core<M> {
             batch: StepBatch::default(),
             builder: WorkBuilder::default(),
             logits: Vec::new(),
-            scratch: Vec::new(),
+            scratch: Scratch::default(),
             stats: Stats { blocks: pool.capacity(), ..Stats::default() },
             pool,
             config,

@@ -75,20 +75,37 @@ impl DraftTree {
 impl Speculation {
     /// A draft of at most `room` nodes, none deeper than `depth`.
     pub(crate) fn draft(&self, tokens: &[u32], depth: usize, room: usize) -> DraftTree {
-        let mut tree = DraftTree::default();
-        let depth = depth.min(self.max_tokens);
-        for length in (self.min_match.max(1)..=self.max_match).rev() {
-            if tokens.len() <= length || !tree.nodes.is_empty() || depth == 0 {
-                continue;
-            }
-            let (before, last) = tokens.split_at(tokens.len() - length);
-            let ends = (length..=before.len() + length - 1).rev();
-            let found = ends.filter(|end| tokens[end - length..*end] == *last);
-            for end in found.take(self.branches) {
-                tree.add(&tokens[end..(end + depth).min(tokens.len())], room);
-            }
+        let (mut tree, depth) = (DraftTree::default(), depth.min(self.max_tokens));
+        if depth == 0 {
+            return tree;
+        }
+        for end in self.matches(tokens) {
+            tree.add(&tokens[end..(end + depth).min(tokens.len())], room);
         }
         tree
+    }
+
+    /// Where the latest of the longest matches end.
+    fn matches(&self, tokens: &[u32]) -> Vec<usize> {
+        let (mut found, mut longest) = (Vec::new(), self.min_match.max(1));
+        let Some((last, before)) = tokens.split_last() else { return found };
+        for end in (1..=before.len()).rev() {
+            if before[end - 1] != *last {
+                continue;
+            }
+            let both = tokens[..end].iter().rev().zip(tokens.iter().rev());
+            let length = both.take(self.max_match).take_while(|(a, b)| a == b).count();
+            if length > longest {
+                (found, longest) = (Vec::new(), length);
+            }
+            if length == longest && found.len() < self.branches {
+                found.push(end);
+            }
+            if longest == self.max_match && found.len() == self.branches {
+                break;
+            }
+        }
+        found
     }
 }
 

@@ -40,6 +40,7 @@ mod stats;
 mod stop;
 mod stream;
 mod tokenizer;
+mod weights;
 
 pub use crate::core::Core;
 pub use chat::{ChatTemplate, Message};

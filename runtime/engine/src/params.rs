@@ -80,6 +80,10 @@ impl Default for Params {
 /// The most log-probabilities for one token.
 const MOST_LOG_PROBS: u32 = 64;
 
+/// The most stop strings, and bytes of one: every new token is compared with all of them.
+const MOST_STOPS: usize = 64;
+const LONGEST_STOP_BYTES: usize = 1024;
+
 impl Params {
     /// Checks every range.
     ///
@@ -103,8 +107,11 @@ impl Params {
         within("frequency_penalty", s.frequency_penalty, finite(s.frequency_penalty), "finite")?;
         let log_probs = self.log_probs.unwrap_or(0);
         within("log_probs", log_probs, log_probs <= MOST_LOG_PROBS, "at most 64")?;
-        let empty = self.stop_strings.iter().any(String::is_empty);
-        within("stop_strings", "\"\"", !empty, "without empty strings")
+        let stops = &self.stop_strings;
+        within("stop_strings", stops.len(), stops.len() <= MOST_STOPS, "at most 64 strings")?;
+        let bad = stops.iter().find(|s| s.is_empty() || s.len() > LONGEST_STOP_BYTES);
+        let length = bad.map_or(0, String::len);
+        within("stop_strings", length, bad.is_none(), "strings of 1 to 1024 bytes")
     }
 }
 
@@ -147,6 +154,8 @@ mod tests {
             ("frequency_penalty", |p| p.sampling.frequency_penalty = f32::NAN),
             ("log_probs", |p| p.log_probs = Some(65)),
             ("stop_strings", |p| p.stop_strings.push(String::new())),
+            ("stop_strings", |p| p.stop_strings.push("x".repeat(1025))),
+            ("stop_strings", |p| p.stop_strings = vec!["x".into(); 65]),
         ];
         for (want, spoil) in cases {
             let mut params = Params::default();

@@ -1,17 +1,27 @@
 //! From logits to a token.
 //!
-//! Greedy without penalties is one scan. Otherwise the tokens become candidates, which the
-//! filters cut: top-k by selection; top-p by sorting only as many of the largest as it
-//! takes; min-p against the largest. One uniform number picks among the rest. Everything
-//! depends on the row's logits, the sequence's own tokens and its seed, and on nothing else.
+//! Greedy without penalties is one scan. Otherwise the row becomes weights. Without top-k and
+//! top-p, one uniform number picks among them directly. With them, only the largest weights
+//! are gathered and sorted: those above a threshold, which falls until there are enough.
+//! Everything depends on the row's logits, the sequence's own tokens and its seed, and on
+//! nothing else.
 
 use crate::params::Sampling;
 use crate::rng::uniform;
+use crate::weights;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-/// A token and its logit.
-pub(crate) type Candidate = (f32, u32);
+/// A token's weight, or logit, and its id.
+type Candidate = (f32, u32);
+
+/// Memory for a row, kept from row to row.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    logits: Vec<f32>,
+    weights: Vec<f32>,
+    candidates: Vec<Candidate>,
+}
 
 /// One sample's choice of tokens.
 #[derive(Clone, Debug)]
@@ -26,7 +36,7 @@ pub(crate) struct Sampler {
 #[derive(Debug)]
 pub(crate) struct BadLogits;
 
-/// Larger logits first; of equals, lower ids.
+/// Larger ones first; of equals, lower ids.
 fn descending(a: &Candidate, b: &Candidate) -> Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
@@ -62,29 +72,29 @@ impl Sampler {
         &self,
         logits: &[f32],
         index: u32,
-        scratch: &mut Vec<Candidate>,
+        scratch: &mut Scratch,
     ) -> Result<u32, BadLogits> {
-        let best = argmax(logits).ok_or(BadLogits)?;
-        let greedy = self.params.temperature == 0.0;
-        if greedy && !self.has_penalties() {
-            return Ok(best);
+        let mut max = weights::largest(logits).ok_or(BadLogits)?;
+        let mut row = logits;
+        if self.has_penalties() {
+            scratch.logits.clear();
+            scratch.logits.extend(logits);
+            self.penalise(&mut scratch.logits);
+            row = &scratch.logits;
+            max = weights::largest(row).ok_or(BadLogits)?;
         }
-        scratch.clear();
-        scratch.extend(logits.iter().zip(0..).map(|(l, t)| (*l, t)));
-        self.penalise(scratch);
-        if greedy {
-            return Ok(scratch.iter().copied().min_by(descending).map_or(best, |c| c.1));
+        if self.params.temperature == 0.0 {
+            return row.iter().position(|l| *l == max).map(|at| at as u32).ok_or(BadLogits);
         }
-        scratch.retain(|c| c.0 > f32::NEG_INFINITY);
-        scratch.iter_mut().for_each(|c| c.0 /= self.params.temperature);
-        self.filter(scratch);
-        Ok(pick(scratch, uniform(self.params.seed, self.sample, index)).unwrap_or(best))
+        weights::fill(row, max, 1.0 / self.params.temperature, &mut scratch.weights);
+        let at = uniform(self.params.seed, self.sample, index);
+        self.pick(at, &mut scratch.weights, &mut scratch.candidates).ok_or(BadLogits)
     }
 
-    fn penalise(&self, candidates: &mut [Candidate]) {
+    fn penalise(&self, logits: &mut [f32]) {
         let s = &self.params;
         for (token, count) in &self.generated {
-            let Some((logit, _)) = candidates.get_mut(*token as usize) else { continue };
+            let Some(logit) = logits.get_mut(*token as usize) else { continue };
             let repeated = s.repetition_penalty;
             *logit = if *logit > 0.0 { *logit / repeated } else { *logit * repeated };
             let presence = if *count > 0 { s.presence_penalty } else { 0.0 };
@@ -92,82 +102,65 @@ impl Sampler {
         }
     }
 
-    fn filter(&self, candidates: &mut Vec<Candidate>) {
+    /// The token at this share of the weight that the filters leave. The largest weight is 1.
+    fn pick(&self, at: f64, all: &mut [f32], candidates: &mut Vec<Candidate>) -> Option<u32> {
         let s = &self.params;
-        let k = s.top_k as usize;
-        if k > 0 && k < candidates.len() {
-            candidates.select_nth_unstable_by(k - 1, descending);
-            candidates.truncate(k);
-            candidates.sort_unstable_by(descending);
+        if s.min_p > 0.0 && s.top_k == 0 && s.top_p == 1.0 {
+            all.iter_mut().for_each(|w| *w = if *w >= s.min_p { *w } else { 0.0 });
         }
-        if s.top_p < 1.0 {
-            nucleus(candidates, f64::from(s.top_p));
+        if s.top_k == 0 && s.top_p == 1.0 {
+            return weights::find(all, at * weights::sum(all)).map(|token| token as u32);
         }
-        if s.min_p > 0.0 {
-            let least = largest(candidates) + s.min_p.ln();
-            candidates.retain(|c| c.0 >= least);
+        self.largest(all, candidates);
+        candidates.retain(|c| c.0 >= s.min_p);
+        let total: f64 = candidates.iter().map(|c| f64::from(c.0)).sum();
+        let kept = fewest(candidates, at * total);
+        candidates.get(kept.saturating_sub(1)).map(|c| c.1)
+    }
+
+    /// The tokens that top-k and top-p leave, sorted.
+    fn largest(&self, all: &[f32], candidates: &mut Vec<Candidate>) {
+        let k = if self.params.top_k == 0 { all.len() } else { self.params.top_k as usize };
+        let share = f64::from(self.params.top_p);
+        let everything = weights::sum(all);
+        // PERF: most rows have a handful of weights above a thousandth of the largest; a full
+        // sort of 49,152 would cost 50 times as much as everything else here.
+        let mut least = 1e-3;
+        loop {
+            gather(all, least, candidates);
+            let sum: f64 = candidates.iter().map(|c| f64::from(c.0)).sum();
+            let enough = candidates.len() >= k || (share < 1.0 && sum >= share * everything);
+            if enough || least == 0.0 {
+                break;
+            }
+            least = if least > 1e-9 { least * 1e-3 } else { 0.0 };
+        }
+        candidates.sort_unstable_by(descending);
+        candidates.truncate(k);
+        if share < 1.0 {
+            let top_k: f64 = candidates.iter().map(|c| f64::from(c.0)).sum();
+            let whole = if self.params.top_k == 0 { everything } else { top_k };
+            candidates.truncate(fewest(candidates, share * whole).max(1));
         }
     }
 }
 
-/// The largest logit's token; none if a logit is NaN or +∞, or all are −∞.
-fn argmax(logits: &[f32]) -> Option<u32> {
-    let (mut best, mut at) = (f32::NEG_INFINITY, None);
-    for (logit, token) in logits.iter().zip(0..) {
-        if logit.is_nan() || *logit == f32::INFINITY {
-            return None;
-        }
-        if *logit > best {
-            (best, at) = (*logit, Some(token));
-        }
-    }
-    at
+/// All weights from `least` on, but no zeros.
+fn gather(all: &[f32], least: f32, out: &mut Vec<Candidate>) {
+    out.clear();
+    let large = |(w, _): &(&f32, u32)| **w >= least && **w > 0.0;
+    out.extend(all.iter().zip(0..).filter(large).map(|(w, t)| (*w, t)));
 }
 
-fn largest(candidates: &[Candidate]) -> f32 {
-    candidates.iter().fold(f32::NEG_INFINITY, |m, c| m.max(c.0))
-}
-
-fn weight(candidate: &Candidate, max: f32) -> f64 {
-    f64::from(candidate.0 - max).exp()
-}
-
-/// Cuts to the fewest candidates that hold a share `top_p` of the probability, sorted.
-fn nucleus(candidates: &mut Vec<Candidate>, top_p: f64) {
-    let max = largest(candidates);
-    let needed = top_p * candidates.iter().map(|c| weight(c, max)).sum::<f64>();
-    let mut sorted = 64.min(candidates.len());
-    loop {
-        if sorted < candidates.len() {
-            candidates.select_nth_unstable_by(sorted, descending);
-        }
-        candidates[..sorted].sort_unstable_by(descending);
-        let mut sum = 0.0;
-        let reaches = |c: &Candidate| {
-            sum += weight(c, max);
-            sum >= needed
-        };
-        let found = candidates[..sorted].iter().position(reaches);
-        if found.is_some() || sorted == candidates.len() {
-            candidates.truncate(found.map_or(sorted, |at| at + 1));
-            return;
-        }
-        // PERF: most distributions end within the first 64; a full sort of 150,000 candidates
-        // would cost more than all other filters together.
-        sorted = (sorted * 8).min(candidates.len());
-    }
-}
-
-/// The candidate at this share of the cumulated probability.
-fn pick(candidates: &[Candidate], at: f64) -> Option<u32> {
-    let max = largest(candidates);
-    let target = at * candidates.iter().map(|c| weight(c, max)).sum::<f64>();
+/// How many of the first candidates reach this sum; all of them if rounding leaves it out of
+/// reach.
+fn fewest(candidates: &[Candidate], needed: f64) -> usize {
     let mut sum = 0.0;
-    let reaches = |c: &&Candidate| {
-        sum += weight(c, max);
-        sum > target
+    let reaches = |c: &Candidate| {
+        sum += f64::from(c.0);
+        sum >= needed
     };
-    candidates.iter().find(reaches).or(candidates.last()).map(|c| c.1)
+    candidates.iter().position(reaches).map_or(candidates.len(), |at| at + 1)
 }
 
 /// Log-probabilities by the model.
@@ -184,20 +177,23 @@ pub(crate) fn log_probs(
     logits: &[f32],
     chosen: u32,
     top: usize,
-    scratch: &mut Vec<Candidate>,
+    scratch: &mut Scratch,
 ) -> LogProbs {
-    let max = logits.iter().fold(f32::NEG_INFINITY, |m, l| m.max(*l));
-    let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
-    let of = |logit: f32| (f64::from(logit - max) - sum.ln()) as f32;
-    let top = top.min(logits.len());
-    scratch.clear();
-    scratch.extend(logits.iter().zip(0..).map(|(l, t)| (*l, t)));
-    if top > 0 && top < scratch.len() {
-        scratch.select_nth_unstable_by(top, descending);
+    let max = weights::largest(logits).unwrap_or(f32::NAN);
+    weights::fill(logits, max, 1.0, &mut scratch.weights);
+    let log_sum = weights::sum(&scratch.weights).ln();
+    let of = |logit: f32| (f64::from(logit - max) - log_sum) as f32;
+    let (top, candidates) = (top.min(logits.len()), &mut scratch.candidates);
+    candidates.clear();
+    if top > 0 {
+        candidates.extend(logits.iter().zip(0..).map(|(l, t)| (*l, t)));
     }
-    scratch.truncate(top);
-    scratch.sort_unstable_by(descending);
-    let top = scratch.iter().map(|c| (c.1, of(c.0))).collect();
+    if top > 0 && top < candidates.len() {
+        candidates.select_nth_unstable_by(top, descending);
+    }
+    candidates.truncate(top);
+    candidates.sort_unstable_by(descending);
+    let top = candidates.iter().map(|c| (c.1, of(c.0))).collect();
     LogProbs { chosen: of(logits[chosen as usize]), top }
 }
 
@@ -210,7 +206,7 @@ mod tests {
     }
 
     fn draw(params: &Sampling, logits: &[f32], index: u32) -> u32 {
-        Sampler::new(params, 0, &[]).sample(logits, index, &mut Vec::new()).unwrap()
+        Sampler::new(params, 0, &[]).sample(logits, index, &mut Scratch::default()).unwrap()
     }
 
     /// How often each of the tokens comes in 4,000 draws.
@@ -257,10 +253,21 @@ mod tests {
     }
 
     #[test]
-    fn a_flat_nucleus_is_found_beyond_the_first_candidates() {
-        let mut flat: Vec<Candidate> = (0..1000).map(|t| (0.0, t)).collect();
-        nucleus(&mut flat, 0.9);
-        assert_eq!(flat.iter().map(|c| c.1).collect::<Vec<_>>(), (0..900).collect::<Vec<_>>());
+    fn a_flat_nucleus_is_found() {
+        let nucleus = Sampling { top_p: 0.9, ..params() };
+        let (mut found, sampler) = (Vec::new(), Sampler::new(&nucleus, 0, &[]));
+        sampler.largest(&[1.0; 1000], &mut found);
+        assert_eq!(found.iter().map(|c| c.1).collect::<Vec<_>>(), (0..900).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn small_weights_are_found_when_they_are_needed() {
+        let mut weights = vec![1e-8f32; 100];
+        weights[40] = 1.0;
+        let top = Sampling { top_k: 3, ..params() };
+        let mut found = Vec::new();
+        Sampler::new(&top, 0, &[]).largest(&weights, &mut found);
+        assert_eq!(found, [(1.0, 40), (1e-8, 0), (1e-8, 1)]);
     }
 
     #[test]
@@ -268,7 +275,7 @@ mod tests {
         let base = Sampling::default();
         let logits = [1.0f32, 0.9, -0.5];
         let repetition = Sampling { repetition_penalty: 2.0, ..base.clone() };
-        let choose = |s: &Sampler| s.sample(&logits, 0, &mut Vec::new()).unwrap();
+        let choose = |s: &Sampler| s.sample(&logits, 0, &mut Scratch::default()).unwrap();
         assert_eq!(choose(&Sampler::new(&repetition, 0, &[0])), 1, "the prompt counts");
         let presence = Sampling { presence_penalty: 0.2, ..base.clone() };
         let mut sampler = Sampler::new(&presence, 0, &[0]);
@@ -287,13 +294,13 @@ mod tests {
     fn logits_without_a_maximum_are_refused() {
         let sampler = Sampler::new(&params(), 0, &[]);
         for bad in [[f32::NAN, 0.0], [f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
-            assert!(sampler.sample(&bad, 0, &mut Vec::new()).is_err());
+            assert!(sampler.sample(&bad, 0, &mut Scratch::default()).is_err());
         }
     }
 
     #[test]
     fn log_probabilities_sum_to_one() {
-        let found = log_probs(&[1.0, 3.0, 2.0], 0, 3, &mut Vec::new());
+        let found = log_probs(&[1.0, 3.0, 2.0], 0, 3, &mut Scratch::default());
         assert_eq!(found.top.iter().map(|t| t.0).collect::<Vec<_>>(), [1, 2, 0]);
         let sum: f32 = found.top.iter().map(|t| t.1.exp()).sum();
         assert!((sum - 1.0).abs() < 1e-6 && found.chosen == found.top[2].1);

@@ -5,6 +5,7 @@
 mod common;
 
 use cascata_engine::{Config, Params, Speculation};
+use cascata_kv::KvElement;
 use common::{Ask, BLOCK_BYTES, Random, alone, config, core, sampled, together};
 
 /// Prompts that are paths of a random tree of this depth, with ragged groups and lengths.
@@ -84,6 +85,19 @@ fn chunks_and_batches_change_nothing() {
     for (step_tokens, max_sequences) in [(1, 1), (2, 2), (5, 3), (16, 16), (64, 12)] {
         let config = Config { step_tokens, max_sequences, ..config() };
         assert_eq!(together(&mut core(config), &asks), want, "{step_tokens} {max_sequences}");
+    }
+}
+
+#[test]
+fn narrow_elements_are_shared_to_the_bit_too() {
+    let asks = forest(3, 8, 13);
+    let wide = alone(&asks);
+    for kv_element in [KvElement::F16, KvElement::BF16, KvElement::I8] {
+        let config = Config { kv_element, speculation: Some(Speculation::default()), ..config() };
+        let found = together(&mut core(config.clone()), &asks);
+        let off = Config { prefix_sharing: false, speculation: None, ..config };
+        assert_eq!(found, together(&mut core(off), &asks), "{kv_element}");
+        assert_ne!(found, wide, "{kv_element} rounds");
     }
 }
 

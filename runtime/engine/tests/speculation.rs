@@ -42,6 +42,9 @@ fn params(seed: u64, max_tokens: u32) -> Params {
     Params { max_tokens, sampling: sampled(seed), log_probs: Some(VOCAB), ..Params::default() }
 }
 
+/// What came after one first token: how often each, and the model's probabilities.
+type Seconds = (HashMap<u32, usize>, Vec<(u32, f64)>);
+
 /// Pearson's statistic, and its degrees of freedom.
 fn chi_square(
     counts: &HashMap<u32, usize>,
@@ -64,7 +67,7 @@ fn the_distribution_is_the_models() {
     let speculation = Some(Speculation { max_tokens: 3, branches: 2, min_match: 1, max_match: 2 });
     let mut core = Core::new(Markov, Config { speculation, ..config() }).unwrap();
     // By the first token: how often each second one came, and the model's probabilities.
-    let mut seconds: HashMap<u32, (HashMap<u32, usize>, Vec<(u32, f64)>)> = HashMap::new();
+    let mut seconds: HashMap<u32, Seconds> = HashMap::new();
     for seed in 0..6000 {
         let stream = core.submit(prompt(), params(seed, 3)).unwrap();
         run(&mut core);
