@@ -192,7 +192,8 @@ fn a_callback_that_panics_ends_its_own_request() {
 
 #[test]
 fn a_model_in_trouble_ends_its_batch_and_not_the_engine() {
-    let cases: [(Trouble, fn(&GenerateError) -> bool); 3] = [
+    type Expected = fn(&GenerateError) -> bool;
+    let cases: [(Trouble, Expected); 3] = [
         (Trouble::Error, |e| matches!(e, GenerateError::Model(text) if text.contains("gone"))),
         (
             Trouble::Panic,

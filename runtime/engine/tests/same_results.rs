@@ -25,7 +25,7 @@ fn forest(depth: usize, batch: usize, seed: u64) -> Vec<Ask> {
         level = (0..level_size(batch, children)).map(&mut grow).collect();
     }
     let ask = |i: usize| {
-        let sampling = if i % 3 == 0 { Default::default() } else { sampled(i as u64) };
+        let sampling = if i.is_multiple_of(3) { Default::default() } else { sampled(i as u64) };
         let params = Params {
             max_tokens: 5 + (i % 4) as u32,
             log_probs: Some(64),
