@@ -157,6 +157,25 @@ fn equal_blocks_are_kept_once() {
 }
 
 #[test]
+fn of_tails_with_one_start_the_longest_is_kept() {
+    let mut world = World::new();
+    for (tokens, blocks) in [
+        (&[1, 1, 1, 2][..], 2),
+        (&[1, 1, 1, 2, 3], 2),
+        (&[1, 1, 1, 2], 2),
+        (&[1, 1, 1, 2, 4], 3),
+        (&[1, 1, 1, 2, 3, 5], 3),
+        (&[1, 1, 1, 2, 3], 3),
+        (&[1, 1, 1, 2, 3, 5, 6], 4),
+    ] {
+        world.insert(tokens, true);
+        assert_eq!(world.tree.blocks(), blocks, "{tokens:?}");
+        assert_eq!(world.find(tokens), tokens.len());
+    }
+    world.end();
+}
+
+#[test]
 fn the_least_recently_used_leaf_loses_its_end_first() {
     let mut world = World::new();
     let (a, b) = ([1, 1, 1, 2, 2, 2, 3, 3, 3], [1, 1, 1, 4, 4, 4, 5, 5, 5]);
