@@ -58,3 +58,8 @@ pub use sequence::Cancel;
 pub use stats::Stats;
 pub use stream::{NextError, Output, Stream};
 pub use tokenizer::Tokenizer;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
