@@ -125,3 +125,6 @@ fn narrow(graph: &mut Graph, option: &DimOption) -> Result<(), ImportError> {
     Ok(())
 }
 
+
+#[cfg(test)]
+mod tests;
