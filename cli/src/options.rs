@@ -61,7 +61,8 @@ impl CompileOptions {
             self.import.values.iter().map(|v| format!("--set {}={}", v.input, numbers(&v.values))),
         );
         text.extend(self.import.params.iter().map(|p| format!("--param {p}")));
-        let text_options = [("--last-logits", self.text.last_logits), ("--kv-cache", self.text.cache)];
+        let text_options =
+            [("--last-logits", self.text.last_logits), ("--kv-cache", self.text.cache)];
         text.extend(text_options.iter().filter(|(_, on)| *on).map(|(name, _)| name.to_string()));
         let sizes =
             |p: &ProfilePoint| p.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();

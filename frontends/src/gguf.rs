@@ -48,9 +48,10 @@ pub fn read(bytes: &Bytes, file: &str) -> Result<Gguf, ImportError> {
     let metadata = metadata(&mut cursor, pairs).map_err(fail)?;
     let alignment = match metadata.get("general.alignment") {
         None => ALIGNMENT,
-        Some(value) => value.size().filter(|n| n.is_power_of_two()).ok_or_else(|| {
-            fail("'general.alignment' must be a power of two".into())
-        })?,
+        Some(value) => value
+            .size()
+            .filter(|n| n.is_power_of_two())
+            .ok_or_else(|| fail("'general.alignment' must be a power of two".into()))?,
     };
     let entries = tensor::entries(&mut cursor, tensors).map_err(fail)?;
     let start = (cursor.position() as u64).checked_next_multiple_of(alignment);
@@ -73,13 +74,25 @@ pub fn import(
     text: TextOptions,
 ) -> Result<Import, ImportError> {
     let bytes = map_file(path).map_err(|source| ImportError::Io { path: path.into(), source })?;
-    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    import_bytes(&bytes, &path.file_name().unwrap_or_default().to_string_lossy(), options, text)
+}
+
+/// Imports a model from memory; `file` is its name in errors.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_bytes(
+    bytes: &Bytes,
+    file: &str,
+    options: &ImportOptions,
+    text: TextOptions,
+) -> Result<Import, ImportError> {
     let (size, limit) = (bytes.len() as u64, options.max_bytes);
     if size > limit {
         return Err(ImportError::TooLarge { what: file.into(), bytes: size, limit });
     }
-    let gguf = read(&bytes, &file)?;
-    let model = model::describe(&gguf, &file)?;
+    let gguf = read(bytes, file)?;
+    let model = model::describe(&gguf, file)?;
     let config = serde_json::Value::Object(model.config.clone()).to_string();
     let tokenizer = match vocabulary::tokenizer_json(&gguf.metadata) {
         Ok(json) => ("tokenizer.json", json),

@@ -4,7 +4,10 @@ use crate::Import;
 use crate::error::ImportError;
 use crate::onnx::ImportOptions;
 use crate::safetensors;
+use crate::stored::Stored;
 use crate::transformer::{self, Description, Layout, TextOptions};
+use bytes::Bytes;
+use cascata_ir::graph::Graph;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -54,17 +57,40 @@ pub fn import(
     let config = metadata.iter().find(|(name, _)| name == CONFIG);
     let (_, config) =
         config.ok_or_else(|| ImportError::file(CONFIG, "the folder has no such file"))?;
+    let tensors = safetensors::read_folder(folder, options.max_bytes)?;
+    let graph = graph(config, tensors, options, text)?;
+    Ok(Import { metadata, ..Import::of(graph, "safetensors") })
+}
+
+/// Imports a configuration and the bytes of one safetensors file.
+///
+/// # Errors
+/// As [`import`].
+pub fn import_bytes(
+    config: &str,
+    weights: &Bytes,
+    options: &ImportOptions,
+    text: TextOptions,
+) -> Result<Import, ImportError> {
+    let tensors = safetensors::read(weights, "model.safetensors")?;
+    Ok(Import::of(graph(config, tensors, options, text)?, "safetensors"))
+}
+
+fn graph(
+    config: &str,
+    tensors: Vec<Stored>,
+    options: &ImportOptions,
+    text: TextOptions,
+) -> Result<Graph, ImportError> {
     let config: Map<String, Value> =
         serde_json::from_str(config).map_err(|e| ImportError::file(CONFIG, e.to_string()))?;
-    let tensors = safetensors::read_folder(folder, options.max_bytes)?;
     let model = Description {
         file: CONFIG.into(),
         config,
         tensors: tensors.into_iter().map(|t| (t.name.clone(), t)).collect(),
         layout: Layout::HuggingFace,
     };
-    let graph = transformer::build(model, text, &options.dims)?;
-    Ok(Import { metadata, ..Import::of(graph, "safetensors") })
+    transformer::build(model, text, &options.dims)
 }
 
 /// A text file of the folder, if it is there.

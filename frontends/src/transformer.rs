@@ -99,8 +99,10 @@ pub(crate) fn build(
     };
     let mut config = Config::new(config);
     let mut net = Net::new(&architecture, Weights::new(tensors), layout);
-    build(&mut config, &mut net, options)?;
+    // What is wrong with the configuration explains more than what came of it.
+    let built = build(&mut config, &mut net, options);
     config.finish(&file)?;
+    built?;
     let mut graph = net.finish(&architecture)?;
     dims.iter().try_for_each(|option| narrow(&mut graph, option))?;
     Ok(graph)
@@ -124,7 +126,6 @@ fn narrow(graph: &mut Graph, option: &DimOption) -> Result<(), ImportError> {
     (symbol.min, symbol.max) = (*min, *max);
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -103,7 +103,9 @@ pub fn memory_owner(graph: &Graph, mut v: ValueId) -> ValueId {
 pub fn unpacks_constant(graph: &Graph, id: NodeId) -> bool {
     let node = &graph.nodes[id];
     matches!(node.op, Op::Pack { encoding: Encoding::Dense })
-        && graph.as_const(node.inputs[0]).is_some_and(|c| matches!(c.ty.encoding, Encoding::Quant(_)))
+        && graph
+            .as_const(node.inputs[0])
+            .is_some_and(|c| matches!(c.ty.encoding, Encoding::Quant(_)))
 }
 
 /// Index into `Plan::groups`.

@@ -163,7 +163,8 @@ fn tokens(x: &Tensor, from: usize, to: usize) -> Result<Tensor> {
 fn in_steps(name: &'static str) -> Result<()> {
     let Some(case) = Case::find(name) else { return Ok(()) };
     let session = case.session(TextOptions { last_logits: true, cache: true })?;
-    let (ids, expected) = (case.read("inputs.npz")?.remove(0).1, case.read("outputs.npz")?.remove(0).1);
+    let (ids, expected) =
+        (case.read("inputs.npz")?.remove(0).1, case.read("outputs.npz")?.remove(0).1);
     let total = ids.dims()[1];
     let mut past: Named = Vec::new();
     for port in session.inputs().iter().filter(|p| p.name.starts_with("past_")) {

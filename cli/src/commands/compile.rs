@@ -192,7 +192,9 @@ impl Compile {
 /// The artifact's name where none is given: a directory keeps all of its own.
 fn beside(model: &Path) -> PathBuf {
     match model.is_dir() {
-        true => PathBuf::from(format!("{}.casc", model.display().to_string().trim_end_matches('/'))),
+        true => {
+            PathBuf::from(format!("{}.casc", model.display().to_string().trim_end_matches('/')))
+        }
         false => model.with_extension("casc"),
     }
 }

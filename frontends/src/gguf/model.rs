@@ -111,7 +111,8 @@ fn config(gguf: &Gguf, own: &str, model_type: &str) -> Map<String, Json> {
             let turned = get("rope.dimension_count").and_then(Value::number);
             if let (Some((hidden, heads)), Some(turned)) = (depth, turned) {
                 // In the middle, so that no rounding loses an element.
-                config.insert("rotary_pct".into(), ((turned + 0.5) * heads / hidden).min(1.0).into());
+                config
+                    .insert("rotary_pct".into(), ((turned + 0.5) * heads / hidden).min(1.0).into());
             }
         }
         "gemma2" | "gemma3_text" => query_scale(&mut config),
@@ -289,7 +290,10 @@ mod tests {
     fn names_of_other_converters() {
         let of = |model: &str, own: &str| names(model, own);
         assert_eq!(of("llama", "blk.3.attn_q.weight"), "model.layers.3.self_attn.q_proj.weight");
-        assert_eq!(of("gemma2", "blk.0.ffn_norm.weight"), "model.layers.0.pre_feedforward_layernorm.weight");
+        assert_eq!(
+            of("gemma2", "blk.0.ffn_norm.weight"),
+            "model.layers.0.pre_feedforward_layernorm.weight"
+        );
         assert_eq!(of("gpt2", "blk.1.attn_qkv.bias"), "h.1.attn.c_attn.bias");
         assert_eq!(of("gpt_neox", "output.weight"), "embed_out.weight");
         assert_eq!(of("llama", "blk.3.strange.weight"), "blk.3.strange.weight");

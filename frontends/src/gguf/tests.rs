@@ -83,10 +83,8 @@ fn metadata_of_every_type() {
 #[test]
 fn tensors_are_views_in_their_own_format() {
     for version in [2, 3] {
-        let mut file = File::new()
-            .tensor("q", &[64, 3], 3, 64)
-            .tensor("v", &[5], 0, 0)
-            .data(64 + 6 * 20);
+        let mut file =
+            File::new().tensor("q", &[64, 3], 3, 64).tensor("v", &[5], 0, 0).data(64 + 6 * 20);
         file.version = version;
         let tensors = file.read().tensors;
         let shown: Vec<String> =

@@ -134,9 +134,8 @@ fn strings<'m>(metadata: &'m Metadata, key: &str) -> Result<Vec<&'m str>, String
 fn added(metadata: &Metadata, tokens: &[&str]) -> Vec<Json> {
     let types = metadata.get("tokenizer.ggml.token_type").and_then(Value::array).unwrap_or(&[]);
     let kinds = types.iter().map(|t| t.size().unwrap_or(0));
-    let marked = kinds.zip(tokens).enumerate().filter(|(_, (k, _))| {
-        matches!(*k, CONTROL | USER_DEFINED)
-    });
+    let marked =
+        kinds.zip(tokens).enumerate().filter(|(_, (k, _))| matches!(*k, CONTROL | USER_DEFINED));
     let entry = |(id, (kind, token)): (usize, (u64, &&str))| {
         json!({
             "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
@@ -201,7 +200,8 @@ mod tests {
 
     #[test]
     fn byte_level_bpe_keeps_tokens_merges_and_marks() {
-        let json: Json = serde_json::from_str(&tokenizer_json(&metadata("smollm")).unwrap()).unwrap();
+        let json: Json =
+            serde_json::from_str(&tokenizer_json(&metadata("smollm")).unwrap()).unwrap();
         assert_eq!(json["model"]["vocab"]["ab"], 3);
         assert_eq!(json["model"]["merges"], json!(["a b"]));
         assert_eq!(json["added_tokens"][0]["content"], "<s>");

@@ -82,7 +82,7 @@ fn encoder(c: &mut Config, net: &mut Net, batch: &Batch, positions: ValueId) -> 
     net.weights.ignore(&["embeddings.position_ids", "embeddings.token_type_ids"], &heads);
     let x = embeddings(c, net, batch, positions, &b)?;
     let mut x = net.layer_norm(x, "embeddings.LayerNorm", hidden, b.epsilon, true)?;
-    for i in 0..c.size("num_hidden_layers").min(1000) {
+    for i in 0..c.layers("num_hidden_layers") {
         x = layer(net, &b, batch.real, x, i)?;
     }
     net.output("last_hidden_state", x);

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 /// Largest size that a configuration may name: products of three fit an `i64`.
 const MAX_SIZE: u64 = 1 << 20;
 
+/// Most layers: each is built before a missing tensor is noticed.
+const MAX_LAYERS: i64 = 1000;
+
 /// A configuration and what is wrong with it.
 pub struct Config {
     values: Map<String, Value>,
@@ -59,6 +62,16 @@ impl Config {
     pub fn optional_size(&mut self, name: &str) -> Option<i64> {
         let size = |v: &Value| v.as_u64().filter(|n| (1..=MAX_SIZE).contains(n)).map(|n| n as i64);
         self.read(name, &format!("an integer in 1..={MAX_SIZE}"), size)
+    }
+
+    /// A number of layers.
+    pub fn layers(&mut self, name: &str) -> i64 {
+        let layers = self.size(name);
+        if layers > MAX_LAYERS {
+            self.problem(format!("'{name}' is {layers}, more than {MAX_LAYERS}"));
+            return 1;
+        }
+        layers
     }
 
     /// An integer that is not negative.

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::families::{Decoder, Family};
-use super::net::{Angles, Attend, Net, R};
+use super::net::{Angles, Attend, Net, R, Reach};
 use super::{Layout, TextOptions};
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, Op};
@@ -49,7 +49,8 @@ fn layer(
 ) -> R<ValueId> {
     let at = format!("model.layers.{i}");
     // With norms on both sides the one before the MLP has a name of its own.
-    let before_mlp = if d.post_norms { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
+    let before_mlp =
+        if d.post_norms { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
     let h = norm(net, d, x, &format!("{at}.input_layernorm"), d.hidden)?;
     let mut h = attention(net, d, text, seen, h, i)?;
     if d.post_norms {
@@ -122,12 +123,12 @@ impl Seen {
             false => net.angles(&d.local_rope, text.positions)?,
         };
         let full = match d.score_cap {
-            Some(_) => Some(net.visible(&text.tokens, &text.past, true, None)?),
+            Some(_) => Some(net.visible(&text.tokens, &text.past, Reach::Behind)?),
             None => None,
         };
         let window = d.window.filter(|w| *w < d.positions && d.slides.contains(&true));
         let sliding = match window {
-            Some(_) => Some(net.visible(&text.tokens, &text.past, true, window)?),
+            Some(w) => Some(net.visible(&text.tokens, &text.past, Reach::Last(w))?),
             None => full,
         };
         Ok(Seen { angles, local_angles, full, sliding })

@@ -60,11 +60,7 @@ fn common(c: &mut Config) -> Decoder {
     };
     let key_heads = c.size_or("num_key_value_heads", heads);
     c.share("heads by key heads", heads, key_heads);
-    let mut layers = c.size("num_hidden_layers");
-    if layers > 1000 {
-        c.problem(format!("{layers} layers are too many"));
-        layers = 1;
-    }
+    let layers = c.layers("num_hidden_layers");
     let rope = Rope::read(c, depth, 10000.0, "full_attention");
     Decoder {
         vocabulary: c.size("vocab_size"),

@@ -28,7 +28,7 @@ pub fn build(c: &mut Config, net: &mut Net, options: TextOptions) -> R<()> {
         activation: c.activation("activation_function", "gelu_new"),
     };
     let (vocabulary, positions) = (c.size("vocab_size"), c.size("n_positions"));
-    let layers = c.size("n_layer").min(1000);
+    let layers = c.layers("n_layer");
     c.refuse_unless("scale_attn_weights", &true.into());
     c.refuse_unless("scale_attn_by_inverse_layer_idx", &false.into());
     net.weights.strip("transformer.", "wte.weight");

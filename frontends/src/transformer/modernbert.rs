@@ -3,7 +3,7 @@
 use super::TextOptions;
 use super::bert::Batch;
 use super::config::Config;
-use super::net::{Angles, Attend, Net, R};
+use super::net::{Angles, Attend, Net, R, Reach};
 use super::rope::{Rope, Scaling};
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, UnaryOp};
@@ -45,7 +45,7 @@ pub fn build(c: &mut Config, net: &mut Net, _: TextOptions) -> R<()> {
     let every = c.size_or("global_attn_every_n_layers", 3);
     let x = net.embed(batch.ids, "embeddings.tok_embeddings", c.size("vocab_size"), hidden)?;
     let mut x = norm(net, &m, x, "embeddings.norm")?;
-    for i in 0..c.size("num_hidden_layers").min(1000) {
+    for i in 0..c.layers("num_hidden_layers") {
         x = layer(net, &m, if i % every == 0 { global } else { local }, x, i)?;
     }
     let x = norm(net, &m, x, "final_norm")?;
@@ -64,13 +64,13 @@ fn sights(
     let global = rope(c.number_or("global_rope_theta", 160_000.0));
     let local = rope(c.number_or("local_rope_theta", 10_000.0));
     // Half of the window on each side, the token itself in the middle.
-    let reach = c.size_or("local_attention", 128) / 2 + 1;
+    let reach = c.size_or("local_attention", 128) / 2;
     net.scope = "positions".into();
     let positions = net.positions(&batch.tokens, &0.into())?;
     let global = (net.angles(&global, positions)?, batch.real);
     let mut near = batch.real;
-    if reach < longest {
-        let window = net.visible(&batch.tokens, &0.into(), false, Some(reach))?;
+    if reach < longest - 1 {
+        let window = net.visible(&batch.tokens, &0.into(), Reach::Around(reach))?;
         near = net.binary(BinaryOp::And, batch.real, window)?;
     }
     Ok((global, (net.angles(&local, positions)?, near)))

@@ -39,7 +39,7 @@ pub fn build(c: &mut Config, net: &mut Net, options: TextOptions) -> R<()> {
     let base = c.number_or("rotary_emb_base", 10000.0);
     let rope = Rope::read(c, turned.clamp(0, depth), base, "full_attention");
     let (vocabulary, longest) = (c.size("vocab_size"), c.size_or("max_position_embeddings", 2048));
-    let layers = c.size("num_hidden_layers").min(1000);
+    let layers = c.layers("num_hidden_layers");
     let buffers = [".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"];
     net.weights.ignore(&buffers, &[]);
     let mut text = Text::new(net, longest, options)?;
@@ -76,7 +76,8 @@ fn layer(
     let seen = net.linear(h, &format!("{at}.attention.dense"), [n.hidden, n.hidden], n.bias)?;
     let after = net.binary(BinaryOp::Add, x, seen)?;
     let h = if n.parallel { x } else { after };
-    let h = net.layer_norm(h, &format!("{at}.post_attention_layernorm"), n.hidden, n.epsilon, true)?;
+    let h =
+        net.layer_norm(h, &format!("{at}.post_attention_layernorm"), n.hidden, n.epsilon, true)?;
     let h = net.linear(h, &format!("{at}.mlp.dense_h_to_4h"), [n.hidden, n.inner], true)?;
     let h = net.unary(n.activation, h)?;
     let h = net.linear(h, &format!("{at}.mlp.dense_4h_to_h"), [n.inner, n.hidden], true)?;

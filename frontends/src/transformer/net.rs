@@ -34,6 +34,17 @@ pub struct Angles {
     dims: i64,
 }
 
+/// Which keys a query sees.
+#[derive(Clone, Copy)]
+pub enum Reach {
+    /// Its own and those before.
+    Behind,
+    /// Its own and those before, no more than this many.
+    Last(i64),
+    /// Those no further away than this.
+    Around(i64),
+}
+
 /// How queries meet keys.
 #[derive(Clone, Copy)]
 pub struct Attend {
@@ -297,8 +308,7 @@ impl Net {
     pub fn angles(&mut self, rope: &Rope, positions: ValueId) -> R<Angles> {
         self.scope = "rotary".into();
         let (frequencies, length) = rope.frequencies();
-        let data: Vec<u8> =
-            frequencies.iter().flat_map(|f| (*f as f32).to_le_bytes()).collect();
+        let data: Vec<u8> = frequencies.iter().flat_map(|f| (*f as f32).to_le_bytes()).collect();
         let ty = TensorType::fixed(DType::F32, &[1, rope.dims / 2]);
         let frequencies = self.graph.add_const(Graph::ROOT, "frequencies", ty, data.into());
         let at = self.add(Op::Cast { to: DType::F32 }, &[positions])?;
@@ -323,44 +333,35 @@ impl Net {
             (self.binary(BinaryOp::Mul, a, cos)?, self.binary(BinaryOp::Mul, b, sin)?);
         let (b_cos, a_sin) =
             (self.binary(BinaryOp::Mul, b, cos)?, self.binary(BinaryOp::Mul, a, sin)?);
-        let mut parts =
-            vec![self.binary(BinaryOp::Sub, a_cos, b_sin)?, self.binary(BinaryOp::Add, b_cos, a_sin)?];
+        let mut parts = vec![
+            self.binary(BinaryOp::Sub, a_cos, b_sin)?,
+            self.binary(BinaryOp::Add, b_cos, a_sin)?,
+        ];
         if !s[3].is(dims) {
             parts.push(self.slice(x, 3, dims, s[3].clone() - dims)?);
         }
         self.add(Op::Concat { axis: 3 }, &parts)
     }
 
-    /// bool`[S,T]`: whether query `s`, which stands at `past + s`, may see key `t`: not later
-    /// ones if `causal`, none that is `window` or more away.
-    pub fn visible(
-        &mut self,
-        tokens: &Dim,
-        past: &Dim,
-        causal: bool,
-        window: Option<i64>,
-    ) -> R<ValueId> {
+    /// bool`[S,T]`: whether query `s`, which stands at `past + s`, may see key `t`.
+    pub fn visible(&mut self, tokens: &Dim, past: &Dim, reach: Reach) -> R<ValueId> {
         self.scope = "mask".into();
         let row = self.positions(tokens, past)?;
         let row = self.reshape(row, vec![tokens.clone(), 1.into()])?;
         let shape = vec![1.into(), tokens.clone() + past.clone()];
         let column = self.add(Op::Iota { dtype: DType::I64, shape, axis: 1 }, &[])?;
         let behind = self.binary(BinaryOp::Sub, row, column)?;
-        let mut seen = match causal {
-            true => Some(self.with_number(BinaryOp::Ge, behind, 0.0)?),
-            false => None,
-        };
-        if let Some(window) = window {
-            let away = if causal { behind } else { self.unary(UnaryOp::Abs, behind)? };
-            let near = self.with_number(BinaryOp::Lt, away, window as f64)?;
-            seen = Some(match seen {
-                Some(seen) => self.binary(BinaryOp::And, seen, near)?,
-                None => near,
-            });
-        }
-        match seen {
-            Some(seen) => Ok(seen),
-            None => self.with_number(BinaryOp::Eq, row, 0.0),
+        match reach {
+            Reach::Behind => self.with_number(BinaryOp::Ge, behind, 0.0),
+            Reach::Last(window) => {
+                let seen = self.with_number(BinaryOp::Ge, behind, 0.0)?;
+                let near = self.with_number(BinaryOp::Lt, behind, window as f64)?;
+                self.binary(BinaryOp::And, seen, near)
+            }
+            Reach::Around(distance) => {
+                let away = self.unary(UnaryOp::Abs, behind)?;
+                self.with_number(BinaryOp::Le, away, distance as f64)
+            }
         }
     }
 

@@ -40,7 +40,14 @@ impl Rope {
         let base = config.number_or("rope_theta", base);
         let positions = config.index_or("max_position_embeddings", 0) as f64;
         let mut rope = Rope { dims, base, scaling: Scaling::None };
-        let name = if config.get("rope_parameters").is_some() { "rope_parameters" } else { "rope_scaling" };
+        if dims < 2 || dims % 2 != 0 {
+            config.problem(format!("{dims} elements of a head cannot turn in pairs"));
+        }
+        let name = if config.get("rope_parameters").is_some() {
+            "rope_parameters"
+        } else {
+            "rope_scaling"
+        };
         let Some(mut part) = config.object(name) else { return rope };
         if let Some(inner) = part.object(kind) {
             part = inner;
@@ -48,8 +55,8 @@ impl Rope {
         rope.base = part.number_or("rope_theta", rope.base);
         rope.scaling = Scaling::read(&mut part, positions);
         config.absorb(name, part);
-        if dims % 2 != 0 || rope.base <= 0.0 {
-            config.problem(format!("{dims} elements of a head cannot turn with base {}", rope.base));
+        if rope.base <= 0.0 {
+            config.problem(format!("'rope_theta' is {}, must be positive", rope.base));
         }
         rope
     }
@@ -73,7 +80,8 @@ impl Rope {
                 plain(i) / factor * ramp + plain(i) * (1.0 - ramp)
             }
         };
-        let length = if let Scaling::Yarn { attention, .. } = self.scaling { attention } else { 1.0 };
+        let length =
+            if let Scaling::Yarn { attention, .. } = self.scaling { attention } else { 1.0 };
         ((0..pairs).map(scaled).collect(), length)
     }
 
@@ -81,8 +89,9 @@ impl Rope {
     /// original context, 1 for those that turn fewer than `slow` times.
     fn ramp(&self, i: i64) -> f64 {
         let Scaling::Yarn { original, fast, slow, truncate, .. } = self.scaling else { return 0.0 };
-        let pair_of =
-            |turns: f64| self.dims as f64 * (original / (turns * TAU)).ln() / (2.0 * self.base.ln());
+        let pair_of = |turns: f64| {
+            self.dims as f64 * (original / (turns * TAU)).ln() / (2.0 * self.base.ln())
+        };
         let (mut first, mut last) = (pair_of(fast), pair_of(slow));
         if truncate {
             (first, last) = (first.floor(), last.ceil());

