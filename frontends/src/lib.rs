@@ -4,7 +4,7 @@
 //! * [`hf`]: Hugging Face directories, with [`safetensors`] for their tensors;
 //! * [`gguf`]: GGUF files.
 //!
-//! [`import`] tells them apart.
+//! [`import()`] tells them apart.
 //!
 //! Every reader decomposes its format's operators to the core op set and keeps weights
 //! as views into the mapped files.

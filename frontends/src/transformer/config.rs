@@ -31,9 +31,12 @@ impl Config {
         self.values.get(name).is_some_and(Value::is_null)
     }
 
-    /// Records what is wrong.
+    /// Records what is wrong, once.
     pub fn problem(&mut self, text: impl Into<String>) {
-        self.problems.push(text.into());
+        let text = text.into();
+        if !self.problems.contains(&text) {
+            self.problems.push(text);
+        }
     }
 
     fn read<T>(&mut self, name: &str, what: &str, f: impl Fn(&Value) -> Option<T>) -> Option<T> {
@@ -115,7 +118,7 @@ impl Config {
 
     /// Takes over what was wrong with a part.
     pub fn absorb(&mut self, name: &str, part: Config) {
-        self.problems.extend(part.problems.into_iter().map(|p| format!("in '{name}': {p}")));
+        part.problems.into_iter().for_each(|p| self.problem(format!("in '{name}': {p}")));
     }
 
     /// Reports an option that changes results and is not supported.
