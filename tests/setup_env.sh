@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up what the model tests need: .venv with pinned packages, the models, their ONNX Runtime
-# references and the ONNX backend tests in the cache (CASCATA_CACHE or .cache). Quiet when there is nothing to do.
+# references, text models with NumPy references, and the ONNX backend tests in the cache (CASCATA_CACHE or .cache). Quiet when there is nothing to do.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,6 +18,7 @@ if ! cmp --silent tests/py/requirements.txt "$stamp"; then
 fi
 "$python" tests/models/fetch.py
 "$python" tests/models/reference.py
+"$python" tests/models/text/make.py --real
 if [ ! -e "${CASCATA_CACHE:-.cache}/onnx_backend/operators.json" ]; then
     echo "writing the ONNX backend tests"
     "$python" tests/models/onnx_backend.py "${CASCATA_CACHE:-.cache}/onnx_backend"

@@ -1,6 +1,5 @@
 //! The whole way from a model file to an artifact, on one page.
 
-use crate::onnx::{Import, ImportError, import};
 use crate::options::{CompileOptions, Progress};
 use crate::report::{CompilePhase, CompileReport, code_sizes, launches, pass_phases};
 use crate::{Artifact, LoadError, Runtime, Session, fetch};
@@ -9,6 +8,7 @@ use cascata_artifact::manifest::{Isolation, Manifest, Provenance};
 use cascata_artifact::sign::SecretKey;
 use cascata_codegen::build::{BuildError, BuildOptions, Built, build_variants};
 use cascata_codegen::cpu::{CodegenError, CpuTarget};
+use cascata_frontends::{Import, ImportError, files, import};
 use cascata_ir::graph::Graph;
 use cascata_ir::print::{PrintOptions, print};
 use cascata_passes::error::PassError;
@@ -19,7 +19,7 @@ use cascata_passes::variants::{Variant, variants};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Compiles a model file.
+/// Compiles a model: an ONNX or GGUF file, or a Hugging Face directory.
 ///
 /// # Errors
 /// The file is not a model, something in it cannot be compiled (everything is named, not
@@ -88,7 +88,7 @@ fn read_model(
     options: &CompileOptions,
 ) -> Result<(Import, CompilePhase), CompileError> {
     let start = Instant::now();
-    let mut model = import(path, &options.import)?;
+    let mut model = import(path, &options.import, options.text)?;
     let phase = CompilePhase {
         name: "import",
         seconds: start.elapsed().as_secs_f64(),
@@ -194,14 +194,13 @@ fn provenance(
     stages: Vec<(String, String)>,
     isolation: Option<Isolation>,
 ) -> Result<Provenance, CompileError> {
-    let io = |source| CompileError::Hash { path: path.to_path_buf(), source };
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path).map_err(io)?).map_err(io)?;
+    let source_hash = source_hash(path)
+        .map_err(|source| CompileError::Hash { path: path.to_path_buf(), source })?;
     let used = passes.rewriting.rules.iter().filter(|(_, count)| count.used > 0);
     let names = |rules: &[&str]| rules.iter().map(ToString::to_string).collect();
     Ok(Provenance {
         source: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        source_hash: hasher.finalize().to_hex().to_string(),
+        source_hash,
         compiler: format!("cascata {}", env!("CARGO_PKG_VERSION")),
         options: options.text(),
         rules: used.map(|(rule, count)| (rule.to_string(), count.used as u64)).collect(),
@@ -214,6 +213,24 @@ fn provenance(
         isolation,
         ..Provenance::default()
     })
+}
+
+/// The hash of a model file; of a directory, that of the names and hashes of its files.
+fn source_hash(path: &Path) -> std::io::Result<String> {
+    let hash = |path: &Path| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(std::fs::File::open(path)?)?;
+        Ok::<_, std::io::Error>(hasher.finalize())
+    };
+    if !path.is_dir() {
+        return Ok(hash(path)?.to_hex().to_string());
+    }
+    let mut all = blake3::Hasher::new();
+    for file in files(path)? {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        all.update(name.as_bytes()).update(&[0]).update(hash(&file)?.as_bytes());
+    }
+    Ok(all.finalize().to_hex().to_string())
 }
 
 self_cell::self_cell!(

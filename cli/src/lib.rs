@@ -28,6 +28,7 @@ pub use cascata_artifact as artifact;
 pub use cascata_codegen::build::BuildError;
 pub use cascata_codegen::cpu::CpuLevel;
 pub use cascata_frontends::onnx;
+pub use cascata_frontends::{ImportError, TextOptions, import};
 pub use cascata_ir as ir;
 pub use cascata_passes as passes;
 pub use cascata_runtime::{

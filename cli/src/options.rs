@@ -2,6 +2,7 @@
 
 use crate::onnx::ImportOptions;
 use cascata_codegen::cpu::CpuLevel;
+use cascata_frontends::TextOptions;
 use cascata_ir::graph::Graph;
 use cascata_passes::egraph::cost::ProfilePoint;
 use cascata_passes::pipeline::{OptLevel, Options as PassOptions};
@@ -11,6 +12,8 @@ use cascata_passes::pipeline::{OptLevel, Options as PassOptions};
 pub struct CompileOptions {
     /// Ranges and values of dims, inputs that become constants.
     pub import: ImportOptions,
+    /// What the graph of a text model takes and gives.
+    pub text: TextOptions,
     /// How much is optimised, and whether the graph is verified after every pass.
     pub passes: PassOptions,
     /// Levels that get machine code; the runtime picks the best that its CPU has.
@@ -29,6 +32,7 @@ impl Default for CompileOptions {
     fn default() -> Self {
         Self {
             import: ImportOptions::default(),
+            text: TextOptions::default(),
             passes: PassOptions::default(),
             targets: vec![CpuLevel::V3],
             fetch: Vec::new(),
@@ -57,6 +61,9 @@ impl CompileOptions {
             self.import.values.iter().map(|v| format!("--set {}={}", v.input, numbers(&v.values))),
         );
         text.extend(self.import.params.iter().map(|p| format!("--param {p}")));
+        let text_options =
+            [("--last-logits", self.text.last_logits), ("--kv-cache", self.text.cache)];
+        text.extend(text_options.iter().filter(|(_, on)| *on).map(|(name, _)| name.to_string()));
         let sizes =
             |p: &ProfilePoint| p.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
         let points = &self.passes.egraph.profile;

@@ -60,7 +60,7 @@ const MAX_REFINEMENTS: usize = 3;
 pub struct Import {
     /// The model; its constants are views into the mapped files.
     pub graph: Graph,
-    /// Version of the default domain.
+    /// Version of the default domain; 0 for other formats than ONNX.
     pub opset: i64,
     /// What wrote the file, e.g. `pytorch 2.3.1`.
     pub producer: String,
@@ -70,6 +70,14 @@ pub struct Import {
     pub fixed: Vec<String>,
     /// Initializers that an option turned into inputs.
     pub params: Vec<Param>,
+}
+
+impl Import {
+    /// A graph from another format.
+    pub(crate) fn of(graph: Graph, producer: &str) -> Import {
+        let (metadata, fixed, params) = (vec![], vec![], vec![]);
+        Import { graph, opset: 0, producer: producer.into(), metadata, fixed, params }
+    }
 }
 
 /// Imports a model file; external weights are looked for beside it.

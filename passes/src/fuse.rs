@@ -16,7 +16,7 @@
 
 use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::{BinaryOp, Effect, GroupKind, Op};
-use cascata_types::{DType, Dim, SecondaryMap};
+use cascata_types::{DType, Dim, Encoding, SecondaryMap};
 use std::collections::{BTreeMap, HashMap};
 
 mod own;
@@ -85,14 +85,27 @@ pub fn fuse(graph: &mut Graph) -> usize {
     nodes.filter(|id| matches!(graph.nodes[**id].op, Op::Group { .. })).count()
 }
 
-/// The value whose memory a value lies in: bare reshapes are views.
+/// The value whose memory a value lies in: bare reshapes are views, and what unpacks a
+/// constant stands for the constant as code generation stores it.
 pub fn memory_owner(graph: &Graph, mut v: ValueId) -> ValueId {
-    while let Some(node) = graph.def_node(v)
-        && let Op::Reshape { .. } = node.op
-    {
+    while let Def::Node(id, _) = graph.values[v].def {
+        let node = &graph.nodes[id];
+        if !matches!(node.op, Op::Reshape { .. }) && !unpacks_constant(graph, id) {
+            break;
+        }
         v = node.inputs[0];
     }
     v
+}
+
+/// Whether a node gives the elements of a constant in another encoding. It is no kernel: the
+/// artifact holds the elements.
+pub fn unpacks_constant(graph: &Graph, id: NodeId) -> bool {
+    let node = &graph.nodes[id];
+    matches!(node.op, Op::Pack { encoding: Encoding::Dense })
+        && graph
+            .as_const(node.inputs[0])
+            .is_some_and(|c| matches!(c.ty.encoding, Encoding::Quant(_)))
 }
 
 /// Index into `Plan::groups`.
@@ -147,7 +160,7 @@ impl Plan {
         if matches!(node.op, Op::Const(_)) || node.op.effect() != Effect::Pure {
             return;
         }
-        if is_leaf(&node.op) && !is_result {
+        if is_leaf(&node.op) && !is_result || unpacks_constant(graph, id) {
             return;
         }
         let host = if is_result { None } else { self.common_group(node.outputs[0]) };

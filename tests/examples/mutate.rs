@@ -8,7 +8,7 @@
 
 use anyhow::{Context, Result, bail};
 use cascata_tests::random::Rng;
-use cascata_tests::targets::{artifact, onnx, text};
+use cascata_tests::targets::{artifact, onnx, text, weights};
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ fn target(name: &str) -> Result<fn(&[u8]) -> bool> {
         "kernel_text" => text::kernel,
         "onnx" => onnx::model,
         "onnx_nodes" => onnx::nodes,
+        "gguf" => weights::gguf,
+        "safetensors" => weights::safetensors,
         "artifact" => |b| artifact::file(b) > artifact::Outcome::Refused,
         "manifest" => |b| artifact::manifest(b) > artifact::Outcome::Refused,
         _ => bail!("there is no target '{name}'"),

@@ -3,7 +3,7 @@
 //! A target that accepts nothing of its corpus tests only its own front door, so most of it
 //! must be accepted. Files named `crash-*` are what fuzzing has found.
 
-use cascata_tests::targets::{artifact, onnx, text};
+use cascata_tests::targets::{artifact, onnx, text, weights};
 use std::path::Path;
 
 /// Runs a target on its corpus; gives how many files there are and how many it accepts.
@@ -35,6 +35,14 @@ fn kernels() {
 fn models() {
     let (accepted, all) = replay("onnx", onnx::model);
     assert!(all >= 20 && accepted * 2 > all, "{accepted} of {all}");
+}
+
+#[test]
+fn text_models() {
+    let (accepted, all) = replay("gguf", weights::gguf);
+    assert!(all >= 6 && accepted * 2 > all, "{accepted} of {all}");
+    let (accepted, all) = replay("safetensors", weights::safetensors);
+    assert!(all >= 8 && accepted * 2 > all, "{accepted} of {all}");
 }
 
 #[test]

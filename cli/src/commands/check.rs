@@ -5,7 +5,6 @@ use crate::support::exit::{No, Usage};
 use crate::support::subject::ModelArgs;
 use crate::support::table::Table;
 use anyhow::Result;
-use cascata::onnx::import;
 use cascata::passes::isolation::{Batch, BatchError, Leak, Report, Select, Verdict, check};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -57,7 +56,8 @@ impl Check {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
         let Isolation::Batch = self.isolation;
-        let graph = import(&self.model, &self.import.import_options())?.graph;
+        let graph =
+            cascata::import(&self.model, &self.import.import_options(), Default::default())?.graph;
         let report = match Batch::find(&graph, &self.select()?) {
             Ok(batch) => check(&graph, &batch),
             Err(e @ BatchError::Single(_)) => return self.single(&e),

@@ -10,7 +10,7 @@ use cascata::onnx::{DimOption, ImportOptions, ValueOption};
 use cascata::passes::egraph::cost::ProfilePoint;
 use cascata::passes::egraph::witness::Checks;
 use cascata::passes::pipeline::OptLevel;
-use cascata::{CompileOptions, CompileReport, CpuLevel, compile, parse_targets};
+use cascata::{CompileOptions, CompileReport, CpuLevel, TextOptions, compile, parse_targets};
 use clap::Args;
 use regex::Regex;
 use serde::Serialize;
@@ -25,7 +25,8 @@ use std::time::Instant;
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Compile {
-    /// The model, an ONNX file of opset 7 or newer; external weights are looked for beside it
+    /// The model: an ONNX file of opset 7 or newer (external weights are looked for beside it), a
+    /// GGUF file, or a Hugging Face directory; recognised by its content
     model: PathBuf,
     /// The artifact; the default is the model's name with the extension .casc
     #[arg(short, long, value_name = "F.casc")]
@@ -44,6 +45,12 @@ pub struct Compile {
     /// given (repeatable)
     #[arg(long, value_name = "NAME")]
     param: Vec<String>,
+    /// Of a language model: logits of the last token of each row only
+    #[arg(long)]
+    last_logits: bool,
+    /// Of a language model: keys and values of earlier tokens as inputs, of all as outputs
+    #[arg(long)]
+    kv_cache: bool,
     /// How much is optimised: 0 only what code generation needs, 1 canonical form, 2 everything
     #[arg(short = 'O', default_value = "2", value_parser = level, value_name = "0|1|2")]
     level: OptLevel,
@@ -115,6 +122,7 @@ Examples:
   cascata compile model.onnx -o model.casc --dim batch=1..64 --dim seq=1..512
   cascata compile model.onnx --target x86-64-v3,x86-64-v4     one file for both kinds of CPU
   cascata compile model.onnx --profile batch=1 --profile batch=64   good for both sizes
+  cascata compile model.gguf --last-logits --kv-cache         a language model, token by token
   cascata compile vad.onnx --set sr=16000                     an input that never changes
   cascata compile model.onnx -O0 --verify --dump-after 'fold|fuse' --dump-dir dumps
 
@@ -134,7 +142,7 @@ struct Output<'a> {
 impl Compile {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
-        let output = self.output.clone().unwrap_or_else(|| self.model.with_extension("casc"));
+        let output = self.output.clone().unwrap_or_else(|| beside(&self.model));
         let key = self.sign.as_deref().map(secret_key).transpose()?;
         let dumps = self.dump_after.clone().zip(self.dump_dir.clone());
         let mut line = Line::new(dumps.map(|(after, folder)| Dumps::new(after, folder)));
@@ -167,6 +175,7 @@ impl Compile {
                 params: self.param.clone(),
                 ..ImportOptions::default()
             },
+            text: TextOptions { last_logits: self.last_logits, cache: self.kv_cache },
             targets: self.target.0.clone(),
             fetch: self.fetch.clone(),
             keep_text: !self.strip,
@@ -177,6 +186,16 @@ impl Compile {
         options.passes.egraph.without = self.without.clone();
         options.passes.egraph.profile = self.profile.clone();
         options
+    }
+}
+
+/// The artifact's name where none is given: a directory keeps all of its own.
+fn beside(model: &Path) -> PathBuf {
+    match model.is_dir() {
+        true => {
+            PathBuf::from(format!("{}.casc", model.display().to_string().trim_end_matches('/')))
+        }
+        false => model.with_extension("casc"),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Exit codes, and which error ends in which.
 
-use cascata::onnx::ImportError;
+use cascata::onnx;
 use cascata::passes::error::PassError;
-use cascata::{CompileError, LoadError, RunError, TensorError};
+use cascata::{CompileError, ImportError, LoadError, RunError, TensorError};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -62,6 +62,9 @@ fn of_cause(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(e) = e.downcast_ref::<ImportError>() {
         return Some(of_import(e));
     }
+    if let Some(e) = e.downcast_ref::<onnx::ImportError>() {
+        return Some(of_onnx(e));
+    }
     if let Some(Said(code)) = e.downcast_ref() {
         return Some(*code);
     }
@@ -81,6 +84,19 @@ fn of_cause(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
 }
 
 fn of_import(e: &ImportError) -> u8 {
+    match e {
+        ImportError::Onnx(e) => of_onnx(e),
+        ImportError::Option { .. } => 2,
+        ImportError::Io { .. }
+        | ImportError::TooLarge { .. }
+        | ImportError::File { .. }
+        | ImportError::Tensors { .. }
+        | ImportError::Infer(_) => 3,
+    }
+}
+
+fn of_onnx(e: &onnx::ImportError) -> u8 {
+    use onnx::ImportError;
     match e {
         ImportError::Option { .. } => 2,
         ImportError::Nodes(_) => 4,

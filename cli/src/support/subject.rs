@@ -10,11 +10,11 @@ use anyhow::{Context, Result};
 use cascata::artifact::manifest::Port;
 use cascata::ir::graph::Graph;
 use cascata::ir::interp;
-use cascata::onnx::{DimOption, ImportOptions, ValueOption, import};
+use cascata::onnx::{DimOption, ImportOptions, ValueOption};
 use cascata::passes::pipeline::OptLevel;
 use cascata::{
-    CompileOptions, InputError, LaunchProfile, RunError, Runtime, Session, Tensor, compile,
-    native_level,
+    CompileOptions, InputError, LaunchProfile, RunError, Runtime, Session, Tensor, TextOptions,
+    compile, import, native_level,
 };
 use clap::Args;
 use std::fs::File;
@@ -145,7 +145,7 @@ impl Subject {
     }
 
     fn interpreter(&self, options: &ImportOptions, fetch: &[String]) -> Result<Graph> {
-        let mut graph = import(&self.path, options)?.graph;
+        let mut graph = import(&self.path, options, TextOptions::default())?.graph;
         cascata::fetch_values(&mut graph, fetch)?;
         Ok(graph)
     }
@@ -169,6 +169,9 @@ impl Subject {
 }
 
 fn is_artifact(path: &Path) -> Result<bool, FileError> {
+    if path.is_dir() {
+        return Ok(false);
+    }
     let mut start = Vec::new();
     let file = File::open(path).and_then(|f| f.take(8).read_to_end(&mut start));
     file.map_err(|e| FileError::new("read", path, e))?;

@@ -58,6 +58,7 @@ fn lower_region(
         let node = &graph.nodes[*id];
         match &node.op {
             Op::Const(_) | Op::Reshape { .. } => {}
+            Op::Pack { .. } if cascata_passes::fuse::unpacks_constant(graph, *id) => {}
             Op::Fill { .. } | Op::DimValues { .. } | Op::Iota { .. } => {}
             Op::Group { .. } => {
                 let first = lowering.launches.len();

@@ -2,7 +2,7 @@
 
 use super::WeightId;
 use cascata_ir::graph::{Const, ConstId, Graph};
-use cascata_types::{DType, Dim, PanelEncoding, PrimaryMap, Scalar};
+use cascata_types::{DType, Dim, Encoding, PanelEncoding, PrimaryMap, Scalar};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -84,12 +84,24 @@ impl WeightTable {
         let source: &Const = &graph.consts[weight.source];
         let size = source.ty.dtype.size_bytes().unwrap_or(0);
         match &weight.data {
-            WeightData::Plain => Cow::Borrowed(&source.data),
+            WeightData::Plain => dense(source),
             WeightData::Panels { to_f32: true, .. } => {
-                Cow::Owned(pack(&weight.data, &as_f32(&source.data, source.ty.dtype), 4))
+                Cow::Owned(pack(&weight.data, &as_f32(&dense(source), source.ty.dtype), 4))
             }
-            panels => Cow::Owned(pack(panels, &source.data, size)),
+            panels => Cow::Owned(pack(panels, &dense(source), size)),
         }
+    }
+}
+
+/// The elements one after the other; blocks are dequantised while the artifact is written,
+/// one constant at a time.
+fn dense(source: &Const) -> Cow<'_, [u8]> {
+    match source.ty.encoding {
+        Encoding::Quant(format) => {
+            let elements = format.dequantise(&source.data);
+            Cow::Owned(elements.iter().flat_map(|x| x.to_le_bytes()).collect())
+        }
+        _ => Cow::Borrowed(&source.data),
     }
 }
 

@@ -16,7 +16,12 @@ pub(super) fn constant(constant: &Const) -> Result<Tensor, OpError> {
     match &ty.encoding {
         Encoding::Dense => Tensor::from_le_bytes(ty.dtype, &dims, &constant.data),
         Encoding::Panels(p) => unpack(ty.dtype, &dims, p, &constant.data),
-        other => Err(OpError::Unsupported(format!("a constant in encoding {other}"))),
+        Encoding::Quant(format) if ty.dtype == DType::F32 => {
+            Tensor::new(&dims, format.dequantise(&constant.data))
+        }
+        other => {
+            Err(OpError::Unsupported(format!("a constant of {} in encoding {other}", ty.dtype)))
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod dim;
 mod dtype;
 mod encoding;
 mod id;
+mod quant;
 pub mod rounding;
 mod scalar;
 mod symbol;

@@ -51,6 +51,7 @@ impl TensorType {
         match self.encoding {
             Encoding::Dense => None,
             _ if self.dtype == DType::Str => Some("strings are always dense".into()),
+            Encoding::Quant(q) if self.dtype != DType::F32 => Some(format!("{q} holds f32 only")),
             Encoding::Quant(q) => {
                 let block = q.block_elements() as i64;
                 let whole = last.is_some_and(|n| n % block == 0);

@@ -5,3 +5,4 @@
 pub mod artifact;
 pub mod onnx;
 pub mod text;
+pub mod weights;
