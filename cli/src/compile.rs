@@ -19,6 +19,10 @@ use cascata_passes::variants::{Variant, variants};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// What goes with a model and is larger (a tokenizer) is an attachment: the manifest, with its
+/// metadata, is read at every load.
+const MOST_METADATA_BYTES: usize = 16 << 10;
+
 /// Compiles a model: an ONNX or GGUF file, or a Hugging Face directory.
 ///
 /// # Errors
@@ -58,7 +62,10 @@ pub fn compile(
         build_variants(&graphs, &build_options)
     })?;
     built.with_dependent_mut(|_, built| {
-        built.manifest.metadata.extend(metadata);
+        let (large, small): (Vec<_>, Vec<_>) =
+            metadata.into_iter().partition(|(_, text)| text.len() > MOST_METADATA_BYTES);
+        built.manifest.metadata.extend(small);
+        built.attachments.extend(large);
         built.default_inputs(params.into_iter().map(|p| (p.name, p.data)));
     });
     let seconds = start.elapsed().as_secs_f64();

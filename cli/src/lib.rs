@@ -23,13 +23,19 @@ mod fetch;
 mod options;
 mod report;
 mod target;
+#[cfg(feature = "generate")]
+mod text;
 
 pub use cascata_artifact as artifact;
 pub use cascata_codegen::build::BuildError;
 pub use cascata_codegen::cpu::CpuLevel;
+#[cfg(feature = "generate")]
+pub use cascata_engine as engine;
 pub use cascata_frontends::onnx;
 pub use cascata_frontends::{ImportError, TextOptions, import};
 pub use cascata_ir as ir;
+#[cfg(feature = "generate")]
+pub use cascata_kv as kv;
 pub use cascata_passes as passes;
 pub use cascata_runtime::{
     Artifact, DType, Element, InputError, IoBinding, Isa, LaunchProfile, LoadError, LoadOptions,
@@ -41,3 +47,5 @@ pub use fetch::fetch_values;
 pub use options::{CompileOptions, Progress};
 pub use report::{CodeSize, CompilePhase, CompileReport};
 pub use target::{UnknownTarget, native_level, parse_targets};
+#[cfg(feature = "generate")]
+pub use text::{SessionModel, TextError, engine_of};

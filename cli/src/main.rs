@@ -1,4 +1,4 @@
-//! The `cascata` command: compile, run, measure, look inside, compare.
+//! The `cascata` command: compile, run, measure, generate, look inside, compare.
 #![forbid(unsafe_code)]
 
 mod commands;
@@ -22,6 +22,7 @@ enum Command {
     Compile(commands::compile::Compile),
     Run(commands::run::Run),
     Bench(commands::bench::Bench),
+    Generate(commands::generate::Generate),
     Inspect(commands::inspect::Inspect),
     Explain(commands::explain::Explain),
     DiffRun(commands::diff_run::DiffRun),
@@ -41,6 +42,7 @@ Examples:
   cascata inspect model.casc --dim batch=8
   cascata diff-run interp:model.onnx model.casc --random 1
   cascata check model.onnx --isolation batch
+  cascata generate model.casc -p 'Once upon a time' --stream
 
 `cascata COMMAND --help` has more of them for each command.";
 
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Compile(c) => c.run(),
         Command::Run(c) => c.run(),
         Command::Bench(c) => c.run(),
+        Command::Generate(c) => c.run(),
         Command::Inspect(c) => c.run(),
         Command::Explain(c) => c.run(),
         Command::DiffRun(c) => c.run(),

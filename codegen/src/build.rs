@@ -15,7 +15,7 @@ use cascata_artifact::{ArtifactWriter, WriteError, abi};
 use cascata_ir::graph::Graph;
 use cascata_ir::kernel::{Kernel, Space};
 use cascata_types::Dim;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 mod entry;
@@ -65,6 +65,8 @@ pub struct Built<'g> {
     weights: Vec<(usize, WeightId)>,
     /// Weights after those: what inputs are that nobody gives.
     defaults: Vec<Bytes>,
+    /// Files that go with the model, by their names.
+    pub attachments: BTreeMap<String, String>,
 }
 
 /// One graph, lowered.
@@ -122,7 +124,8 @@ impl Built<'_> {
 
     fn writer(&self) -> ArtifactWriter<'_> {
         let writer = ArtifactWriter::new(self.manifest.clone());
-        self.code.iter().fold(writer, |w, blob| w.code(blob.bytes()))
+        let writer = self.code.iter().fold(writer, |w, blob| w.code(blob.bytes()));
+        self.attachments.iter().fold(writer, |w, (name, text)| w.attachment(name, text.as_bytes()))
     }
 
     fn weight(&self, index: usize) -> std::borrow::Cow<'_, [u8]> {
@@ -176,7 +179,14 @@ pub fn build_variants<'g>(
     let code = options.targets.iter().zip(&compiled).map(|(t, c)| variant(t, c)).collect();
     let manifest = manifest(&kernels, join(entries, graphs), code, weights, options);
     let code = compiled.into_iter().map(|c| c.code).collect();
-    Ok(Built { manifest, code, parts, weights: used, defaults: vec![] })
+    Ok(Built {
+        manifest,
+        code,
+        parts,
+        weights: used,
+        defaults: vec![],
+        attachments: BTreeMap::new(),
+    })
 }
 
 /// The last entry, which serves all sizes, first; the others as its variants.

@@ -5,6 +5,7 @@ pub mod check;
 pub mod compile;
 pub mod diff_run;
 pub mod explain;
+pub mod generate;
 pub mod inspect;
 pub mod keygen;
 mod launches;

@@ -1,8 +1,9 @@
 //! Exit codes, and which error ends in which.
 
+use cascata::engine::{GenerateError, RequestError, SubmitError};
 use cascata::onnx;
 use cascata::passes::error::PassError;
-use cascata::{CompileError, ImportError, LoadError, RunError, TensorError};
+use cascata::{CompileError, ImportError, LoadError, RunError, TensorError, TextError};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -72,10 +73,14 @@ fn of_cause(e: &(dyn std::error::Error + 'static)) -> Option<u8> {
     let names_nothing = matches!(e.downcast_ref(), Some(RunError::NoSuchPort { .. }));
     let is_run =
         e.is::<RunError>() || e.is::<TensorError>() || e.is::<cascata::ir::interp::RunError>();
+    let is_run = is_run || e.is::<GenerateError>();
+    let is_request = e.is::<RequestError>() || e.is::<SubmitError>();
+    let is_usage =
+        e.is::<Usage>() || e.is::<cascata::UnknownTarget>() || names_nothing || is_request;
     [
         (e.is::<No>(), 1),
-        (e.is::<Usage>() || e.is::<cascata::UnknownTarget>() || names_nothing, 2),
-        (e.is::<FileError>() || e.is::<LoadError>(), 3),
+        (is_usage, 2),
+        (e.is::<FileError>() || e.is::<LoadError>() || e.is::<TextError>(), 3),
         (is_run, 5),
         (e.is::<PassError>(), 6),
     ]
