@@ -10,7 +10,6 @@ REFUSALS = [
     (r"Pad should be smaller than kernel", "pooling windows that hold padding only are refused", False),
     (r"running Conv node.*Invalid input shape|Computed output dimension is <= 0", "convolutions with an empty result are refused", False),
     (r"inconsistent (q|total)_sequence_length \(between attn_mask", "attention masks with a broadcast row or column are refused", False),
-    (r"data type is not supported with Scatter", "no kernel", False),
     (r"running (Lp|Max|Average)Pool node.*Only N can be zero|Expected input size 1 but got 0", "windows over nothing are refused", False),
     (r"AttentionParameters::checkParameters|attention_helper.*was false", "attention over an empty axis is refused", False),
     (r"Size of X.shape\[axis:\] must be at least 1", "normalisation of nothing is refused", False),
@@ -46,6 +45,12 @@ def big_product(model, node) -> bool:
     return x.dtype.kind in "iu" and np.log2(np.maximum(np.abs(x.astype(np.float64)), 1)).sum() >= min(53, 8 * x.dtype.itemsize - 1)
 
 
+def narrow_scatter(model, node) -> bool:
+    """There is no kernel, and whether that is an error depends on the nodes around."""
+    attributes = {a.name: a.s.decode() for a in node.attribute if a.s}
+    return attributes["reduction"] != "none" and model.known[node.input[0]].dtype.name in ("float16", "bfloat16")
+
+
 def empty_window(model, node) -> bool:
     """(size - kernel) / stride + 1 is rounded toward zero: 1 instead of 0 where the kernel does not fit."""
     x, attributes = model.known.get(node.input[0]), {a.name: list(a.ints) for a in node.attribute if a.ints}
@@ -68,6 +73,15 @@ def rounded_coordinate(model, node) -> bool:
     return any(near_tie(*axis, attributes) for axis in zip(x, y, scales, strict=True))
 
 
+def rounded_size(model, node) -> bool:
+    """These coordinates use the size that scales give; the ONNX reference does not round it first."""
+    attributes = {a.name: a.s.decode() for a in node.attribute if a.s}
+    if not node.input[2] or attributes["coordinate_transformation_mode"] in ("half_pixel", "asymmetric"):
+        return False
+    x, y = model.known[node.input[0]].shape, model.values[node.output[0]].shape
+    return any(a * float(s) != b for a, b, s in zip(x, y, model.known[node.input[2]], strict=True))
+
+
 def near_tie(x: int, y: int, scale: float, attributes: dict) -> bool:
     """Whether a coordinate of the axis lies within a rounding of f32 of where its neighbour changes."""
     at = np.arange(y, dtype=np.float64)
@@ -86,22 +100,21 @@ def near_tie(x: int, y: int, scale: float, attributes: dict) -> bool:
     return bool(((0 < distance) & (distance < 4e-7 * np.maximum(np.abs(at), 1))).any())
 
 
-QUIRKS = {
-    "ReduceProd": (big_product, "products of integers go through floats"),
-    "MaxPool": (empty_window, "a window larger than the operand gives one element"),
-    "AveragePool": (empty_window, "a window larger than the operand gives one element"),
-    "LpPool": (empty_window, "a window larger than the operand gives one element"),
-    "Resize": (rounded_coordinate, "coordinates are rounded to f32 before the nearest is chosen"),
-    "ReduceSum": (big_sum, "sums of integers go through floats"),
-    "ReduceMean": (big_sum, "sums of integers go through floats"),
-    "Gelu": (wide_float, "gelu of f64 has f32 constants"),
-}
+QUIRKS = [
+    ("ReduceSum ReduceMean", big_sum, "sums of integers go through floats"),
+    ("ReduceProd", big_product, "products of integers go through floats"),
+    ("MaxPool AveragePool LpPool", empty_window, "a window larger than the operand gives one element"),
+    ("Resize", rounded_coordinate, "coordinates are rounded to f32 before the nearest is chosen"),
+    ("Resize", rounded_size, "coordinates come from the rounded size"),
+    ("ScatterND ScatterElements", narrow_scatter, "no kernel for reductions of 16-bit floats"),
+    ("Gelu", wide_float, "gelu of f64 has f32 constants"),
+]
 
 
 def leaves_standard(model, group: list) -> str | None:
     """Why the node is not handed to ONNX Runtime; None for most."""
     for node in group:
-        applies, reason = QUIRKS.get(node.op_type, (None, None))
-        if applies and applies(model, node):
-            return reason
+        for operators, applies, reason in QUIRKS:
+            if node.op_type in operators.split() and applies(model, node):
+                return reason
     return None

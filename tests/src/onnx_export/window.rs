@@ -128,8 +128,11 @@ pub(super) fn resize(w: &mut Writer, a: &ResizeAttrs, x: &Operand<'_>) -> Writte
         return Ok(w.node("Resize", &[&x.name, "", "", &sizes], attributes));
     };
     let scales: Vec<f32> = scales.iter().map(|s| value(*s) as f32).collect();
-    let size = |(n, s): (&usize, &f32)| (*n as f32 * s).floor() as i64;
-    if !x.tensor.dims().iter().zip(&scales).map(size).eq(shape.iter().copied()) {
+    // In f32 or in f64: the standard leaves it open, so only sizes on which both agree.
+    let narrow = |(n, s): (&usize, &f32)| (*n as f32 * s).floor() as i64;
+    let wide = |(n, s): (&usize, &f32)| (*n as f64 * f64::from(*s)).floor() as i64;
+    let dims = || x.tensor.dims().iter().zip(&scales);
+    if !dims().map(narrow).eq(shape.iter().copied()) || !dims().map(wide).eq(shape.iter().copied()) {
         return Err("the scales give another size".into());
     }
     let scales = w.constant(&Tensor::vector(scales));
