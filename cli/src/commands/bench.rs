@@ -3,6 +3,7 @@
 //! Each number of threads is measured in a process of its own, so that loading, the first
 //! run and the peak of memory belong to it alone and no compiler runs beside it.
 
+use super::launches::{self, LaunchTime, Launches};
 use super::{print, print_json};
 use crate::support::arrays::{Arrays, views};
 use crate::support::exit::{FileError, Said, Usage};
@@ -45,6 +46,9 @@ pub struct Bench {
     /// Uses only the first N of the CPUs that the process may use, N being the threads
     #[arg(long)]
     pin: bool,
+    /// Measures every launch too, in further runs, and prints them, the longest first
+    #[arg(long)]
+    launches: bool,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -59,9 +63,11 @@ Examples:
   cascata bench model.casc --random 1 --dim batch=8
   cascata bench model.casc --input in.npz --threads 1,2,4 --json
   cascata bench model.onnx --random 1 --runs 100 --threads 1 --pin
+  cascata bench model.casc --input in.npz --threads 1 --launches
 
 JSON fields: median_ns, p10_ns, p90_ns, load_ns (runtime, file and session), first_run_ns,
-peak_rss_bytes (of the process), runs, threads.
+peak_rss_bytes (of the process), runs, threads; with --launches also launches: value, kernel,
+tiles, median_ns, p10_ns, flops, bytes.
 
 Exit codes: 2 a size or range that does not exist, 3 a file is not readable, 5 running failed.";
 
@@ -76,6 +82,8 @@ struct Measured {
     peak_rss_bytes: u64,
     runs: u64,
     threads: usize,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    launches: Vec<LaunchTime>,
 }
 
 impl Bench {
@@ -99,7 +107,15 @@ impl Bench {
         match (self.json, all.as_slice()) {
             (true, [one]) => print_json(one),
             (true, all) => print_json(&all),
-            (false, all) => Ok(print(table(all))?),
+            (false, all) => {
+                print(table(all))?;
+                all.iter().filter(|m| self.launches && !m.launches.is_empty()).try_for_each(
+                    |m| {
+                        print(format!("\n{} threads:\n{}", m.threads, launches::table(&m.launches)))
+                    },
+                )?;
+                Ok(())
+            }
         }
     }
 
@@ -161,9 +177,8 @@ impl Bench {
             None => add("--seconds", self.seconds.to_string()),
         }
         self.trust.trust.iter().for_each(|key| add("--trust", key.clone()));
-        if self.pin {
-            args.push("--pin".into());
-        }
+        args.extend(self.pin.then(|| "--pin".into()));
+        args.extend(self.launches.then(|| "--launches".into()));
         args
     }
 
@@ -190,6 +205,11 @@ impl Bench {
             peak_rss_bytes: peak_rss_bytes()?,
             runs: times.len() as u64,
             threads: runtime.threads(),
+            launches: if self.launches {
+                launch_times(&session, &inputs, times.len())?
+            } else {
+                vec![]
+            },
         })
     }
 
@@ -222,6 +242,15 @@ impl Bench {
         }
         Ok((first, times))
     }
+}
+
+/// The median of every launch over as many runs as were measured, 200 at most.
+fn launch_times(session: &Session, inputs: &Arrays, runs: usize) -> Result<Vec<LaunchTime>> {
+    let mut launches = Launches::default();
+    for _ in 0..runs.min(200) {
+        launches.add(session.run_profiled(&views(inputs))?.1);
+    }
+    Ok(launches.medians())
 }
 
 fn nanos(since: Instant) -> u64 {

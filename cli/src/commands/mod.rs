@@ -7,6 +7,7 @@ pub mod diff_run;
 pub mod explain;
 pub mod inspect;
 pub mod keygen;
+mod launches;
 pub mod run;
 mod sample;
 mod trace;
