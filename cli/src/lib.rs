@@ -20,6 +20,7 @@
 
 mod compile;
 mod fetch;
+pub mod machine;
 mod options;
 mod report;
 mod target;
@@ -30,6 +31,7 @@ pub use cascata_codegen::cpu::CpuLevel;
 pub use cascata_frontends::onnx;
 pub use cascata_ir as ir;
 pub use cascata_passes as passes;
+pub use cascata_runtime::calibrate;
 pub use cascata_runtime::{
     Artifact, DType, Element, InputError, IoBinding, Isa, LaunchProfile, LoadError, LoadOptions,
     MemoryPlan, RunError, Runtime, RuntimeBuilder, Session, SessionOptions, Tensor, TensorError,

@@ -132,7 +132,8 @@ pub(super) fn resize(w: &mut Writer, a: &ResizeAttrs, x: &Operand<'_>) -> Writte
     let narrow = |(n, s): (&usize, &f32)| (*n as f32 * s).floor() as i64;
     let wide = |(n, s): (&usize, &f32)| (*n as f64 * f64::from(*s)).floor() as i64;
     let dims = || x.tensor.dims().iter().zip(&scales);
-    if !dims().map(narrow).eq(shape.iter().copied()) || !dims().map(wide).eq(shape.iter().copied()) {
+    if !dims().map(narrow).eq(shape.iter().copied()) || !dims().map(wide).eq(shape.iter().copied())
+    {
         return Err("the scales give another size".into());
     }
     let scales = w.constant(&Tensor::vector(scales));
