@@ -60,6 +60,8 @@ class Peer:
     def __init__(self, name: str, model: catalog.Model, feeds: Path, threads: int):
         self.name = name
         command = [sys.executable, str(HERE / "engine.py"), name, str(model.path), str(feeds), str(threads)]
+        if name == "tract" and not TRACT.exists():
+            raise Unable("not built: cd tests/peers/tract && cargo build")
         if name == "tract":
             command = [str(TRACT), str(model.path), str(feeds)]
         self.errors = tempfile.TemporaryFile("w+")

@@ -284,3 +284,26 @@ fn binary_flops(op: BinaryOp) -> f64 {
         _ => 1.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cascata_types::DType;
+
+    /// The time of `f32[8,16] · f32[16,4]` on a machine.
+    fn product(machine: Machine) -> f64 {
+        let model = CostModel::new(&SymbolTable::default(), &[], machine, Budget::default());
+        let [a, b, y] = [[8, 16], [16, 4], [8, 4]].map(|d| TensorType::fixed(DType::F32, &d));
+        model.run_time(&Op::MatMul, &[&a, &b], &[&y])
+    }
+
+    #[test]
+    fn each_rate_of_the_machine_counts() {
+        let machine = Machine { peak_flops: 64.0, bytes: 8.0, launch: 100.0 };
+        // 2·8·4·16 operations, 4·(128 + 64 + 32) bytes.
+        assert_eq!(product(machine), 100.0 + 16.0 + 112.0);
+        assert_eq!(product(Machine { peak_flops: 128.0, ..machine }), 100.0 + 8.0 + 112.0);
+        assert_eq!(product(Machine { bytes: 16.0, ..machine }), 100.0 + 16.0 + 56.0);
+        assert_eq!(product(Machine { launch: 0.0, ..machine }), 16.0 + 112.0);
+    }
+}

@@ -26,6 +26,7 @@ pub(super) fn undefined(op: &Op, xs: &[Operand<'_>]) -> Option<&'static str> {
             };
             (open && d.is_int()).then_some("extreme or mean of no integers")
         }
+        Op::Attention(_) => (xs[1].tensor.dims()[2] == 0).then_some("attention over no keys"),
         Op::ArgReduce { .. } => xs[0].tensor.is_empty().then_some("extreme of nothing"),
         _ => None,
     }
