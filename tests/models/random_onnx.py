@@ -13,7 +13,7 @@ the shadows, see tests/src/random.rs), FACTOR times over for ONNX Runtime's own 
 
 What ONNX Runtime has no kernel for is cut: the node's result becomes an input that holds the
 interpreter's value, and the node is counted as skipped. The same happens where ONNX Runtime is
-known to leave the standard: QUIRKS, each with its reason. A mismatch is traced to the first
+known to leave the standard: quirks.py, each with its reason. A mismatch is traced to the first
 node whose result is off though its operands are right, and the exporter prints that node.
 """
 
@@ -30,11 +30,6 @@ from onnx import numpy_helper
 
 import quirks
 
-def source(node) -> str:
-    """The value of the graph whose node this one helps to stand for."""
-    return node.name.rsplit("_", 1)[0]
-
-
 LEVELS = {
     "off": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "on": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -45,6 +40,11 @@ LEVELS = {
 FACTOR = {"float64": 4, "float32": 8, "float16": 2, "bfloat16": 2}
 
 
+def source(node) -> str:
+    """The value of the graph whose node this one helps to stand for."""
+    return node.name.rsplit("_", 1)[0]
+
+
 class Model:
     """One exported model with the interpreter's values."""
 
@@ -53,7 +53,6 @@ class Model:
         self.proto = onnx.load(folder / "model.onnx")
         values = onnx.load(folder / "values.onnx")
         self.values = {t.name: numpy_helper.to_array(t) for t in values.graph.initializer}
-        self.tensors = {t.name: t for t in values.graph.initializer}
         self.tolerance = {p.key: float(p.value) for p in values.metadata_props}
         constants = {t.name: numpy_helper.to_array(t) for t in self.proto.graph.initializer}
         self.known = self.values | constants
@@ -218,7 +217,7 @@ def examine(folder: Path, options, counts: collections.Counter, refused: dict[st
                 text = f"{model.name} (optimisations {level}): {name} is {apart:.2e} apart, {allowed:.2e} allowed; {what}"
                 return text + shrunk(model, group, options)
     except Exception as error:  # noqa: BLE001
-        return f"{model.name}: {str(error).splitlines()[0][:1200]}"
+        return f"{model.name}: {str(error).splitlines()[0][:400]}"
     counts["models equal"] += 1
     counts["nodes compared"] += len(model.groups())
     return None

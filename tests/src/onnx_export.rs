@@ -167,7 +167,7 @@ impl Export<'_> {
             name: Some(case.graph.name.clone()),
             input: given.clone().map(info).collect(),
             output: outputs.iter().map(info).collect(),
-            // What the standard calls each value: localising a mismatch asks for all of them.
+            // With their types all values can be outputs: that localises a mismatch.
             value_info: self.written.iter().filter(|v| !outputs.contains(v)).map(info).collect(),
             node: self.writer.nodes.clone(),
             initializer: self.writer.initializers.clone(),

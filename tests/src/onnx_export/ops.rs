@@ -5,7 +5,7 @@ use super::window::{conv, conv_transpose, pool, resize};
 use super::writer::{Writer, flag, float, int, ints, string, tensor};
 use cascata_ir::interp::Tensor;
 use cascata_ir::op::{AttentionAttrs, Op, PadMode, ReduceOp, ScatterReduce, SliceRange};
-use cascata_types::{DType, Dim, Scalar};
+use cascata_types::{DType, Dim};
 
 /// The name of an operand and what it holds.
 pub(super) struct Operand<'a> {
@@ -23,11 +23,6 @@ fn number(d: &Dim) -> i64 {
 
 pub(super) fn numbers(shape: &[Dim]) -> Vec<i64> {
     shape.iter().map(number).collect()
-}
-
-/// The value of a scalar attribute.
-pub(super) fn value(s: Scalar) -> f64 {
-    s.to_f64()
 }
 
 pub(super) fn write(w: &mut Writer, op: &Op, xs: &[Operand<'_>]) -> Written {
@@ -74,7 +69,7 @@ fn expanded(w: &mut Writer, x: &str, shape: &[i64]) -> String {
 fn leaf(w: &mut Writer, op: &Op) -> Written {
     match op {
         Op::Fill { value: v, shape } => {
-            let one = Tensor::from_f64(v.dtype, &[1], vec![value(*v)]).map_err(|e| e.to_string());
+            let one = Tensor::from_f64(v.dtype, &[1], vec![v.to_f64()]).map_err(|e| e.to_string());
             let shape = w.ints(&numbers(shape));
             Ok(w.node("ConstantOfShape", &[shape], vec![tensor("value", &one?)]))
         }
@@ -178,7 +173,7 @@ fn norm(w: &mut Writer, op: &Op, xs: &[Operand<'_>]) -> Written {
     };
     require(name, xs[0].tensor.dtype())?;
     let mut attributes = vec![int("axis", *axis as i64)];
-    attributes.extend(epsilon.map(|e| float("epsilon", value(*e))));
+    attributes.extend(epsilon.map(|e| float("epsilon", e.to_f64())));
     Ok(w.node(name, &names, attributes))
 }
 
@@ -187,7 +182,7 @@ fn attention(w: &mut Writer, a: &AttentionAttrs, xs: &[Operand<'_>]) -> Written 
     if a.causal && xs[0].tensor.dims()[2] != xs[1].tensor.dims()[2] {
         return Err("ONNX aligns the causal mask with the first key".into());
     }
-    let scale = value(a.scale);
+    let scale = a.scale.to_f64();
     Ok(w.node("Attention", &names, vec![float("scale", scale), flag("is_causal", a.causal)]))
 }
 

@@ -1,7 +1,7 @@
 //! Convolutions, pools and resampling. ONNX has channels first; what has them last is turned.
 
 use super::elementwise::require;
-use super::ops::{Operand, Written, numbers, transposed, value};
+use super::ops::{Operand, Written, numbers, transposed};
 use super::writer::{Writer, flag, float, int, ints, string};
 use cascata_frontends::onnx::proto::AttributeProto;
 use cascata_ir::interp::Tensor;
@@ -118,7 +118,7 @@ pub(super) fn resize(w: &mut Writer, a: &ResizeAttrs, x: &Operand<'_>) -> Writte
         string("mode", mode),
         string("coordinate_transformation_mode", coordinates),
         string("nearest_mode", nearest),
-        float("cubic_coeff_a", value(a.cubic_coeff)),
+        float("cubic_coeff_a", a.cubic_coeff.to_f64()),
         flag("exclude_outside", a.exclude_outside),
         flag("antialias", a.antialias),
     ];
@@ -127,7 +127,7 @@ pub(super) fn resize(w: &mut Writer, a: &ResizeAttrs, x: &Operand<'_>) -> Writte
         let sizes = w.ints(&shape);
         return Ok(w.node("Resize", &[&x.name, "", "", &sizes], attributes));
     };
-    let scales: Vec<f32> = scales.iter().map(|s| value(*s) as f32).collect();
+    let scales: Vec<f32> = scales.iter().map(|s| s.to_f64() as f32).collect();
     // In f32 or in f64: the standard leaves it open, so only sizes on which both agree.
     let narrow = |(n, s): (&usize, &f32)| (*n as f32 * s).floor() as i64;
     let wide = |(n, s): (&usize, &f32)| (*n as f64 * f64::from(*s)).floor() as i64;

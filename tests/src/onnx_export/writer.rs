@@ -17,7 +17,7 @@ pub(super) struct Writer {
     pub initializers: Vec<TensorProto>,
     /// Names nodes after the graph's node that they stand for.
     pub source: String,
-    /// What a failed attempt to write a node must not leave behind.
+    /// Names given so far.
     names: usize,
 }
 
