@@ -100,6 +100,11 @@ def near_tie(x: int, y: int, scale: float, attributes: dict) -> bool:
     return bool(((0 < distance) & (distance < 4e-7 * np.maximum(np.abs(at), 1))).any())
 
 
+def empty_expand(model, node) -> bool:
+    """The optimiser takes an Expand from 1 to 0 elements for one that does nothing."""
+    return node.output[0] in model.values and model.values[node.output[0]].size == 0
+
+
 QUIRKS = [
     ("ReduceSum ReduceMean", big_sum, "sums of integers go through floats"),
     ("ReduceProd", big_product, "products of integers go through floats"),
@@ -107,6 +112,7 @@ QUIRKS = [
     ("Resize", rounded_coordinate, "coordinates are rounded to f32 before the nearest is chosen"),
     ("Resize", rounded_size, "coordinates come from the rounded size"),
     ("ScatterND ScatterElements", narrow_scatter, "no kernel for reductions of 16-bit floats"),
+    ("Expand", empty_expand, "expanding to nothing is optimised away"),
     ("Gelu", wide_float, "gelu of f64 has f32 constants"),
 ]
 
