@@ -86,6 +86,7 @@ def near_tie(x: int, y: int, scale: float, attributes: dict) -> bool:
     """Whether a coordinate of the axis lies within a rounding of f32 of where its neighbour changes."""
     at = np.arange(y, dtype=np.float64)
     scale = float(scale) or 1.0
+    exact = float(np.float32(scale)) == scale
     match attributes["coordinate_transformation_mode"]:
         case "asymmetric":
             at = at / scale
@@ -97,7 +98,8 @@ def near_tie(x: int, y: int, scale: float, attributes: dict) -> bool:
             at = (at + 0.5) / scale - 0.5
     edge = 0.5 if attributes["nearest_mode"].startswith("round") else 0.0
     distance = np.abs(at - edge - np.round(at - edge))
-    return bool(((0 < distance) & (distance < 4e-7 * np.maximum(np.abs(at), 1))).any())
+    near = distance < 4e-7 * np.maximum(np.abs(at), 1)
+    return bool((near & ((distance > 0) | (not exact))).any())
 
 
 def empty_expand(model, node) -> bool:

@@ -143,6 +143,11 @@ def cases(model: catalog.Model, batches: list[int]) -> list[tuple[int, dict]]:
     return [(b, first | {"name": f"{first['name']}_batch{b}", symbol: b}) for b in batches if b <= top]
 
 
+def as_declared(name: str, array: np.ndarray) -> np.ndarray:
+    """ONNX Runtime takes one element for a number; the others want the declared rank."""
+    return array.reshape(()) if name == "sr" else array
+
+
 def compile_model(command: str, model: catalog.Model, folder: Path) -> Path:
     """The model's artifact; made anew each time, so that it is this compiler's."""
     artifact = folder / f"{model.id}.casc"
@@ -184,7 +189,7 @@ def bench(options, model: catalog.Model, folder: Path) -> list[dict]:
     rows = []
     for batch, case in cases(model, options.batch):
         feeds = folder / "inputs.npz"
-        np.savez(feeds, **inputs.make(model, case))
+        np.savez(feeds, **{name: as_declared(name, a) for name, a in inputs.make(model, case).items()})
         for threads in options.threads:
             os.sched_setaffinity(0, options.processors[:threads])
             head = {"model": model.id, "case": case["name"], "batch": batch, "threads": threads}
