@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
 # Sets up what the model tests need: .venv with pinned packages, the models, their ONNX Runtime
-# references, text models with NumPy references, and the ONNX backend tests in the cache (CASCATA_CACHE or .cache). Quiet when there is nothing to do.
+# references, text models with NumPy references, and the ONNX backend tests in the cache
+# (CASCATA_CACHE or .cache). Quiet when there is nothing to do.
+#
+#   tests/setup_env.sh --peers   .venv-peers besides: what tests/peers/bench_peers.py needs
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -26,4 +29,10 @@ fi
 if [ ! -e "${CASCATA_CACHE:-.cache}/contrib/complete" ]; then
     echo "running ONNX Runtime on the operators of com.microsoft"
     "$python" tests/models/contrib.py "${CASCATA_CACHE:-.cache}/contrib"
+fi
+if [ "${1:-}" = --peers ] && ! cmp --silent tests/py/requirements-peers.txt .venv-peers/requirements.txt; then
+    echo "installing tests/py/requirements-peers.txt into .venv-peers"
+    python3 -m venv .venv-peers
+    .venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r tests/py/requirements-peers.txt
+    cp tests/py/requirements-peers.txt .venv-peers/requirements.txt
 fi

@@ -20,6 +20,7 @@
 
 mod compile;
 mod fetch;
+pub mod machine;
 mod options;
 mod report;
 mod target;
@@ -37,6 +38,7 @@ pub use cascata_ir as ir;
 #[cfg(feature = "generate")]
 pub use cascata_kv as kv;
 pub use cascata_passes as passes;
+pub use cascata_runtime::calibrate;
 pub use cascata_runtime::{
     Artifact, DType, Element, InputError, IoBinding, Isa, LaunchProfile, LoadError, LoadOptions,
     MemoryPlan, RunError, Runtime, RuntimeBuilder, Session, SessionOptions, Tensor, TensorError,

@@ -27,6 +27,7 @@ enum Command {
     Explain(commands::explain::Explain),
     DiffRun(commands::diff_run::DiffRun),
     Check(commands::check::Check),
+    Calibrate(commands::calibrate::Calibrate),
     Keygen(commands::keygen::Keygen),
 }
 
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Command::Explain(c) => c.run(),
         Command::DiffRun(c) => c.run(),
         Command::Check(c) => c.run(),
+        Command::Calibrate(c) => c.run(),
         Command::Keygen(c) => c.run(),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

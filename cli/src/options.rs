@@ -4,7 +4,7 @@ use crate::onnx::ImportOptions;
 use cascata_codegen::cpu::CpuLevel;
 use cascata_frontends::TextOptions;
 use cascata_ir::graph::Graph;
-use cascata_passes::egraph::cost::ProfilePoint;
+use cascata_passes::egraph::cost::{Machine, ProfilePoint};
 use cascata_passes::pipeline::{OptLevel, Options as PassOptions};
 
 /// What a compile is asked to do.
@@ -68,6 +68,11 @@ impl CompileOptions {
             |p: &ProfilePoint| p.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
         let points = &self.passes.egraph.profile;
         text.extend(points.iter().map(|p| format!("--profile {}", sizes(p).join(","))));
+        let machine = self.passes.egraph.machine;
+        if machine != Machine::default() {
+            let Machine { peak_flops, bytes, launch } = machine;
+            text.push(format!("--machine flops={peak_flops},bytes={bytes},launch={launch}"));
+        }
         text.extend(self.passes.egraph.without.iter().map(|r| format!("--without {r}")));
         text.extend(self.fetch.iter().map(|f| format!("--fetch {f}")));
         text

@@ -284,7 +284,7 @@ fn wrong_inputs_end_with_5_and_are_all_named() {
 fn help_says_the_exit_codes() {
     let s = Scene::new();
     assert!(s.ok(&["--help"]).contains("Exit codes:"));
-    for command in ["compile", "run", "bench", "inspect", "explain", "diff-run"] {
+    for command in ["compile", "run", "bench", "inspect", "explain", "diff-run", "calibrate"] {
         let help = s.ok(&[command, "--help"]);
         assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{command}");
     }

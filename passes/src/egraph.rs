@@ -32,7 +32,7 @@ pub mod site;
 pub mod slice;
 pub mod witness;
 
-use cost::{CostModel, ProfilePoint};
+use cost::{CostModel, Machine, ProfilePoint};
 use optimise::{Optimised, Setting};
 use runner::{Limits, RuleCount, Stop};
 use slice::{FactCache, Place, Ref, Slice};
@@ -49,6 +49,8 @@ pub struct EGraphOptions {
     pub sizes: partition::Sizes,
     /// Values of symbols for the cost model.
     pub profile: Vec<ProfilePoint>,
+    /// What the cost model takes the machine for.
+    pub machine: Machine,
     /// What the fold pass may materialise.
     pub budget: Budget,
     /// Rules to leave out, for ablation.
@@ -62,6 +64,7 @@ impl Default for EGraphOptions {
             limits: Limits::default(),
             sizes: partition::Sizes::default(),
             profile: vec![],
+            machine: Machine::default(),
             budget: Budget::default(),
             without: vec![],
         }
@@ -115,7 +118,7 @@ pub fn run(
     let setting = Setting {
         rules: &rules,
         limits: options.limits,
-        model: CostModel::new(&symbols, &options.profile, options.budget),
+        model: CostModel::new(&symbols, &options.profile, options.machine, options.budget),
         symbols: &symbols,
         checks: graph.root().checks.clone().into(),
     };

@@ -83,7 +83,7 @@ fn guard(
     other: &Candidate,
 ) -> Option<Vec<Dim>> {
     let gain = |point: &ProfilePoint| {
-        let time = |g: &Graph| graph_time(g, point, options.egraph.budget);
+        let time = |g: &Graph| graph_time(g, point, options.egraph.machine, options.egraph.budget);
         time(&typical.flat) - time(&other.flat)
     };
     if gain(&other.point) <= 0.0 {

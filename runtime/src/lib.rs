@@ -20,6 +20,7 @@ mod arena;
 mod artifact;
 mod bind;
 mod cache;
+pub mod calibrate;
 mod cancel;
 mod capi;
 mod cpu;

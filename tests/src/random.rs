@@ -25,10 +25,11 @@ mod soak;
 mod witness;
 mod wrap;
 
-pub use diff::{Differ, Mismatch, Outcome};
+pub use diff::{Differ, Mismatch, Outcome, tolerance_of};
+pub use edit::one_node;
 pub use generate::{Binding, Case, generate};
 pub use plant::{PLANTS, plant};
 pub use rng::Rng;
-pub use shrink::{shrink, write};
+pub use shrink::{shrink, text_of, write};
 pub use soak::{Counts, soak};
 pub use wrap::wrap;

@@ -85,6 +85,20 @@ impl Case {
     pub fn outputs(&self) -> Result<Vec<(String, Tensor)>> {
         read_npz(&self.folder.join("outputs.npz"))
     }
+
+    /// Of a quantised model: the integers on the way, by value name (`models/integers.py`).
+    ///
+    /// # Errors
+    /// The file is unreadable.
+    pub fn integers(&self) -> Result<Vec<(String, Tensor)>> {
+        read_npz(&self.folder.join("integers.npz"))
+    }
+
+    /// Of a quantised model: its integer parts alone, as a case of their own.
+    pub fn integer_parts(&self) -> Case {
+        let folder = self.folder.join("part");
+        Case { path: folder.join("model.onnx"), folder, ..self.clone() }
+    }
 }
 
 /// Every array of an `.npz` file.

@@ -4,7 +4,7 @@
 //! run and the peak of memory belong to it alone and no compiler runs beside it.
 
 use super::launches::{self, LaunchTime, Launches};
-use super::{print, print_json};
+use super::{calibrate, print, print_json};
 use crate::support::arrays::{Arrays, views};
 use crate::support::exit::{FileError, Said, Usage};
 use crate::support::inputs::{InputArgs, Signature};
@@ -49,6 +49,9 @@ pub struct Bench {
     /// Measures every launch too, in further runs, and prints them, the longest first
     #[arg(long)]
     launches: bool,
+    /// Shows how much of this machine's ceiling (see `cascata calibrate`) each launch reaches
+    #[arg(long, value_name = "F.json", requires = "launches", conflicts_with = "json")]
+    machine: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -63,7 +66,7 @@ Examples:
   cascata bench model.casc --random 1 --dim batch=8
   cascata bench model.casc --input in.npz --threads 1,2,4 --json
   cascata bench model.onnx --random 1 --runs 100 --threads 1 --pin
-  cascata bench model.casc --input in.npz --threads 1 --launches
+  cascata bench model.casc --input in.npz --threads 1 --launches --machine machine.json
 
 JSON fields: median_ns, p10_ns, p90_ns, load_ns (runtime, file and session), first_run_ns,
 peak_rss_bytes (of the process), runs, threads; with --launches also launches: value, kernel,
@@ -89,6 +92,7 @@ struct Measured {
 impl Bench {
     /// Runs the command.
     pub fn run(self) -> Result<()> {
+        let machine = self.machine.as_deref().map(calibrate::read).transpose()?;
         let ready = self.subject.is_artifact()?;
         if ready {
             self.model.refuse()?;
@@ -109,11 +113,11 @@ impl Bench {
             (true, all) => print_json(&all),
             (false, all) => {
                 print(table(all))?;
-                all.iter().filter(|m| self.launches && !m.launches.is_empty()).try_for_each(
-                    |m| {
-                        print(format!("\n{} threads:\n{}", m.threads, launches::table(&m.launches)))
-                    },
-                )?;
+                let machine = machine.as_ref();
+                for m in all.iter().filter(|m| self.launches && !m.launches.is_empty()) {
+                    let table = launches::table(&m.launches, m.threads, machine);
+                    print(format!("\n{} threads:\n{table}", m.threads))?;
+                }
                 Ok(())
             }
         }

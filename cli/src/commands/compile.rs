@@ -1,6 +1,6 @@
 //! `cascata compile`.
 
-use super::{print, print_json};
+use super::{calibrate, print, print_json};
 use crate::support::progress::{Dumps, Line};
 use crate::support::table::{Table, bytes, count, seconds};
 use crate::support::{exit, parse};
@@ -59,6 +59,10 @@ pub struct Compile {
     /// chooses when it runs
     #[arg(long, value_name = "NAME=VALUE,…", value_parser = point)]
     profile: Vec<ProfilePoint>,
+    /// The cost model takes its rates from this file (see `cascata calibrate`) rather than those
+    /// of a typical server CPU
+    #[arg(long, value_name = "F.json")]
+    machine: Option<PathBuf>,
     /// Leaves a rewrite rule out (repeatable), to measure what it is worth
     #[arg(long, value_name = "RULE")]
     without: Vec<String>,
@@ -126,7 +130,7 @@ Examples:
   cascata compile vad.onnx --set sr=16000                     an input that never changes
   cascata compile model.onnx -O0 --verify --dump-after 'fold|fuse' --dump-dir dumps
 
-Exit codes: 2 an option does not fit the model, 3 the file is no model, 4 ops that cannot be
+Exit codes: 2 an option does not fit the model, 3 a file is no model or no machine file, 4 ops that cannot be
 compiled (all are listed), 6 a defect of the compiler.";
 
 /// What `--json` prints.
@@ -144,9 +148,10 @@ impl Compile {
     pub fn run(self) -> Result<()> {
         let output = self.output.clone().unwrap_or_else(|| beside(&self.model));
         let key = self.sign.as_deref().map(secret_key).transpose()?;
+        let options = self.options()?;
         let dumps = self.dump_after.clone().zip(self.dump_dir.clone());
         let mut line = Line::new(dumps.map(|(after, folder)| Dumps::new(after, folder)));
-        let compiled = compile(&self.model, &self.options(), &mut line)
+        let compiled = compile(&self.model, &options, &mut line)
             .with_context(|| self.model.display().to_string());
         line.finish()?;
         let compiled = compiled?;
@@ -167,7 +172,7 @@ impl Compile {
         if self.json { print_json(&result) } else { Ok(print(text(&result))?) }
     }
 
-    fn options(&self) -> CompileOptions {
+    fn options(&self) -> Result<CompileOptions, exit::FileError> {
         let mut options = CompileOptions {
             import: ImportOptions {
                 dims: self.dim.clone(),
@@ -185,7 +190,10 @@ impl Compile {
         options.passes.verify = self.verify;
         options.passes.egraph.without = self.without.clone();
         options.passes.egraph.profile = self.profile.clone();
-        options
+        if let Some(path) = &self.machine {
+            options.passes.egraph.machine = calibrate::read(path)?.costs();
+        }
+        Ok(options)
     }
 }
 

@@ -1,11 +1,11 @@
 //! `cascata inspect`.
 
 use super::sample::{SampleLaunch, launches, step_name};
-use super::{print, print_json};
+use super::{calibrate, print, print_json};
 use crate::support::exit::{No, Usage};
 use crate::support::file::{self, ArtifactFile};
 use crate::support::inputs::{Signature, Size, sizes, sizes_text};
-use crate::support::table::{Table, bytes, count, flops, share, short};
+use crate::support::table::{Table, bytes, count, flops, nanoseconds, share, short};
 use crate::support::trust::TrustArgs;
 use anyhow::Result;
 use cascata::artifact::format;
@@ -14,6 +14,7 @@ use cascata::ir::cascade::cascade_of;
 use cascata::ir::cascade::textbook::AttentionForm;
 use cascata::ir::graph::Graph;
 use cascata::ir::op::Op;
+use cascata::machine::Machine;
 use cascata::{MemoryPlan, Runtime, SessionOptions};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -50,6 +51,9 @@ pub struct Inspect {
     /// Threads that scratch memory is counted for
     #[arg(long, default_value_t = 1, value_name = "N")]
     threads: usize,
+    /// Adds the least time that this machine (see `cascata calibrate`) needs for each launch
+    #[arg(long, value_name = "F.json")]
+    machine: Option<PathBuf>,
 }
 
 /// What is shown.
@@ -90,6 +94,7 @@ Examples:
   cascata inspect model.casc --graph --stage input | less
   cascata inspect model.casc --kernels=softmax
   cascata inspect model.casc --cascade
+  cascata inspect model.casc --dim batch=8 --machine machine.json
   cascata inspect model.casc --json | jq .sample.launches[0]
 
 Exit codes: 1 the artifact was compiled without what was asked for, 2 a size, stage or entry that
@@ -121,7 +126,8 @@ impl Inspect {
         }
         let mut out = overview(&file, entry);
         memory(&plan, &sizes_text(&sizes, &entry.symbols), self.threads, &mut out);
-        work(&sample, &mut out);
+        let machine = self.machine.as_deref().map(calibrate::read).transpose()?;
+        work(&sample, machine.as_ref().map(|m| (m, self.threads)), &mut out);
         Ok(print(out)?)
     }
 
@@ -379,15 +385,21 @@ fn memory(plan: &Result<MemoryPlan>, sizes: &str, threads: usize, out: &mut Stri
 }
 
 /// Launches with their share of the work.
-fn work(sample: &[SampleLaunch], out: &mut String) {
+/// The launches; with a machine and a number of threads also the least time of each.
+fn work(sample: &[SampleLaunch], machine: Option<(&Machine, usize)>, out: &mut String) {
     let sum = |f: fn(&SampleLaunch) -> Option<i64>| sample.iter().filter_map(f).sum::<i64>();
     let (all_flops, all_bytes) = (sum(|l| l.flops), sum(|l| l.bytes));
-    let mut table = Table::new(&[
-        ">step", "kernel", "computes", ">flops", ">share", ">bytes", ">share", ">tiles",
-    ]);
+    let mut header =
+        vec![">step", "kernel", "computes", ">flops", ">share", ">bytes", ">share", ">tiles"];
+    header.extend(machine.map(|_| ">at least"));
+    let mut table = Table::new(&header);
+    let least = |l: &SampleLaunch| {
+        let (machine, threads) = machine?;
+        Some(machine.ceiling_ns(threads, l.flops?, l.bytes?)?.0)
+    };
     for l in sample {
         let text = |x: Option<String>| x.unwrap_or_else(|| "?".into());
-        table.row([
+        let mut row = vec![
             step_name(l.block, l.step),
             short(&l.kernel, 40),
             short(&l.values.join(", "), 40),
@@ -396,10 +408,18 @@ fn work(sample: &[SampleLaunch], out: &mut String) {
             text(l.bytes.map(|x| bytes(x.max(0) as u64))),
             text(l.bytes.map(|x| share(x, all_bytes))),
             text(l.tiles.map(|t| t.to_string())),
-        ]);
+        ];
+        row.extend(machine.map(|_| text(least(l).map(|ns| nanoseconds(ns as u64)))));
+        table.row(row);
     }
     let _ = write!(out, "\n{table}");
-    let _ = writeln!(out, "\nin all {}, {}", flops(all_flops), bytes(all_bytes.max(0) as u64));
+    let _ = write!(out, "\nin all {}, {}", flops(all_flops), bytes(all_bytes.max(0) as u64));
+    let at_least = sample.iter().filter_map(least).sum::<f64>() as u64;
+    let _ = writeln!(
+        out,
+        "{}",
+        machine.map_or(String::new(), |_| format!(", {} at least", nanoseconds(at_least)))
+    );
 }
 
 fn weights(file: &ArtifactFile) -> Table {

@@ -2,6 +2,7 @@
 
 use crate::support::table::{Table, nanoseconds, share, short};
 use cascata::LaunchProfile;
+use cascata::machine::Machine;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,16 +51,18 @@ impl Launches {
     }
 }
 
-/// One row a launch; rates are of the flops and bytes that the artifact states.
-pub fn table(launches: &[LaunchTime]) -> Table {
+/// One row a launch; rates are of the flops and bytes that the artifact states. With the
+/// machine's ceilings also how much of the one that binds is reached, and which it is.
+pub fn table(launches: &[LaunchTime], threads: usize, machine: Option<&Machine>) -> Table {
     let total: u64 = launches.iter().map(|l| l.median_ns).sum();
-    let mut table = Table::new(&[
-        "value", "kernel", ">tiles", ">median", ">p10", ">share", ">GFLOP/s", ">GB/s",
-    ]);
+    let mut header =
+        vec!["value", "kernel", ">tiles", ">median", ">p10", ">share", ">GFLOP/s", ">GB/s"];
+    header.extend(machine.map(|_| ">of ceiling"));
+    let mut table = Table::new(&header);
     let rate =
         |n: i64, ns: u64| if ns == 0 { "-".into() } else { format!("{:.1}", n as f64 / ns as f64) };
     for l in launches {
-        table.row([
+        let mut row = vec![
             short(&l.value, 40),
             short(&l.kernel, 28),
             l.tiles.to_string(),
@@ -68,7 +71,20 @@ pub fn table(launches: &[LaunchTime]) -> Table {
             share(l.median_ns as i64, total as i64),
             rate(l.flops, l.median_ns),
             rate(l.bytes, l.median_ns),
-        ]);
+        ];
+        row.extend(machine.map(|m| of_ceiling(l, threads, m)));
+        table.row(row);
     }
     table
+}
+
+/// `62.0% flops`: the least time that the machine would need, of the time that was needed.
+fn of_ceiling(l: &LaunchTime, threads: usize, machine: &Machine) -> String {
+    match machine.ceiling_ns(threads, l.flops, l.bytes) {
+        Some((ns, compute)) if ns > 0.0 && l.median_ns > 0 => {
+            let what = if compute { "flops" } else { "bytes" };
+            format!("{} {what}", share(ns as i64, l.median_ns as i64))
+        }
+        _ => "-".into(),
+    }
 }

@@ -7,7 +7,7 @@ mod instance;
 
 use super::{ALL, CompiledRule, Exactness, Rule};
 use crate::canonicalise::canonicalise;
-use crate::egraph::cost::CostModel;
+use crate::egraph::cost::{CostModel, Machine};
 use crate::egraph::extract::extract;
 use crate::egraph::optimise::{build, emit};
 use crate::egraph::runner::{self, Limits, right_side};
@@ -72,7 +72,7 @@ fn verdicts_on(
                 continue;
             };
             egraph.rebuild();
-            let model = CostModel::new(&graph.symbols, &[], Budget::default());
+            let model = CostModel::new(&graph.symbols, &[], Machine::default(), Budget::default());
             let roots = [hit.root, built];
             let extraction = extract(&egraph, &model, &roots);
             let Some((nodes, roots)) = emit(&slice, &ids, &extraction, &log, &roots) else {

@@ -9,6 +9,7 @@ mod entries;
 mod gemm;
 mod isa;
 mod math;
+pub mod measure;
 mod pack;
 mod rows;
 mod simd;

@@ -7,7 +7,7 @@ use crate::pipeline;
 use anyhow::{Context, Result};
 use cascata_codegen::build::BuildError;
 use cascata_codegen::cpu::CpuLevel;
-use cascata_ir::graph::Graph;
+use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::interp::{self, Tensor};
 use cascata_passes::pipeline::OptLevel;
 use cascata_runtime::{Artifact, Isa, Runtime, Session, SessionOptions};
@@ -167,11 +167,14 @@ pub(super) fn wrong(case: &Case, i: usize, actual: &[Tensor], expected: &[Tensor
     Ok(())
 }
 
-/// Integers and bools are exact. Floats, relative to the output's largest magnitude: a few
-/// roundings of the output itself, and four times what the shadows moved by, since they are
-/// one random choice of rounding errors at every op.
 pub(super) fn tolerance(case: &Case, binding: usize, output: usize) -> f64 {
-    let v = case.graph.outputs()[output];
+    tolerance_of(case, binding, case.graph.outputs()[output])
+}
+
+/// Integers and bools are exact. Floats, relative to the value's largest magnitude: a few
+/// roundings of the value itself, and four times what the shadows moved by, since they are
+/// one random choice of rounding errors at every op.
+pub fn tolerance_of(case: &Case, binding: usize, v: ValueId) -> f64 {
     let spread = case.bindings[binding].spread.get(&v).copied().unwrap_or(0.0);
     8.0 * rounding(case.graph.tensor(v).dtype) + 4.0 * spread
 }

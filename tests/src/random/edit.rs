@@ -2,7 +2,7 @@
 
 use super::generate::{Binding, Case};
 use cascata_ir::graph::{Graph, ValueId};
-use cascata_ir::interp::{Recorded, Tensor};
+use cascata_ir::interp::{Recorded, Tensor, run_recorded};
 use cascata_ir::op::Op;
 use std::collections::{HashMap, HashSet};
 
@@ -64,6 +64,17 @@ pub(super) fn rebuild(
     let bindings = case.bindings.iter().zip(tensors);
     let bindings = bindings.map(|(b, inputs)| Binding { inputs, spread: spread(b) }).collect();
     Some(Case { seed: case.seed, graph: new, bindings })
+}
+
+/// The node of one value alone, its computed operands given as inputs.
+pub fn one_node(case: &Case, v: ValueId) -> Option<Case> {
+    let runs = case.bindings.iter().map(|b| run_recorded(&case.graph, &b.inputs).ok());
+    let recorded: Option<Vec<_>> = runs.collect();
+    let node = case.graph.def_node(v)?;
+    let computed =
+        |o: &&ValueId| case.graph.def_node(**o).is_some_and(|n| !matches!(n.op, Op::Const(_)));
+    let given = node.inputs.iter().filter(computed).map(|o| (*o, Instead::Input)).collect();
+    rebuild(case, &recorded?, &[v], &given)
 }
 
 fn copy(

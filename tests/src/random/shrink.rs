@@ -117,7 +117,8 @@ pub fn write(case: &Case, mismatch: &Mismatch) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn text_of(graph: &Graph) -> String {
+/// The text of a graph, without large constants.
+pub fn text_of(graph: &Graph) -> String {
     let bytes: usize = graph.consts.values().map(|c| c.data.len()).sum();
     let consts = if bytes < 2000 { ConstText::Full } else { ConstText::Elided };
     print(graph, PrintOptions { consts })

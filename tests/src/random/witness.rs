@@ -28,6 +28,19 @@ pub(super) fn rounding(dtype: DType) -> f64 {
     }
 }
 
+/// Finite, not too large, and not so small altogether that roundings are not relative.
+fn tame(x: &Tensor, values: &[f64]) -> bool {
+    let largest = values.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    let normal = match x.dtype() {
+        DType::F16 => 6.2e-5,
+        DType::F64 => f64::MIN_POSITIVE,
+        _ => f64::from(f32::MIN_POSITIVE),
+    };
+    values.iter().all(|x| x.is_finite())
+        && largest < LARGEST
+        && (largest == 0.0 || largest >= normal)
+}
+
 impl Witness {
     /// A tensor that is given, not computed.
     pub fn exact(tensor: Tensor) -> Self {
@@ -37,10 +50,7 @@ impl Witness {
 
     /// The witness of a computed result; `None` when it is not tame.
     pub fn computed(op: &Op, base: Tensor, shadows: [Tensor; 2], rng: &mut Rng) -> Option<Self> {
-        let tame = |x: &Tensor| {
-            !x.dtype().is_float()
-                || x.to_f64().is_some_and(|v| v.iter().all(|x| x.is_finite() && x.abs() < LARGEST))
-        };
+        let tame = |x: &Tensor| !x.dtype().is_float() || x.to_f64().is_some_and(|v| tame(x, &v));
         if !tame(&base) || !shadows.iter().all(tame) {
             return None;
         }
