@@ -71,7 +71,7 @@ impl Importer {
             .collect();
         let nodes = without_inputs(nodes, &absent);
         let seen = self.problems.len();
-        let results = self.nodes(&nodes, &frame).map_err(Refusal::Malformed).and_then(|()| {
+        let results = self.nodes(&nodes, &function.output, &frame).map_err(Refusal::Malformed).and_then(|()| {
             if self.problems.len() > seen {
                 return Err(Refusal::Reported);
             }

@@ -4,6 +4,7 @@ use super::registry::Table;
 
 mod activation;
 mod attention;
+mod branch;
 mod contraction;
 mod contrib;
 mod control;
@@ -50,6 +51,7 @@ pub const DOMAINS: &[(&str, &[Table])] = &[
 const STANDARD: &[Table] = &[
     activation::OPS,
     attention::OPS,
+    branch::OPS,
     detect::OPS,
     contraction::OPS,
     control::OPS,
