@@ -35,6 +35,7 @@ mod session;
 mod source;
 mod sys;
 mod tensor;
+mod texts;
 
 pub use artifact::{Artifact, LoadOptions};
 pub use cancel::{CancelToken, RunOptions};

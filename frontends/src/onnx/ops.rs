@@ -16,6 +16,7 @@ mod einsum;
 mod elementwise;
 mod flex_attention;
 mod index;
+mod labels;
 mod layout;
 mod linear_attention;
 mod loss;
@@ -36,13 +37,14 @@ mod sequence;
 mod signal;
 mod slice;
 mod source;
+mod text;
 mod unique;
 mod window;
 
 /// Families by domain; the default one is `""`.
 pub const DOMAINS: &[(&str, &[Table])] = &[
     ("", STANDARD),
-    ("ai.onnx.ml", &[ml::OPS]),
+    ("ai.onnx.ml", &[labels::OPS, ml::OPS]),
     ("ai.onnx.preview", &[flex_attention::OPS]),
     ("com.microsoft", contrib::FAMILIES),
 ];
@@ -81,5 +83,6 @@ const STANDARD: &[Table] = &[
     signal::OPS,
     slice::OPS,
     source::OPS,
+    text::OPS,
     unique::OPS,
 ];

@@ -4,6 +4,7 @@
 //! two. Shapes are asymmetric and include 1.
 #![forbid(unsafe_code)]
 
+mod bits;
 mod control;
 mod conv;
 mod conv_rows;
@@ -14,6 +15,7 @@ mod recurrent;
 mod reduce;
 mod resize;
 mod search;
+mod strings;
 mod variants;
 
 use cascata_codegen::cpu::CpuLevel;

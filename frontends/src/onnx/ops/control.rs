@@ -233,15 +233,12 @@ fn rows_have_one_shape(
 }
 
 fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
-    cx.require(cx.version >= 9, "Scan before opset 9")?;
+    if cx.version < 9 {
+        return scan_of_batch(cx);
+    }
     let body = cx.body("body")?;
     let operands = cx.all_inputs()?;
-    let Ok(scanned) = usize::try_from(cx.int("num_scan_inputs", 0)?) else {
-        return malformed!("num_scan_inputs is negative");
-    };
-    let Some(states) = operands.len().checked_sub(scanned) else {
-        return malformed!("{scanned} scan inputs of {}", operands.len());
-    };
+    let (states, scanned) = states_and_scanned(cx, operands.len())?;
     let stacked = body.output.len().saturating_sub(states);
     let inputs = directions(cx, "scan_input", scanned)?;
     let outputs = directions(cx, "scan_output", stacked)?;
@@ -263,6 +260,69 @@ fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     }
     let attrs = ScanAttrs { body: region, states, inputs: scanned_axes, outputs: stacked_axes };
     many(cx.emit_all(Op::Scan(attrs), &operands)?)
+}
+
+/// How many of `n` operands are states, and how many are scanned.
+fn states_and_scanned(cx: &Cx<'_>, n: usize) -> R<(usize, usize)> {
+    let Ok(scanned) = usize::try_from(cx.int("num_scan_inputs", 0)?) else {
+        return malformed!("num_scan_inputs is negative");
+    };
+    match n.checked_sub(scanned) {
+        Some(states) => Ok((states, scanned)),
+        None => malformed!("{scanned} scan inputs of {n}"),
+    }
+}
+
+/// Opset 8: a scan for each entry of a batch, which is axis 0 of everything.
+fn scan_of_batch(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
+    cx.require(!cx.has(0), "sequence_lens")?;
+    let body = cx.body("body")?;
+    let operands = (1..cx.inputs.len()).map(|i| cx.input(i)).collect::<R<Vec<ValueId>>>()?;
+    let (states, scanned) = states_and_scanned(cx, operands.len())?;
+    let backwards = cx.ints("directions")?.unwrap_or(vec![0; scanned]);
+    if backwards.len() != scanned || scanned == 0 {
+        return malformed!("{} directions of {scanned} scan inputs", backwards.len());
+    }
+    let mut entries: Vec<ValueType> = Vec::new();
+    for &v in &operands {
+        entries.push(without_first_axis(cx.ty(v))?.into());
+    }
+    let entry = cx.imp.graph.add_region();
+    let params: Vec<ValueId> =
+        entries.iter().map(|ty| cx.imp.graph.add_param(entry, "", ty.clone())).collect();
+    let mut inner = entries[..states].to_vec();
+    for ty in entries[states..].iter().filter_map(ValueType::as_tensor) {
+        inner.push(without_first_axis(ty)?.into());
+    }
+    let frame = cx.frame.nested(entry, cx.frame.opsets.clone())?;
+    let mut within = Cx {
+        imp: cx.imp,
+        node: cx.node,
+        version: cx.version,
+        inputs: cx.inputs.clone(),
+        frame: &frame,
+        source: cx.source.clone(),
+        continued: false,
+    };
+    let (region, results) = within.whole_region(&body, &inner)?;
+    let outputs = vec![(0, false); results.saturating_sub(states)];
+    let inputs = backwards.iter().map(|d| (0, *d != 0)).collect();
+    let step = ScanAttrs { body: region, states, inputs, outputs };
+    let results = within.emit_all(Op::Scan(step), &params)?;
+    let outputs = vec![(0, false); results.len()];
+    cx.imp.graph.regions[entry].results = results;
+    let inputs = vec![(0, false); operands.len()];
+    let each = ScanAttrs { body: entry, states: 0, inputs, outputs };
+    many(cx.emit_all(Op::Scan(each), &operands)?)
+}
+
+fn without_first_axis(ty: &TensorType) -> R<TensorType> {
+    if ty.rank() == 0 {
+        return malformed!("an operand of rank 0");
+    }
+    let mut ty = ty.clone();
+    ty.shape.remove(0);
+    Ok(ty)
 }
 
 /// `(axis, backwards)` per scanned input or output.
