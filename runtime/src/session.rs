@@ -151,10 +151,7 @@ impl Lane {
 
 fn check_ports(entry: &Entry) -> Result<(), LoadError> {
     for port in entry.inputs.iter().chain(&entry.outputs) {
-        let plain = port
-            .ty
-            .as_tensor()
-            .is_some_and(|t| t.encoding == Encoding::Dense);
+        let plain = port.ty.as_tensor().is_some_and(|t| t.encoding == Encoding::Dense);
         if !plain {
             let ty = port.ty.display(&entry.symbols);
             return Err(LoadError::UnsupportedPort { port: port.name.clone(), ty });

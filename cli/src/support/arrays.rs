@@ -89,7 +89,9 @@ fn array(mut npy: impl Read) -> Result<Tensor, String> {
         return Err(format!("it has {found} bytes, its shape needs {needs}"));
     }
     if text.starts_with('>') {
-        bytes.chunks_exact_mut(if dtype == DType::Str { UNIT } else { size }).for_each(<[u8]>::reverse);
+        bytes
+            .chunks_exact_mut(if dtype == DType::Str { UNIT } else { size })
+            .for_each(<[u8]>::reverse);
     }
     if header.order() == Order::Fortran && dims.len() > 1 {
         bytes = row_major(&bytes, &dims, size).ok_or("its size does not fit its shape")?;

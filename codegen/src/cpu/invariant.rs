@@ -175,7 +175,9 @@ fn collect<'k>(e: &'k Expr, changes: &Changes, kernel: &Kernel, found: &mut Vec<
     }
     match e {
         Expr::Const(_) | Expr::Index(_) | Expr::Local(_) | Expr::Load(_) => {}
-        Expr::Unary(_, x) | Expr::Cast(_, x) | Expr::Bits(_, x) => collect(x, changes, kernel, found),
+        Expr::Unary(_, x) | Expr::Cast(_, x) | Expr::Bits(_, x) => {
+            collect(x, changes, kernel, found)
+        }
         Expr::Binary(_, a, b) => {
             collect(a, changes, kernel, found);
             collect(b, changes, kernel, found);

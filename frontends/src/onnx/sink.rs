@@ -131,7 +131,9 @@ impl<'s, 'a> Plan<'s, 'a> {
             let own = own.chain(body.initializer.iter().map(|t| t.name()));
             let is_result = |name: &str| {
                 let outputs = self.step.node.output.iter().zip(&body.output);
-                outputs.into_iter().any(|(outside, inside)| outside == name && inside.name() == name)
+                outputs
+                    .into_iter()
+                    .any(|(outside, inside)| outside == name && inside.name() == name)
             };
             own.into_iter().any(|name| names.contains(name) && !is_result(name))
         })
@@ -170,7 +172,8 @@ impl<'s, 'a> Plan<'s, 'a> {
         let renamed: Vec<NodeProto> = renamed.map(|(o, inside)| alias(inside.name(), o)).collect();
         body.node.extend(renamed);
         body.node.extend(self.moved().map(|(_, n)| n.as_ref().clone()));
-        let info = |name: &String| ValueInfoProto { name: Some(name.clone()), ..Default::default() };
+        let info =
+            |name: &String| ValueInfoProto { name: Some(name.clone()), ..Default::default() };
         body.output = output.iter().map(info).collect();
         body
     }

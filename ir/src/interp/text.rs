@@ -36,11 +36,7 @@ pub(super) fn matches(args: &Operands<'_>, pattern: &str) -> Result<Tensor, OpEr
     Tensor::new(x.dims(), texts.iter().map(|t| dfa.accepts(t)).collect())
 }
 
-pub(super) fn count(
-    args: &Operands<'_>,
-    delimiter: &str,
-    at_most: u64,
-) -> Result<Tensor, OpError> {
+pub(super) fn count(args: &Operands<'_>, delimiter: &str, at_most: u64) -> Result<Tensor, OpError> {
     let (x, texts) = strings(args, 0)?;
     let count = |t: &String| text::parts(t, delimiter, at_most).len() as i64;
     Tensor::new(x.dims(), texts.iter().map(count).collect())

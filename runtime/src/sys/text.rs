@@ -29,10 +29,8 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         for (i, _) in self.exe.entry().outputs.iter().enumerate().filter(|(_, p)| is_text(p)) {
             let (dims, texts) = self.ctx.texts.finished(i)?;
             let made = Tensor::from_strings(dims, &texts);
-            let made = made.map_err(|e| RunError::Text {
-                problem: e.to_string(),
-                source_nodes: vec![],
-            })?;
+            let made =
+                made.map_err(|e| RunError::Text { problem: e.to_string(), source_nodes: vec![] })?;
             self.outputs.give(i, made)?;
         }
         Ok(())

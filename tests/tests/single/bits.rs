@@ -20,9 +20,14 @@ fn between_floats_and_integers() {
 /// Its operand may be computed by the same kernel.
 #[test]
 fn of_what_a_group_computes() {
-    check_graph(vec![Arg::Input(pattern(&[3, 5], 0)), Arg::Input(pattern(&[5, 2], 1))], 0.0, |g, v| {
-        let y = g.add1(Graph::ROOT, Op::MatMul, vec![v[0], v[1]], "product").unwrap();
-        let bits = g.add1(Graph::ROOT, Op::BitCast { to: DType::I32 }, vec![y], "bits").unwrap();
-        vec![g.add1(Graph::ROOT, Op::BitCast { to: DType::F32 }, vec![bits], "back").unwrap()]
-    });
+    check_graph(
+        vec![Arg::Input(pattern(&[3, 5], 0)), Arg::Input(pattern(&[5, 2], 1))],
+        0.0,
+        |g, v| {
+            let y = g.add1(Graph::ROOT, Op::MatMul, vec![v[0], v[1]], "product").unwrap();
+            let bits =
+                g.add1(Graph::ROOT, Op::BitCast { to: DType::I32 }, vec![y], "bits").unwrap();
+            vec![g.add1(Graph::ROOT, Op::BitCast { to: DType::F32 }, vec![bits], "back").unwrap()]
+        },
+    );
 }

@@ -63,7 +63,11 @@ fn computed() {
     }
     check(Op::TextConcat, vec![Arg::Input(words()), Arg::Const(other_words())], 0.0);
     let none = || texts(&[0, 3], &[]);
-    check(Op::TextConcat, vec![Arg::Named(none(), &["n", ""]), Arg::Named(none(), &["n", ""])], 0.0);
+    check(
+        Op::TextConcat,
+        vec![Arg::Named(none(), &["n", ""]), Arg::Named(none(), &["n", ""])],
+        0.0,
+    );
 }
 
 /// As many parts as the string with the most has.

@@ -16,12 +16,8 @@ pub(super) fn lower(
     errors: &mut Vec<LowerError>,
 ) -> Result<Control, LowerError> {
     let node = &graph.nodes[id];
-    let dense = |v: &ValueId| {
-        graph
-            .ty(*v)
-            .as_tensor()
-            .is_some_and(|t| t.encoding == Encoding::Dense)
-    };
+    let dense =
+        |v: &ValueId| graph.ty(*v).as_tensor().is_some_and(|t| t.encoding == Encoding::Dense);
     if !node.inputs.iter().chain(&node.outputs).all(dense) {
         let reason = "its operands and results must be dense tensors";
         return Err(lowering.unsupported(id, reason));

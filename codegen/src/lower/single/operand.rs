@@ -1,8 +1,8 @@
 //! How the kernels of single ops see their operands.
 
 use super::super::body::Body;
-use super::super::strings::stored;
 use super::super::matmul::{View, pack_batches};
+use super::super::strings::stored;
 use super::super::{Group, LowerError, Lowering, Operand, Weight, WeightData};
 use cascata_ir::graph::ValueId;
 use cascata_ir::kernel::{Expr, Place};

@@ -18,7 +18,11 @@ pub const OPS: Table = &[("Loop", Many(repeat)), ("Scan", Many(scan))];
 impl Cx<'_> {
     /// Imports a body into a new region with these parameters; gives region and results,
     /// which become the region's where they are values.
-    pub(super) fn region(&mut self, graph: &GraphProto, params: &[ValueType]) -> R<(RegionId, Vec<Slot>)> {
+    pub(super) fn region(
+        &mut self,
+        graph: &GraphProto,
+        params: &[ValueType],
+    ) -> R<(RegionId, Vec<Slot>)> {
         if graph.input.len() != params.len() {
             let (got, wanted) = (graph.input.len(), params.len());
             return malformed!("the body has {got} inputs, needs {wanted}");
@@ -253,9 +257,7 @@ fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     }
     let (region, results) = cx.whole_region(&body, &params)?;
     let mut stacked_axes = Vec::new();
-    for (&v, (at, backwards)) in
-        cx.results_of(region)[states.min(results)..].iter().zip(outputs)
-    {
+    for (&v, (at, backwards)) in cx.results_of(region)[states.min(results)..].iter().zip(outputs) {
         stacked_axes.push((axis(at, cx.rank(v) + 1)?, backwards));
     }
     let attrs = ScanAttrs { body: region, states, inputs: scanned_axes, outputs: stacked_axes };

@@ -17,11 +17,7 @@ fn label_encoder(cx: &mut Cx<'_>) -> R<ValueId> {
     let x = cx.input(0)?;
     let (keys, values, default) = match cx.version {
         1 => classes(cx, x)?,
-        _ => (
-            side(cx, "keys")?,
-            side(cx, "values")?,
-            None,
-        ),
+        _ => (side(cx, "keys")?, side(cx, "values")?, None),
     };
     let (keys, values) = (one_dim(keys)?, one_dim(values)?);
     let default = match default {
@@ -41,7 +37,13 @@ fn label_encoder(cx: &mut Cx<'_>) -> R<ValueId> {
 }
 
 /// The value of the first key that an element equals, else the default.
-fn look_up(cx: &mut Cx<'_>, x: ValueId, keys: Tensor, values: Tensor, default: Tensor) -> R<ValueId> {
+fn look_up(
+    cx: &mut Cx<'_>,
+    x: ValueId,
+    keys: Tensor,
+    values: Tensor,
+    default: Tensor,
+) -> R<ValueId> {
     let (count, shape) = (keys.dims[0], cx.shape(x));
     let keys = value(cx, keys)?;
     let (values, default) = (value(cx, values)?, value(cx, default)?);
