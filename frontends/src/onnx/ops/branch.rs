@@ -43,9 +43,9 @@ fn branch(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         (a, b) => {
             let refused = [a.err(), b.err()].into_iter().flatten();
             let mut refusals = Vec::new();
-            for Refused { refusal, problems } in refused {
-                cx.imp.problems.extend(problems);
-                refusals.push(refusal);
+            for no in refused {
+                cx.imp.problems.extend(no.problems);
+                refusals.push(no.refusal);
             }
             match refusals.into_iter().next() {
                 Some(Refusal::Reported) | None => Err(Refusal::Unsupported(format!(
@@ -66,11 +66,14 @@ fn inlined(cx: &mut Cx<'_>, body: &GraphProto) -> R<Vec<Slot>> {
 }
 
 /// Imports a branch into a region; its problems are kept apart.
-fn attempt(cx: &mut Cx<'_>, body: &GraphProto) -> Result<Imported, Refused> {
+fn attempt(cx: &mut Cx<'_>, body: &GraphProto) -> Result<Imported, Box<Refused>> {
     let seen = cx.imp.problems.len();
     match cx.region(body, &[]) {
         Ok((region, results)) => Ok(Imported { region, results }),
-        Err(refusal) => Err(Refused { refusal, problems: cx.imp.problems.split_off(seen) }),
+        Err(refusal) => {
+            let problems = cx.imp.problems.split_off(seen);
+            Err(Box::new(Refused { refusal, problems }))
+        }
     }
 }
 

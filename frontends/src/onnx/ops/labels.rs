@@ -1,7 +1,7 @@
 //! LabelEncoder: each element is looked up in a list of keys.
 
 use super::super::cx::Cx;
-use super::super::error::{R, malformed, unsupported};
+use super::super::error::{R, Refusal, malformed, unsupported};
 use super::super::registry::{Importer::*, Table};
 use super::super::tensor::Tensor;
 use cascata_ir::graph::ValueId;
@@ -79,7 +79,7 @@ fn one_dim(mut tensor: Tensor) -> R<Tensor> {
 }
 
 fn texts(dims: Vec<i64>, texts: &[String]) -> R<Tensor> {
-    Tensor::from_strings(dims, texts).or_else(|reason| malformed!("{reason}"))
+    Tensor::from_strings(dims, texts).map_err(Refusal::Malformed)
 }
 
 /// Opset 1: strings by number, and numbers of strings.

@@ -1,7 +1,7 @@
 //! Tensors from attributes, shapes and numbers.
 
 use super::super::cx::Cx;
-use super::super::error::{R, malformed, unsupported};
+use super::super::error::{R, Refusal, malformed, unsupported};
 use super::super::facts::{Elem, maximum};
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
@@ -46,7 +46,7 @@ fn constant(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
 }
 
 fn strings(dims: Vec<i64>, texts: &[String]) -> R<Tensor> {
-    Tensor::from_strings(dims, texts).or_else(|reason| malformed!("{reason}"))
+    Tensor::from_strings(dims, texts).map_err(Refusal::Malformed)
 }
 
 fn constant_of_shape(cx: &mut Cx<'_>) -> R<ValueId> {
