@@ -14,12 +14,14 @@ use cascata_artifact::sign::{SIGNATURE_BYTES, SecretKey};
 use cascata_artifact::{ArtifactWriter, WriteError, abi};
 use cascata_ir::graph::Graph;
 use cascata_ir::kernel::{Kernel, Space};
-use cascata_types::Dim;
+use cascata_types::{DType, Dim};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use strings::Strings;
 
 mod entry;
 mod facts;
+mod strings;
 mod weights;
 
 /// What to build.
@@ -63,6 +65,7 @@ pub struct Built<'g> {
     parts: Vec<Part<'g>>,
     /// The weights of the manifest: which part has them.
     weights: Vec<(usize, WeightId)>,
+    strings: Strings,
     /// Weights after those: what inputs are that nobody gives.
     defaults: Vec<Bytes>,
     /// Files that go with the model, by their names.
@@ -132,7 +135,12 @@ impl Built<'_> {
         let Some(&(part, id)) = self.weights.get(index) else {
             return self.defaults[index - self.weights.len()].as_ref().into();
         };
-        self.parts[part].lowering.weights.data(id, self.parts[part].graph)
+        let Part { graph, lowering, .. } = &self.parts[part];
+        let data = lowering.weights.data(id, graph);
+        match lowering.weights.items[id].2 {
+            DType::Str => self.strings.ids(&data).into(),
+            _ => data,
+        }
     }
 }
 
@@ -176,14 +184,17 @@ pub fn build_variants<'g>(
         .collect();
     let used = weights::number(&mut entries, &parts);
     let weights = weights::describe(&parts, &used);
+    let strings = Strings::of(&parts, &used);
     let code = options.targets.iter().zip(&compiled).map(|(t, c)| variant(t, c)).collect();
-    let manifest = manifest(&kernels, join(entries, graphs), code, weights, options);
+    let mut manifest = manifest(&kernels, join(entries, graphs), code, weights, options);
+    manifest.strings.clone_from(&strings.list);
     let code = compiled.into_iter().map(|c| c.code).collect();
     Ok(Built {
         manifest,
         code,
         parts,
         weights: used,
+        strings,
         defaults: vec![],
         attachments: BTreeMap::new(),
     })
@@ -219,6 +230,7 @@ fn manifest(
         code,
         imports: abi::Import::ALL.to_vec(),
         weights,
+        strings: vec![],
         zeros_bytes: kernels.iter().map(facts::zeros_bytes).max().unwrap_or(0),
         provenance,
         metadata: Default::default(),

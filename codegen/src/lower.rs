@@ -19,6 +19,7 @@ mod pool;
 mod resize;
 mod rows;
 mod single;
+mod strings;
 mod visit;
 mod weights;
 
@@ -132,7 +133,7 @@ impl<'g> Lowering<'g> {
         let Op::Group { kind, body } = data.op else {
             return Err(self.error(node, "only fused groups are lowered"));
         };
-        self.numbers_only(node)?;
+        self.strings_are_moved(node)?;
         let group = Group { node, region: body, outputs: &data.outputs };
         match kind {
             GroupKind::Map => map::lower(self, &group),
@@ -151,19 +152,9 @@ impl<'g> Lowering<'g> {
     /// # Errors
     /// An op without a CPU kernel, by name.
     pub fn bare(&mut self, node: NodeId) -> Result<Vec<BareStep>, LowerError> {
-        self.numbers_only(node)?;
+        self.strings_are_moved(node)?;
         let outputs = &self.graph.nodes[node].outputs;
         single::bare(self, &Group { node, region: Graph::ROOT, outputs })
-    }
-
-    /// Strings have no element size that an index could step by.
-    fn numbers_only(&self, node: NodeId) -> Result<(), LowerError> {
-        let data = &self.graph.nodes[node];
-        let types = data.inputs.iter().chain(&data.outputs).map(|v| self.graph.ty(*v).as_tensor());
-        match types.flatten().any(|t| t.dtype == DType::Str) {
-            true => Err(self.error(node, "strings are not computed with")),
-            false => Ok(()),
-        }
     }
 
     /// Members of a group; a node outside of groups has none beside it.

@@ -27,6 +27,7 @@ mod prune;
 mod refine;
 mod registry;
 mod scope;
+mod sink;
 mod symbolic;
 mod tensor;
 #[cfg(test)]
@@ -167,7 +168,8 @@ fn walk(source: &Source<'_>, options: &ImportOptions) -> Result<Walked, ImportEr
     let fixed = inputs::declare(&mut imp, graph, options)?;
     let params = params::declare(&mut imp, graph, options)?;
     let frame = Frame { region: Graph::ROOT, opsets: source.opsets.clone(), depth: 0 };
-    let walked = imp.nodes(&graph.node, &frame);
+    let results: Vec<String> = graph.output.iter().map(|o| o.name().to_string()).collect();
+    let walked = imp.nodes(&graph.node, &results, &frame);
     walked.map_err(|reason| ImportError::model(format!("graph '{}'", graph.name()), reason))?;
     if !imp.problems.is_empty() {
         return Err(ImportError::Nodes(imp.problems));

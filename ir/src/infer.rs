@@ -16,6 +16,7 @@ mod control;
 mod elementwise;
 mod movement;
 mod reduce;
+mod text;
 
 /// The outcome of [`infer`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -160,6 +161,7 @@ impl<'a> Ctx<'a> {
             Op::Binary(op) => self.binary(*op),
             Op::Select => self.select(),
             Op::Cast { to } => self.cast(*to),
+            Op::BitCast { to } => self.bit_cast(*to),
             Op::Reshape { shape } => self.reshape(shape),
             Op::Transpose { perm } => self.transpose(perm),
             Op::Broadcast { shape } => self.broadcast_to(shape),
@@ -173,6 +175,11 @@ impl<'a> Ctx<'a> {
             Op::ScatterNd { .. } => self.scatter_nd(),
             Op::Resize(attrs) => self.resize(attrs),
             Op::Pack { encoding } => self.pack(encoding),
+            Op::TextConcat => self.text_concat(),
+            Op::TextCase { .. } => self.text_map(DType::Str),
+            Op::TextMatch { .. } => self.text_map(DType::Bool),
+            Op::TextCount { .. } => self.text_map(DType::I64),
+            Op::TextSplit { parts, .. } => self.text_split(parts),
             Op::Reduce { op, axes, keep_dims } => self.reduce(*op, axes, *keep_dims),
             Op::ArgReduce { axis, keep_dims, .. } => self.arg_reduce(*axis, *keep_dims),
             Op::CumSum { axis, .. } => self.cum_sum(*axis),

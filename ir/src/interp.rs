@@ -42,6 +42,7 @@ mod scatter;
 mod search;
 mod state;
 mod tensor;
+mod text;
 
 pub use error::{OpError, RunError};
 pub use tensor::{Data, Element, MAX_ELEMENTS, Tensor};

@@ -264,6 +264,8 @@ pub enum Expr {
     Select(Box<Expr>, Box<Expr>, Box<Expr>),
     /// Conversion, as [`crate::op::Op::Cast`].
     Cast(DType, Box<Expr>),
+    /// The same bits, as [`crate::op::Op::BitCast`].
+    Bits(DType, Box<Expr>),
 }
 
 /// Rows of the left operand of a contraction.

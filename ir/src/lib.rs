@@ -17,6 +17,7 @@ pub mod kernel;
 pub mod op;
 pub mod parse;
 pub mod print;
+pub mod regex;
 pub mod scalar;
 pub mod verify;
 

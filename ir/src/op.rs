@@ -63,6 +63,12 @@ pub enum Op {
         to: DType,
     },
 
+    /// `x → y`: the same bits as elements of another dtype of as many, neither a half float.
+    BitCast {
+        /// Result dtype.
+        to: DType,
+    },
+
     // ---- data movement ------------------------------------------------------
     /// `x → y` with the same elements in row-major order.
     Reshape {
@@ -129,6 +135,36 @@ pub enum Op {
     Pack {
         /// Result encoding.
         encoding: Encoding,
+    },
+
+    // ---- strings ------------------------------------------------------------
+    /// `a: str, b: str → str`: joined; equal shapes.
+    TextConcat,
+    /// `x: str → str` in upper or lower case.
+    TextCase {
+        /// Upper rather than lower.
+        upper: bool,
+    },
+    /// `x: str → bool`: whether the pattern matches the whole string.
+    TextMatch {
+        /// A regular expression in RE2's syntax.
+        pattern: String,
+    },
+    /// `x: str → i64`: the number of parts between delimiters.
+    TextCount {
+        /// The delimiter; runs of white space where it is empty.
+        delimiter: String,
+        /// Most splits.
+        at_most: u64,
+    },
+    /// `x: str → str[x,parts]`: the parts between delimiters; empty strings fill up.
+    TextSplit {
+        /// The delimiter; runs of white space where it is empty.
+        delimiter: String,
+        /// Most splits.
+        at_most: u64,
+        /// Size of the last axis; further parts are left out.
+        parts: Dim,
     },
 
     // ---- reductions ---------------------------------------------------------
@@ -300,6 +336,8 @@ pub enum Effect {
     Pure,
     /// Never merged or duplicated (random numbers, state), or binds symbols.
     Unique,
+    /// Nothing, but the host computes it from whole values: no part of a kernel or a rule.
+    Host,
     /// Owns regions.
     Control,
 }
@@ -315,6 +353,11 @@ impl Op {
             | Op::StateEmpty { .. }
             | Op::StateAppend
             | Op::StateRead { .. } => Effect::Unique,
+            Op::TextConcat
+            | Op::TextCase { .. }
+            | Op::TextMatch { .. }
+            | Op::TextCount { .. }
+            | Op::TextSplit { .. } => Effect::Host,
             Op::If { .. } | Op::Loop { .. } | Op::Scan(_) | Op::Group { .. } => Effect::Control,
             _ => Effect::Pure,
         }

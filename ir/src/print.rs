@@ -97,7 +97,7 @@ impl Printer<'_> {
         self.out.push_str(text);
     }
 
-    fn quoted(&mut self, text: &str) {
+    pub(crate) fn quoted(&mut self, text: &str) {
         self.out.push('"');
         for c in text.chars() {
             match c {

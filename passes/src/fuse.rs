@@ -35,7 +35,7 @@ fn is_leaf(op: &Op) -> bool {
 }
 
 fn is_elementwise(op: &Op) -> bool {
-    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast { .. })
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast { .. } | Op::BitCast { .. })
 }
 
 /// Moves elements without computing.

@@ -78,7 +78,8 @@ typedef enum CascataValueKind {
 
 typedef enum CascataPortKind { CASCATA_INPUT = 0, CASCATA_OUTPUT = 1 } CascataPortKind;
 
-/* A dense row-major tensor. */
+/* A dense row-major tensor. Of CASCATA_STR, each element is its length in bytes (u32,
+ * little-endian) and UTF-8; no memory can be bound for an output of strings. */
 typedef struct CascataTensor {
     void *data;
     size_t bytes;

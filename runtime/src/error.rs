@@ -10,12 +10,17 @@ use std::path::PathBuf;
 pub enum TensorError {
     /// The dims or the dtype give no size.
     #[error(
-        "{text} has no size: dims must not be negative, their product must fit memory, and strings have no fixed size"
+        "{text} has no size: dims must not be negative, their product must fit memory, and strings have no size before they are known"
     )]
     Dims { text: String },
     /// Bytes and dims disagree.
     #[error("{text} takes {expected} bytes and {found} were given")]
     Length { text: String, expected: u64, found: u64 },
+    /// The bytes are not strings.
+    #[error(
+        "{text} takes so many strings, each as its length in bytes (u32, little-endian) and UTF-8; the bytes given are not that"
+    )]
+    NotStrings { text: String },
     /// The bytes do not start where an element may.
     #[error(
         "the bytes of a {dtype} tensor must be {align}-byte aligned; copy them into a Vec<T> or a Tensor first"
@@ -89,6 +94,12 @@ pub enum RunError {
     /// The memory bound for an output has another type.
     #[error("output '{name}' is {expected}, the memory bound for it is {found}")]
     Output { name: String, expected: String, found: String },
+    /// Strings have no size before they are computed, so that no memory can be bound for them.
+    #[error("output '{name}' is strings, which go into no bound memory: leave it unbound")]
+    BoundText { name: String },
+    /// Strings that cannot be computed.
+    #[error("{problem}{}", from(source_nodes))]
+    Text { problem: String, source_nodes: Vec<String> },
     /// There is no such port.
     #[error("there is no {kind} '{name}', only {}", names.join(", "))]
     NoSuchPort { kind: &'static str, name: String, names: Vec<String> },

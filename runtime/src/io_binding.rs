@@ -146,4 +146,12 @@ impl OutputSet for Slots<'_> {
             Slot::Bound(t) => t.bytes_mut(),
         })
     }
+
+    fn give(&mut self, port: usize, strings: Tensor) -> Result<(), RunError> {
+        if let Slot::Bound(_) = self.slots[port] {
+            return Err(RunError::BoundText { name: self.names[port].name.clone() });
+        }
+        self.slots[port] = Slot::Owned(strings);
+        Ok(())
+    }
 }

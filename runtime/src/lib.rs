@@ -36,6 +36,7 @@ mod session;
 mod source;
 mod sys;
 mod tensor;
+mod texts;
 
 pub use artifact::{Artifact, LoadOptions};
 pub use cancel::{CancelToken, RunOptions};

@@ -14,7 +14,7 @@ pub(crate) struct Segment {
     pub(crate) block: u32,
     /// Launches of the segment; what ends it, if anything, is the step after the last.
     pub(crate) steps: Range<usize>,
-    /// Whether a bind, a branch or a loop ends it.
+    /// Whether a step that is no launch ends it.
     pub(crate) ends: bool,
     /// Arena buffers that begin to live here.
     pub(crate) arena: Vec<u32>,
@@ -67,7 +67,7 @@ impl Program {
 /// The symbols that a step binds where it stands.
 fn binds(step: &Step) -> Vec<SymbolId> {
     match step {
-        Step::Launch(_) => vec![],
+        Step::Launch(_) | Step::Text(_) => vec![],
         Step::Bind { symbols, .. } => symbols.clone(),
         Step::If(b) => b.dims.iter().map(|d| d.symbol).collect(),
         Step::Loop(l) => std::iter::once(l.count).chain(l.dims.iter().map(|d| d.after)).collect(),
@@ -93,7 +93,7 @@ fn bound_outside(entry: &Entry) -> Vec<HashSet<SymbolId>> {
                     let inside = l.dims.iter().map(|d| d.inside);
                     at_start[l.body as usize] = now.iter().copied().chain(inside).collect();
                 }
-                Step::Launch(_) | Step::Bind { .. } => {}
+                Step::Launch(_) | Step::Bind { .. } | Step::Text(_) => {}
             }
             now.extend(binds(step));
         }
@@ -101,7 +101,7 @@ fn bound_outside(entry: &Entry) -> Vec<HashSet<SymbolId>> {
     at_start
 }
 
-/// Cuts a block after each step that binds.
+/// Cuts a block after each step that is no launch.
 fn cut(entry: &Entry, block: u32) -> Vec<Segment> {
     let mut out = Vec::new();
     let mut segment = Segment { block, ..Segment::default() };
@@ -128,6 +128,7 @@ fn touched(step: &Step) -> Vec<u32> {
     match step {
         Step::Launch(launch) => launch.buffers.clone(),
         Step::Bind { buffer, .. } => vec![*buffer],
+        Step::Text(text) => text.operands.iter().copied().chain([text.result]).collect(),
         Step::If(b) => vec![b.cond],
         Step::Loop(l) => {
             [l.trip, l.cond].into_iter().chain(l.carried.iter().map(|c| c.initial)).collect()

@@ -151,10 +151,7 @@ impl Lane {
 
 fn check_ports(entry: &Entry) -> Result<(), LoadError> {
     for port in entry.inputs.iter().chain(&entry.outputs) {
-        let plain = port
-            .ty
-            .as_tensor()
-            .is_some_and(|t| t.encoding == Encoding::Dense && t.dtype != DType::Str);
+        let plain = port.ty.as_tensor().is_some_and(|t| t.encoding == Encoding::Dense);
         if !plain {
             let ty = port.ty.display(&entry.symbols);
             return Err(LoadError::UnsupportedPort { port: port.name.clone(), ty });
@@ -328,6 +325,11 @@ impl OutputSet for Fresh {
     fn memory(&mut self, port: usize, dtype: DType, dims: &[i64]) -> Result<&mut [u8], RunError> {
         self.0[port] = new_output(dtype, dims)?;
         Ok(self.0[port].bytes_mut())
+    }
+
+    fn give(&mut self, port: usize, strings: Tensor) -> Result<(), RunError> {
+        self.0[port] = strings;
+        Ok(())
     }
 }
 

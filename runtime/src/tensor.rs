@@ -3,7 +3,7 @@
 use crate::error::TensorError;
 use crate::sys::element::{bytes_of, bytes_of_mut, elements_of};
 use crate::sys::memory::{AlignedBuf, OutOfMemory};
-use cascata_types::DType;
+use cascata_types::{DType, text};
 use std::fmt;
 
 pub use crate::sys::element::Element;
@@ -31,6 +31,25 @@ impl Tensor {
     pub fn zeros(dtype: DType, dims: &[i64]) -> Result<Self, TensorError> {
         let data = AlignedBuf::zeroed(size_bytes(dtype, dims)?)?;
         Ok(Self { dtype, dims: dims.to_vec(), data })
+    }
+
+    /// A tensor of strings.
+    ///
+    /// # Errors
+    /// The dims do not multiply to the number of strings, a string is longer than 4 GiB, or
+    /// memory is short.
+    pub fn from_strings<T: AsRef<str>>(dims: &[i64], texts: &[T]) -> Result<Self, TensorError> {
+        let packed = text::pack(texts.iter().map(AsRef::as_ref));
+        let packed = packed.ok_or_else(|| not_strings(dims))?;
+        TensorView::new(DType::Str, dims, &packed)?.to_tensor()
+    }
+
+    /// The strings of a tensor of strings.
+    ///
+    /// # Errors
+    /// The dtype is another one.
+    pub fn strings(&self) -> Result<Vec<&str>, TensorError> {
+        self.view().strings()
     }
 
     /// Stands where a tensor will come; allocates nothing.
@@ -106,11 +125,12 @@ pub struct TensorView<'a> {
 }
 
 impl<'a> TensorView<'a> {
-    /// A view of raw little-endian, row-major bytes.
+    /// A view of raw little-endian, row-major bytes; each string is its length in bytes (u32)
+    /// and UTF-8.
     ///
     /// # Errors
-    /// The dims and dtype do not give the number of bytes, or the bytes are not aligned
-    /// to the element.
+    /// The dims and dtype do not give the number of bytes, the bytes are not aligned to the
+    /// element, or they are not as many strings.
     pub fn new(dtype: DType, dims: &'a [i64], bytes: &'a [u8]) -> Result<Self, TensorError> {
         check(dtype, dims, bytes)?;
         Ok(Self { dtype, dims, bytes })
@@ -149,6 +169,17 @@ impl<'a> TensorView<'a> {
             return Err(wrong);
         }
         elements_of(self.bytes).ok_or(wrong)
+    }
+
+    /// The strings of a tensor of strings.
+    ///
+    /// # Errors
+    /// The dtype is another one.
+    pub fn strings(&self) -> Result<Vec<&'a str>, TensorError> {
+        match self.dtype {
+            DType::Str => text::unpack(self.bytes).ok_or_else(|| not_strings(self.dims)),
+            found => Err(TensorError::DType { asked: DType::Str, found }),
+        }
     }
 
     /// An owned copy.
@@ -247,7 +278,17 @@ pub(crate) fn size_bytes(dtype: DType, dims: &[i64]) -> Result<u64, TensorError>
     Ok(if empty { 0 } else { bytes })
 }
 
+fn not_strings(dims: &[i64]) -> TensorError {
+    TensorError::NotStrings { text: type_text(DType::Str, dims) }
+}
+
 fn check(dtype: DType, dims: &[i64], bytes: &[u8]) -> Result<(), TensorError> {
+    if dtype == DType::Str {
+        // As many bytes as there are strings, for the sake of its checks.
+        let count = size_bytes(DType::U8, dims)?;
+        let texts = text::unpack(bytes).filter(|t| t.len() as u64 == count);
+        return texts.map(|_| ()).ok_or_else(|| not_strings(dims));
+    }
     let expected = size_bytes(dtype, dims)?;
     if expected != bytes.len() as u64 {
         let text = type_text(dtype, dims);

@@ -239,6 +239,19 @@ def quantised(c: Cases) -> None:
     c.begin("qlinear_average_pool")
     c.add("QLinearAveragePool", [c.u8(1, 3, 6, 5), s(0.05), z(7), s(0.04), z(9)], constants=(1, 2, 3, 4), steps=1,
           kernel_shape=[3, 2], strides=[2, 1], pads=[1, 0, 1, 1])  # fmt: skip
+    for name, more in (("float", []), ("quantised", [s(0.05), z(9)])):
+        c.begin(f"q_gemm_{name}")
+        c.add("QGemm", [c.u8(7, 3, high=128), s(0.02), z(60), c.i8(4, 7), np.abs(c.f(4)) * 0.05,
+                        np.zeros(4, np.int8), c.rng.integers(-99, 99, 4).astype(np.int32), *more],
+              constants=(1, 2, 3, 4, 5, 6, 7, 8), steps=1, transA=1, transB=1, alpha=0.5)  # fmt: skip
+    heads, hidden = 3, 12
+    q_base = lambda: [c.u8(2, 5, 8, high=128), c.i8(8, 3 * hidden), c.f(3 * hidden), s(0.02), s(0.01)]
+    c.begin("q_attention")
+    c.add("QAttention", [*q_base(), None, z(60), np.array(0, np.int8)], constants=(1, 2, 3, 4, 6, 7),
+          num_heads=heads, rtol=1e-3, atol=1e-3)  # fmt: skip
+    c.begin("q_attention_mask")
+    c.add("QAttention", [*q_base(), np.array([3, 5], np.int32), z(60), np.array(0, np.int8)],
+          constants=(1, 2, 3, 4, 6, 7), num_heads=heads, unidirectional=1, rtol=1e-3, atol=1e-3)  # fmt: skip
     c.begin("matmul_integer_to_float")
     # 7 bits: without VNNI, ONNX Runtime's sums of two products saturate.
     c.add("MatMulIntegerToFloat", [c.u8(3, 7, high=128), c.i8(7, 4), s(0.02), np.abs(c.f(4)) * 0.05, z(120),

@@ -7,7 +7,6 @@
 
 use anyhow::{Context, Result, ensure};
 use cascata_codegen::cpu::CpuLevel;
-use cascata_frontends::onnx::{ImportOptions, import};
 use cascata_ir::interp::Tensor;
 use cascata_passes::pipeline::OptLevel;
 use cascata_runtime::{Artifact, Isa, LoadError, Runtime};
@@ -148,40 +147,6 @@ macro_rules! models {
 }
 
 models!(compiled: magika minilm_int8 minilm_l3 nsfw nudenet ocr_cls ocr_det ocr_rec);
-models!(compiled: silero_ifless silero_v4 piper);
+models!(compiled: silero silero_ifless silero_v4 piper);
 models!(compiled: minilm_l3_dynamic ocr_cls_qdq);
 models!(compiled: wake_alexa wake_embedding wake_jarvis wake_mel wake_mycroft wake_rhasspy wake_timer wake_weather);
-models!(per_case: silero);
-
-/// A model whose branches need sizes and values to be typed: compiled for each case.
-fn per_case(model: &str) {
-    let outcome = |c: &Case| bound_run(c).map_err(|e| format!("{}: {e:#}", c.name)).err();
-    let failures: Vec<String> = cases_or_skip(model).iter().filter_map(outcome).collect();
-    assert!(failures.is_empty(), "{model}:\n{}", failures.join("\n"));
-}
-
-fn bound_run(case: &Case) -> Result<()> {
-    let mut loaded = load(case)?;
-    let graph = import(&case.path, &bound(&loaded)?)?.graph;
-    loaded.inputs.retain(|(name, _)| name != "sr");
-    for opt in [OptLevel::O0, OptLevel::O2] {
-        let fused = pipeline::fused_graph(graph.clone(), opt)?;
-        let bytes = pipeline::artifact(&fused, &CpuLevel::ALL)?;
-        let mut failures = Vec::new();
-        cross_product(&bytes, opt, &loaded, &mut failures);
-        ensure!(failures.is_empty(), "{}", failures.join("\n"));
-    }
-    Ok(())
-}
-
-fn named<'a>(case: &'a Loaded, name: &str) -> Result<&'a Tensor> {
-    let found = case.inputs.iter().find(|(n, _)| n == name);
-    Ok(&found.with_context(|| format!("no array for '{name}'"))?.1)
-}
-
-/// The model decides the ranks in its branches on the sample rate and the number of samples.
-fn bound(case: &Loaded) -> Result<ImportOptions> {
-    let rate = named(case, "sr")?.to_i128().context("a number")?[0];
-    let samples = named(case, "input")?.dims()[1];
-    Ok(ImportOptions::default().dim(&format!("input:1={samples}"))?.value(&format!("sr={rate}"))?)
-}

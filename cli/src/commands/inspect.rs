@@ -359,6 +359,9 @@ fn blocks(entry: &Entry, out: &mut String) {
                 entry.symbols.name(l.count),
                 l.source.join(", ")
             ),
+            Step::Text(t) => {
+                writeln!(out, "  step {at} computes strings ({})", t.source.join(", "))
+            }
             Step::Launch(_) | Step::Bind { .. } => Ok(()),
         };
     }

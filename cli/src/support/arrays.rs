@@ -1,6 +1,7 @@
 //! Named arrays in `.npz` files.
 //!
-//! Every numeric dtype and `bool`; `bf16`, which NumPy lacks, is stored as `ml_dtypes`
+//! Every numeric dtype, `bool` and strings (NumPy's Unicode arrays, `<U…`: as many UTF-32
+//! units for each, zeros at the end); `bf16`, which NumPy lacks, is stored as `ml_dtypes`
 //! does: two raw bytes (`|V2`).
 
 use super::exit::FileError;
@@ -74,7 +75,7 @@ fn array(mut npy: impl Read) -> Result<Tensor, String> {
     let text = descr.to_string();
     let dtype =
         dtype(&text).ok_or_else(|| format!("elements of type '{text}' are not supported"))?;
-    let size = dtype.size_bytes().unwrap_or(1);
+    let size = dtype.size_bytes().or(units(&text).map(|n| n * UNIT)).unwrap_or(1);
     let dims: Vec<i64> = header.shape().iter().map(|d| i64::try_from(*d).unwrap_or(-1)).collect();
     // One byte more than the shape needs shows that there are too many; an archive may
     // unpack to any number.
@@ -88,10 +89,15 @@ fn array(mut npy: impl Read) -> Result<Tensor, String> {
         return Err(format!("it has {found} bytes, its shape needs {needs}"));
     }
     if text.starts_with('>') {
-        bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+        bytes
+            .chunks_exact_mut(if dtype == DType::Str { UNIT } else { size })
+            .for_each(<[u8]>::reverse);
     }
     if header.order() == Order::Fortran && dims.len() > 1 {
         bytes = row_major(&bytes, &dims, size).ok_or("its size does not fit its shape")?;
+    }
+    if dtype == DType::Str {
+        return strings(&bytes, &dims, size);
     }
     let mut tensor = Tensor::zeros(dtype, &dims).map_err(|e| e.to_string())?;
     if dtype == DType::Bool {
@@ -99,6 +105,30 @@ fn array(mut npy: impl Read) -> Result<Tensor, String> {
     }
     tensor.bytes_mut().copy_from_slice(&bytes);
     Ok(tensor)
+}
+
+/// Bytes of one unit of a Unicode array.
+const UNIT: usize = 4;
+
+/// Units of each element of a Unicode array.
+fn units(descr: &str) -> Option<usize> {
+    let units = descr.trim_start_matches(['<', '>', '|', '=']).strip_prefix('U')?;
+    units.parse().ok().filter(|n| (1..=MOST_UNITS).contains(n))
+}
+
+/// Longer strings are refused before they are read.
+const MOST_UNITS: usize = 1 << 24;
+
+fn strings(bytes: &[u8], dims: &[i64], size: usize) -> Result<Tensor, String> {
+    let unit = |b: &[u8]| b.try_into().map_or(0, u32::from_le_bytes);
+    let text = |element: &[u8]| {
+        let units: Vec<u32> = element.chunks_exact(UNIT).map(unit).collect();
+        let end = units.iter().rposition(|u| *u != 0).map_or(0, |i| i + 1);
+        let text = units[..end].iter().map(|u| char::from_u32(*u)).collect::<Option<String>>();
+        text.ok_or("a string has what is no character")
+    };
+    let texts: Vec<String> = bytes.chunks_exact(size).map(text).collect::<Result<_, _>>()?;
+    Tensor::from_strings(dims, &texts).map_err(|e| e.to_string())
 }
 
 /// The row-major copy of column-major elements.
@@ -140,12 +170,21 @@ pub fn write(path: &Path, arrays: &Arrays) -> Result<(), FileError> {
 }
 
 fn write_array(mut out: impl Write, tensor: &Tensor) -> Result<(), String> {
-    let descr = descr(tensor.dtype()).ok_or("strings have no array type")?;
+    let texts = tensor.strings().unwrap_or_default();
+    let units = texts.iter().map(|t| t.chars().count()).max().unwrap_or(0).max(1);
+    let descr = descr(tensor.dtype()).map_or(format!("<U{units}"), str::to_string);
     let descr: TypeStr = descr.parse().map_err(|_| format!("'{descr}' is not an array type"))?;
     let shape: Vec<u64> = tensor.dims().iter().map(|d| d.unsigned_abs()).collect();
     let header = WriteOptions::new_header_only().dtype(NpyType::Plain(descr)).shape(&shape);
     header.writer(&mut out).write_header_only().map_err(|e| e.to_string())?;
-    out.write_all(tensor.bytes()).map_err(|e| e.to_string())
+    if tensor.dtype() != DType::Str {
+        return out.write_all(tensor.bytes()).map_err(|e| e.to_string());
+    }
+    let padded = |t: &&str| -> Vec<u32> {
+        t.chars().map(u32::from).chain(std::iter::repeat(0)).take(units).collect()
+    };
+    let bytes: Vec<u8> = texts.iter().flat_map(padded).flat_map(u32::to_le_bytes).collect();
+    out.write_all(&bytes).map_err(|e| e.to_string())
 }
 
 /// NumPy's array types, little-endian.
@@ -166,6 +205,9 @@ const TYPES: [(&str, DType); 13] = [
 ];
 
 fn dtype(descr: &str) -> Option<DType> {
+    if units(descr).is_some() {
+        return Some(DType::Str);
+    }
     let kind = |text: &str| text.trim_start_matches(['<', '>', '|', '=']).to_string();
     TYPES.iter().find(|(text, _)| kind(text) == kind(descr)).map(|(_, dtype)| *dtype)
 }
@@ -192,6 +234,9 @@ mod tests {
             arrays.push((format!("some/{dtype}:0"), tensor));
         }
         arrays.push(("scalar".into(), Tensor::from_slice(&[], &[7.5f64]).unwrap()));
+        let texts = Tensor::from_strings(&[2, 2], &["", "a b", "漢字", "é"]).unwrap();
+        arrays.push(("texts".into(), texts));
+        arrays.push(("no texts".into(), Tensor::from_strings::<&str>(&[0, 3], &[]).unwrap()));
         arrays.push(("empty".into(), Tensor::zeros(DType::I64, &[3, 0]).unwrap()));
         write(&path, &arrays).unwrap();
         let back = read(&path).unwrap();

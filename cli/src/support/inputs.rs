@@ -2,7 +2,7 @@
 
 use super::arrays::{self, Arrays};
 use super::exit::Usage;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cascata::artifact::manifest::Port;
 use cascata::ir::interp;
 use cascata::ir::types::{Dim, Entity, SymbolId, SymbolTable};
@@ -188,6 +188,7 @@ fn random_tensor(
     random: &mut Random,
 ) -> Result<Tensor> {
     let ty = port.ty.as_tensor().context("only tensors can be random")?;
+    ensure!(ty.dtype != DType::Str, "input '{}' is strings: give it with --input", port.name);
     let size = |d: &Dim| d.eval(&|s| sizes.get(s.index()).copied());
     let dims: Vec<i64> = ty.shape.iter().map(size).collect::<Result<_, _>>()?;
     let mut tensor = Tensor::zeros(ty.dtype, &dims)?;

@@ -13,8 +13,8 @@ use cascata::ir::interp;
 use cascata::onnx::{DimOption, ImportOptions, ValueOption};
 use cascata::passes::pipeline::OptLevel;
 use cascata::{
-    CompileOptions, InputError, LaunchProfile, RunError, Runtime, Session, Tensor, TextOptions,
-    compile, import, native_level,
+    CompileOptions, DType, InputError, LaunchProfile, RunError, Runtime, Session, Tensor,
+    TensorView, TextOptions, compile, import, native_level,
 };
 use clap::Args;
 use std::fs::File;
@@ -268,6 +268,9 @@ fn to_interpreter(t: &Tensor) -> Result<interp::Tensor> {
 /// The interpreter's tensor as the runtime's.
 pub fn from_interpreter(t: &interp::Tensor) -> Result<Tensor> {
     let dims: Vec<i64> = t.dims().iter().map(|d| *d as i64).collect();
+    if t.dtype() == DType::Str {
+        return Ok(TensorView::new(DType::Str, &dims, &t.to_le_bytes())?.to_tensor()?);
+    }
     let mut tensor = Tensor::zeros(t.dtype(), &dims)?;
     tensor.bytes_mut().copy_from_slice(&t.to_le_bytes());
     Ok(tensor)

@@ -4,7 +4,8 @@ use super::facts;
 use crate::lower::{BareStep, LowerError, Lowering, Operand, Variant};
 use cascata_artifact::manifest as m;
 use cascata_ir::graph::{DimCheck, Graph, NodeId, RegionId, ValueId};
-use cascata_ir::op::Op;
+use cascata_ir::op::{Effect, Op};
+use cascata_ir::regex::full_match;
 use cascata_types::{Dim, SymbolId};
 use std::ops::Range;
 
@@ -17,6 +18,8 @@ use buffers::Buffers;
 pub(super) enum Step {
     /// Launches of one node: a group's, or a part of those of a node outside of groups.
     Launches(NodeId, Range<usize>),
+    /// The host computes strings: what of which operands.
+    Text(NodeId, m::TextOp, Vec<Operand>),
     /// The host reads an operand and binds symbols.
     Bind(Operand, Vec<SymbolId>),
     /// A branch or a loop.
@@ -66,6 +69,13 @@ fn lower_region(
                     errors.push(e);
                 }
                 steps.push(Step::Launches(*id, first..lowering.launches.len()));
+            }
+            op if op.effect() == Effect::Host => {
+                let operands = node.inputs.iter().map(|v| lowering.operand(*v)).collect();
+                match text_op(op) {
+                    Ok(op) => steps.push(Step::Text(*id, op, operands)),
+                    Err(reason) => errors.push(lowering.unsupported(*id, reason)),
+                }
             }
             Op::If { .. } | Op::Loop { .. } => match control::lower(lowering, graph, *id, errors) {
                 Ok(control) => steps.push(Step::Control(control)),
@@ -146,6 +156,10 @@ impl Builder<'_> {
                     let buffer = self.buffers.id(*operand);
                     out.push(m::Step::Bind { buffer, symbols: symbols.clone() });
                 }
+                Step::Text(node, op, operands) => {
+                    self.buffers.at(out.len());
+                    out.push(m::Step::Text(self.text(*node, op, operands)));
+                }
                 Step::Launches(group, range) => {
                     for i in range.clone() {
                         self.buffers.at(out.len());
@@ -161,6 +175,16 @@ impl Builder<'_> {
         out
     }
 
+    fn text(&mut self, id: NodeId, op: &m::TextOp, operands: &[Operand]) -> m::TextStep {
+        let node = &self.graph.nodes[id];
+        m::TextStep {
+            op: op.clone(),
+            operands: operands.iter().map(|o| self.buffers.id(*o)).collect(),
+            result: self.buffers.id(Operand::Value(node.outputs[0])),
+            source: sources(self.graph, id),
+        }
+    }
+
     fn launch(&mut self, group: NodeId, i: usize) -> m::Launch {
         let launch = &self.lowering.launches[i];
         let kernels = launch.variants.iter().zip(&self.kernels_of[i]);
@@ -174,6 +198,22 @@ impl Builder<'_> {
             bytes: launch.bytes.clone(),
         }
     }
+}
+
+/// What the host computes; the error is the reason.
+fn text_op(op: &Op) -> Result<m::TextOp, String> {
+    Ok(match op {
+        Op::TextConcat => m::TextOp::Concat,
+        Op::TextCase { upper } => m::TextOp::Case { upper: *upper },
+        Op::TextMatch { pattern } => m::TextOp::Match { dfa: full_match(pattern)? },
+        Op::TextCount { delimiter, at_most } => {
+            m::TextOp::Count { delimiter: delimiter.clone(), at_most: *at_most }
+        }
+        Op::TextSplit { delimiter, at_most, .. } => {
+            m::TextOp::Split { delimiter: delimiter.clone(), at_most: *at_most }
+        }
+        op => return Err(format!("{} is no op of the host", op.name())),
+    })
 }
 
 fn variant(variant: &Variant, kernel: u32, scratch: &[Dim]) -> m::Variant {

@@ -39,6 +39,16 @@ impl Emit<'_, '_> {
         Ok(Val { v, dtype: to })
     }
 
+    /// The bits of `x` as `to`: whole registers only, in scalar code only.
+    pub(super) fn bits(&mut self, x: Val, to: DType) -> Result<Val> {
+        let (from, ty) = (self.repr(x.dtype)?, self.repr(to)?);
+        let half = |d: DType| matches!(d, DType::F16 | DType::BF16);
+        if from.bits() != ty.bits() || half(x.dtype) || half(to) || self.mode != Mode::Scalar {
+            return Err(self.undefined("bits", to));
+        }
+        Ok(Val { v: self.ops(F32).cast_bits(x.v, ty), dtype: to })
+    }
+
     fn cast_scalar(&mut self, x: Val, to: DType) -> Result<Value> {
         let ty = self.repr(to)?;
         if to == DType::Bool {

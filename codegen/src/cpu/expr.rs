@@ -46,7 +46,7 @@ impl<'k> Emit<'k, '_> {
             Expr::Index(d) => !mentions(d, around.var),
             Expr::Local(l) => self.slots.get(l).is_some_and(|slot| !slot.simd),
             Expr::Load(p) => !mentions(&p.at, around.var),
-            Expr::Unary(_, x) | Expr::Cast(_, x) => self.is_shared(x, around),
+            Expr::Unary(_, x) | Expr::Cast(_, x) | Expr::Bits(_, x) => self.is_shared(x, around),
             Expr::Binary(_, a, b) => self.is_shared(a, around) && self.is_shared(b, around),
             Expr::Select(c, a, b) => [c, a, b].iter().all(|x| self.is_shared(x, around)),
         }
@@ -101,6 +101,10 @@ impl<'k> Emit<'k, '_> {
             Expr::Cast(to, x) => {
                 let x = self.expr(x)?;
                 self.cast(x, *to)
+            }
+            Expr::Bits(to, x) => {
+                let x = self.expr(x)?;
+                self.bits(x, *to)
             }
         }
     }

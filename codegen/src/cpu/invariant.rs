@@ -85,7 +85,7 @@ impl Changes {
             Expr::Index(d) => fixed(d),
             Expr::Local(l) => !self.locals.contains(l),
             Expr::Load(p) => !self.buffers.contains(&p.buffer) && fixed(&p.at),
-            Expr::Unary(_, x) | Expr::Cast(_, x) => self.keeps(x),
+            Expr::Unary(_, x) | Expr::Cast(_, x) | Expr::Bits(_, x) => self.keeps(x),
             Expr::Binary(_, a, b) => self.keeps(a) && self.keeps(b),
             Expr::Select(c, a, b) => self.keeps(c) && self.keeps(a) && self.keeps(b),
         }
@@ -175,7 +175,9 @@ fn collect<'k>(e: &'k Expr, changes: &Changes, kernel: &Kernel, found: &mut Vec<
     }
     match e {
         Expr::Const(_) | Expr::Index(_) | Expr::Local(_) | Expr::Load(_) => {}
-        Expr::Unary(_, x) | Expr::Cast(_, x) => collect(x, changes, kernel, found),
+        Expr::Unary(_, x) | Expr::Cast(_, x) | Expr::Bits(_, x) => {
+            collect(x, changes, kernel, found)
+        }
         Expr::Binary(_, a, b) => {
             collect(a, changes, kernel, found);
             collect(b, changes, kernel, found);

@@ -161,7 +161,7 @@ impl Check<'_> {
             Expr::Index(d) => !mentions(d, self.var),
             Expr::Local(l) => !self.inner.contains(l) && !self.reductions.contains_key(l),
             Expr::Load(p) => !mentions(&p.at, self.var),
-            Expr::Unary(_, x) | Expr::Cast(_, x) => self.is_uniform(x),
+            Expr::Unary(_, x) | Expr::Cast(_, x) | Expr::Bits(_, x) => self.is_uniform(x),
             Expr::Binary(_, a, b) => self.is_uniform(a) && self.is_uniform(b),
             Expr::Select(c, a, b) => self.is_uniform(c) && self.is_uniform(a) && self.is_uniform(b),
         }
@@ -222,6 +222,7 @@ impl Check<'_> {
                 self.value(x)?;
                 self.cast(self.dtype(x)?, *to)
             }
+            Expr::Bits(to, _) => Err(format!("bits as {to} have no SIMD code")),
         }
     }
 

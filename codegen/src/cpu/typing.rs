@@ -14,7 +14,7 @@ pub(super) fn dtype(kernel: &Kernel, e: &Expr) -> Option<DType> {
         Expr::Unary(op, x) => op.result(dtype(kernel, x)?),
         Expr::Binary(op, a, _) => op.result(dtype(kernel, a)?),
         Expr::Select(_, a, _) => dtype(kernel, a)?,
-        Expr::Cast(to, _) => *to,
+        Expr::Cast(to, _) | Expr::Bits(to, _) => *to,
     })
 }
 

@@ -117,6 +117,7 @@ impl Body<'_, '_> {
                 let from = self.graph.tensor(inputs[0]).dtype;
                 Ok(cast(*to, from, self.value_at(inputs[0], idx)?))
             }
+            Op::BitCast { to } => Ok(Expr::Bits(*to, self.value_at(inputs[0], idx)?.into())),
             Op::Broadcast { .. } => self.broadcast_at(inputs[0], v, idx),
             Op::Reshape { .. } => {
                 let flat = dot(idx, &strides(&self.shape(v)));

@@ -1,5 +1,6 @@
 //! A kernel under construction.
 
+use super::strings::stored;
 use super::visit::{Visitor, visit_stmt};
 use super::{Group, Launch, LowerError, Lowering, Operand, Variant};
 use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
@@ -128,7 +129,7 @@ impl<'l, 'g> Body<'l, 'g> {
         let (name, dtype, len) = match operand {
             Operand::Value(v) => {
                 let ty = self.graph.tensor(v);
-                (self.graph.values[v].name.clone(), ty.dtype, ty.elements())
+                (self.graph.values[v].name.clone(), stored(ty.dtype), ty.elements())
             }
             Operand::Temp(t) => {
                 let temp = &self.lowering.temps[t];
@@ -169,7 +170,7 @@ impl<'l, 'g> Body<'l, 'g> {
         if reads.filter(|i| **i == v).count() < 2 {
             return value;
         }
-        let held = self.hoist("x", self.graph.tensor(v).dtype, value);
+        let held = self.hoist("x", stored(self.graph.tensor(v).dtype), value);
         self.memo.insert((v, idx.to_vec()), held.clone());
         held
     }

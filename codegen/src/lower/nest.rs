@@ -205,7 +205,7 @@ impl Placement<'_> {
         match expr {
             Expr::Const(_) | Expr::Index(_) | Expr::Load(_) => 0,
             Expr::Local(local) => self.locals.get(local).copied().unwrap_or(0),
-            Expr::Unary(_, a) | Expr::Cast(_, a) => self.deepest_local(a),
+            Expr::Unary(_, a) | Expr::Cast(_, a) | Expr::Bits(_, a) => self.deepest_local(a),
             Expr::Binary(_, a, b) => self.deepest_local(a).max(self.deepest_local(b)),
             Expr::Select(c, a, b) => {
                 let sides = self.deepest_local(a).max(self.deepest_local(b));

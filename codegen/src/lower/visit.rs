@@ -37,7 +37,7 @@ fn visit_expr(expr: &mut Expr, v: &mut dyn Visitor) {
         Expr::Const(_) | Expr::Local(_) => {}
         Expr::Index(dim) => v.dim(dim),
         Expr::Load(place) => v.place(place),
-        Expr::Unary(_, a) | Expr::Cast(_, a) => visit_expr(a, v),
+        Expr::Unary(_, a) | Expr::Cast(_, a) | Expr::Bits(_, a) => visit_expr(a, v),
         Expr::Binary(_, a, b) => {
             visit_expr(a, v);
             visit_expr(b, v);

@@ -1,6 +1,7 @@
 //! Constants as the kernels want them: as they are, or packed into panels.
 
 use super::WeightId;
+use super::strings::stored;
 use cascata_ir::graph::{Const, ConstId, Graph};
 use cascata_types::{DType, Dim, Encoding, PanelEncoding, PrimaryMap, Scalar};
 use std::borrow::Cow;
@@ -69,16 +70,16 @@ impl WeightTable {
 
     pub(super) fn describe(&self, id: WeightId) -> (String, DType, Dim) {
         let (_, name, dtype, elements) = &self.items[id];
-        (name.clone(), *dtype, Dim::from(*elements as i64))
+        (name.clone(), stored(*dtype), Dim::from(*elements as i64))
     }
 
     /// Stored bytes.
     pub fn bytes(&self, id: WeightId) -> u64 {
         let (_, _, dtype, elements) = &self.items[id];
-        elements * dtype.size_bytes().unwrap_or(0) as u64
+        elements * dtype.stored_bytes() as u64
     }
 
-    /// The stored bytes themselves.
+    /// The stored bytes themselves; of strings the packed ones, which become ids.
     pub fn data<'g>(&self, id: WeightId, graph: &'g Graph) -> Cow<'g, [u8]> {
         let (weight, ..) = &self.items[id];
         let source: &Const = &graph.consts[weight.source];

@@ -25,6 +25,8 @@ pub struct Cx<'a> {
     pub frame: &'a Frame,
     /// Goes into [`cascata_ir::graph::Node::source`].
     pub source: String,
+    /// Whether the branches of this `If` go on with what followed it.
+    pub continued: bool,
 }
 
 impl Cx<'_> {

@@ -63,6 +63,17 @@ impl Cx<'_> {
         self.imp.value(slot)
     }
 
+    /// A tensor of strings.
+    pub fn strings_value(&mut self, dims: Vec<i64>, texts: &[String]) -> R<ValueId> {
+        match Tensor::from_strings(dims, texts) {
+            Ok(tensor) => {
+                let slot = self.imp.weight(tensor, "");
+                self.imp.value(slot)
+            }
+            Err(reason) => malformed!("{reason}"),
+        }
+    }
+
     /// Dims as an `i64` vector.
     pub fn dim_vector(&mut self, dims: Vec<Dim>) -> R<ValueId> {
         let content = Content::Known(Rc::new(Facts::vector(dims)));

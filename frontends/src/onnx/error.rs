@@ -62,11 +62,13 @@ pub struct Problem {
     pub opset: i64,
     /// What is missing or wrong.
     pub reason: String,
+    /// Whether it is wrong by ONNX's own rules, so that no run could get past it.
+    pub invalid: bool,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Problem { node, op, domain, opset, reason } = self;
+        let Problem { node, op, domain, opset, reason, .. } = self;
         write!(f, "node '{node}' ({domain}.{op}, opset {opset}): {reason}")
     }
 }
@@ -107,6 +109,13 @@ pub(super) enum Refusal {
     /// Nodes of a body were refused, each already reported.
     #[error("the body has refused nodes")]
     Reported,
+}
+
+impl Refusal {
+    /// Whether the node is wrong by ONNX's own rules.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Refusal::Malformed(_) | Refusal::Infer(_))
+    }
 }
 
 /// The result of importing a node or a part of one.

@@ -71,16 +71,19 @@ impl Importer {
             .collect();
         let nodes = without_inputs(nodes, &absent);
         let seen = self.problems.len();
-        let results = self.nodes(&nodes, &frame).map_err(Refusal::Malformed).and_then(|()| {
-            if self.problems.len() > seen {
-                return Err(Refusal::Reported);
-            }
-            let result = |name: &String| match self.scopes.lookup(name) {
-                Some(slot) => Ok(slot),
-                None => malformed!("the function's output '{name}' is not defined"),
-            };
-            function.output.iter().take(node.output.len()).map(result).collect()
-        });
+        let results = self
+            .nodes(&nodes, &function.output, &frame)
+            .map_err(Refusal::Malformed)
+            .and_then(|()| {
+                if self.problems.len() > seen {
+                    return Err(Refusal::Reported);
+                }
+                let result = |name: &String| match self.scopes.lookup(name) {
+                    Some(slot) => Ok(slot),
+                    None => malformed!("the function's output '{name}' is not defined"),
+                };
+                function.output.iter().take(node.output.len()).map(result).collect()
+            });
         self.scopes.pop();
         results
     }

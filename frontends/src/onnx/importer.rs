@@ -14,13 +14,14 @@ use super::narrow::Narrow;
 use super::order;
 use super::proto::{GraphProto, NodeProto};
 use super::registry::{self, Importer as OpImporter};
-use super::scope::{Content, Lazy, LazyId, ListId, Scopes, Slot};
+use super::scope::{Content, DifferenceId, Lazy, LazyId, ListId, Scopes, Slot};
+use super::sink::{self, Step};
 use super::symbolic;
 use super::tensor::{self, Tensor};
 use cascata_ir::graph::{Graph, RegionId, ValueId};
 use cascata_ir::op::{BinaryOp, Op};
 use cascata_ir::types::{DType, Dim, Scalar, TensorType, ValueType};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 /// Most nodes that one import may walk over, inlined bodies counted each time.
@@ -74,6 +75,7 @@ pub struct Importer {
     pub external: ExternalFiles,
     lazies: Vec<Lazy>,
     lists: Vec<Rc<[Slot]>>,
+    differences: Vec<String>,
     walked: usize,
     /// Random ops so far; gives each its own seed.
     pub seeds: u64,
@@ -94,6 +96,7 @@ impl Importer {
             external,
             lazies: Vec::new(),
             lists: Vec::new(),
+            differences: Vec::new(),
             walked: 0,
             seeds: 0,
         }
@@ -117,16 +120,38 @@ impl Importer {
         Ok(())
     }
 
-    /// Imports nodes in dependency order; refused ones are recorded.
+    /// Imports nodes in dependency order; refused ones are recorded. What follows an `If`
+    /// moves into its branches where they give different types ([`super::sink`]); `results`
+    /// are the names that the body hands out.
     ///
     /// # Errors
     /// Only what concerns the body as a whole: a cycle, a value defined twice.
-    pub fn nodes(&mut self, nodes: &[NodeProto], frame: &Frame) -> Result<(), String> {
-        for i in order::topological(nodes)? {
+    pub fn nodes(
+        &mut self,
+        nodes: &[NodeProto],
+        results: &[String],
+        frame: &Frame,
+    ) -> Result<(), String> {
+        let order = order::topological(nodes)?;
+        let mut steps: VecDeque<Step<'_>> = order.iter().map(|&i| Step::new(&nodes[i])).collect();
+        while let Some(step) = steps.pop_front() {
             self.spend(1)?;
-            self.node(&nodes[i], frame);
+            self.node(&step, frame);
+            let differing = self.differing(&step.node);
+            if let Some(deeper) = sink::deepen(&step, &differing, &steps, results) {
+                steps = deeper;
+            }
         }
         Ok(())
+    }
+
+    /// Outputs of an `If` whose branches give different types.
+    fn differing(&self, node: &NodeProto) -> Vec<String> {
+        let differs = |n: &&String| matches!(self.scopes.lookup(n), Some(Slot::Differs(_)));
+        match node.op_type() {
+            "If" => node.output.iter().filter(differs).cloned().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Counts work against the limit of an import.
@@ -143,7 +168,8 @@ impl Importer {
     pub fn body(&mut self, graph: &GraphProto, frame: &Frame) -> R<Vec<Slot>> {
         let seen = self.problems.len();
         self.initializers(graph).map_err(|e| Refusal::Malformed(e.to_string()))?;
-        self.nodes(&graph.node, frame).map_err(Refusal::Malformed)?;
+        let results: Vec<String> = graph.output.iter().map(|o| o.name().to_string()).collect();
+        self.nodes(&graph.node, &results, frame).map_err(Refusal::Malformed)?;
         if self.problems.len() > seen {
             return Err(Refusal::Reported);
         }
@@ -158,8 +184,9 @@ impl Importer {
         graph.output.iter().map(|o| result(o.name())).collect()
     }
 
-    fn node(&mut self, node: &NodeProto, frame: &Frame) {
-        let results = self.try_node(node, frame).and_then(|slots| {
+    fn node(&mut self, step: &Step<'_>, frame: &Frame) {
+        let node = step.node.as_ref();
+        let results = self.try_node(step, frame).and_then(|slots| {
             let wanted = node.output.iter().rposition(|o| !o.is_empty()).map_or(0, |i| i + 1);
             match slots.len() >= wanted {
                 true => Ok(slots),
@@ -191,10 +218,12 @@ impl Importer {
             domain: if domain.is_empty() { "ai.onnx".into() } else { domain.to_string() },
             opset: frame.opsets.get(domain).copied().unwrap_or(0),
             reason: refusal.to_string(),
+            invalid: refusal.is_invalid(),
         });
     }
 
-    fn try_node(&mut self, node: &NodeProto, frame: &Frame) -> R<Vec<Slot>> {
+    fn try_node(&mut self, step: &Step<'_>, frame: &Frame) -> R<Vec<Slot>> {
+        let node = step.node.as_ref();
         if let Some(function) = self.functions.find(node) {
             return self.call(node, &function, frame);
         }
@@ -206,7 +235,8 @@ impl Importer {
             return unsupported!("{}", registry::reason(domain, node.op_type()));
         };
         let inputs = self.inputs(node)?;
-        let mut cx = Cx { imp: self, node, version, inputs, frame, source: order::node_name(node) };
+        let (source, continued) = (order::node_name(node), step.levels > 0);
+        let mut cx = Cx { imp: self, node, version, inputs, frame, source, continued };
         let narrow = narrow_operands(&cx)?;
         let known = if narrow.is_some() { None } else { symbolic::evaluate(&cx) };
         if let Some(results) = &known
@@ -261,7 +291,7 @@ impl Importer {
                     lazy.name = name.to_string();
                 }
             }
-            Slot::List(_) | Slot::Absent | Slot::Poison => {}
+            Slot::List(_) | Slot::Absent | Slot::Differs(_) | Slot::Poison => {}
         }
         self.scopes.define(name, slot);
     }
@@ -278,6 +308,13 @@ impl Importer {
             Slot::List(id) => self.lists.get(id.0 as usize).cloned(),
             _ => None,
         }
+    }
+
+    /// A slot for a value whose type the branches of an `If` do not agree on, with words
+    /// for it.
+    pub fn difference(&mut self, words: String) -> Slot {
+        self.differences.push(words);
+        Slot::Differs(DifferenceId(self.differences.len() as u32 - 1))
     }
 
     /// A slot for something known; it enters the graph when it is read.
@@ -310,6 +347,7 @@ impl Importer {
             }),
             Slot::List(_) => unsupported!("a sequence where a tensor is needed"),
             Slot::Absent => unsupported!("an empty optional where a tensor is needed"),
+            Slot::Differs(id) => unsupported!("{}", self.differences[id.0 as usize]),
             Slot::Poison => Err(Refusal::Poisoned),
         }
     }
@@ -319,7 +357,7 @@ impl Importer {
         match slot {
             Slot::Value(value) => self.facts.get(&value).cloned(),
             Slot::Lazy(id) => self.lazies[id.0 as usize].content.facts(),
-            Slot::List(_) | Slot::Absent | Slot::Poison => None,
+            Slot::List(_) | Slot::Absent | Slot::Differs(_) | Slot::Poison => None,
         }
     }
 

@@ -4,6 +4,7 @@ use super::registry::Table;
 
 mod activation;
 mod attention;
+mod branch;
 mod contraction;
 mod contrib;
 mod control;
@@ -15,6 +16,7 @@ mod einsum;
 mod elementwise;
 mod flex_attention;
 mod index;
+mod labels;
 mod layout;
 mod linear_attention;
 mod loss;
@@ -35,13 +37,14 @@ mod sequence;
 mod signal;
 mod slice;
 mod source;
+mod text;
 mod unique;
 mod window;
 
 /// Families by domain; the default one is `""`.
 pub const DOMAINS: &[(&str, &[Table])] = &[
     ("", STANDARD),
-    ("ai.onnx.ml", &[ml::OPS]),
+    ("ai.onnx.ml", &[labels::OPS, ml::OPS]),
     ("ai.onnx.preview", &[flex_attention::OPS]),
     ("com.microsoft", contrib::FAMILIES),
 ];
@@ -50,6 +53,7 @@ pub const DOMAINS: &[(&str, &[Table])] = &[
 const STANDARD: &[Table] = &[
     activation::OPS,
     attention::OPS,
+    branch::OPS,
     detect::OPS,
     contraction::OPS,
     control::OPS,
@@ -79,5 +83,6 @@ const STANDARD: &[Table] = &[
     signal::OPS,
     slice::OPS,
     source::OPS,
+    text::OPS,
     unique::OPS,
 ];

@@ -23,9 +23,7 @@ pub fn topological(nodes: &[NodeProto]) -> Result<Vec<usize>, String> {
     let mut users: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     let mut waits: Vec<usize> = vec![0; nodes.len()];
     for (i, node) in nodes.iter().enumerate() {
-        let mut names = HashSet::new();
-        uses_of_node(node, &mut names);
-        for p in names.iter().filter_map(|n| producer.get(n)) {
+        for p in names_read(node).iter().filter_map(|n| producer.get(n)) {
             users[*p].push(i);
             waits[i] += 1;
         }
@@ -59,21 +57,15 @@ pub fn node_name(node: &NodeProto) -> String {
 }
 
 /// Names that a node reads from its own graph or from an outer one.
-fn uses_of_node<'a>(node: &'a NodeProto, out: &mut HashSet<&'a str>) {
-    out.extend(node.input.iter().map(String::as_str).filter(|n| !n.is_empty()));
-    for attribute in &node.attribute {
-        for graph in attribute.g.iter().chain(&attribute.graphs) {
-            out.extend(captures(graph));
-        }
-    }
+pub fn names_read(node: &NodeProto) -> HashSet<&str> {
+    let inputs = node.input.iter().map(String::as_str).filter(|n| !n.is_empty());
+    let bodies = node.attribute.iter().flat_map(|a| a.g.iter().chain(&a.graphs));
+    inputs.chain(bodies.flat_map(captures)).collect()
 }
 
 /// Names that a body takes from outside.
 fn captures(graph: &GraphProto) -> HashSet<&str> {
-    let mut used: HashSet<&str> = HashSet::new();
-    for node in &graph.node {
-        uses_of_node(node, &mut used);
-    }
+    let mut used: HashSet<&str> = graph.node.iter().flat_map(names_read).collect();
     used.extend(graph.output.iter().map(|o| o.name()));
     let own = graph.input.iter().map(|i| i.name());
     let own = own.chain(graph.initializer.iter().map(|t| t.name()));

@@ -28,19 +28,14 @@ pub fn find(domain: &str, op: &str) -> Option<Importer> {
     INDEX.get_or_init(|| rows().collect()).get(&(domain, op)).copied()
 }
 
-const STRINGS: &str = "strings are not computed with: do it outside of the model";
+const STRINGS: &str = "map strings outside of the model, or export a LabelEncoder";
 const TRAINING: &str = "it trains: export the model for inference";
 
 /// Operators that are known and not imported, with the reason.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("", "ImageDecoder", "image files are decoded outside of the model"),
-    ("", "RegexFullMatch", STRINGS),
     ("", "SequenceMap", "a body per element of a sequence: export it unrolled"),
-    ("", "StringConcat", STRINGS),
-    ("", "StringNormalizer", STRINGS),
-    ("", "StringSplit", STRINGS),
     ("ai.onnx.ml", "CategoryMapper", STRINGS),
-    ("ai.onnx.ml", "LabelEncoder", STRINGS),
     ("ai.onnx.ml", "TreeEnsemble", "decision trees are not tensor algebra"),
     ("ai.onnx.ml", "TreeEnsembleClassifier", "decision trees are not tensor algebra"),
     ("ai.onnx.ml", "TreeEnsembleRegressor", "decision trees are not tensor algebra"),

@@ -17,6 +17,9 @@ pub enum Slot {
     List(ListId),
     /// An optional that holds nothing.
     Absent,
+    /// What the branches of an undecided `If` give with different dtypes or ranks; see
+    /// [`super::importer::Importer::difference`].
+    Differs(DifferenceId),
     /// The result of a node that was refused.
     Poison,
 }
@@ -26,6 +29,10 @@ impl From<ValueId> for Slot {
         Slot::Value(value)
     }
 }
+
+/// Index of the words for a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DifferenceId(pub u32);
 
 /// Index of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use super::external::ExternalFiles;
 use super::narrow::Narrow;
 use super::proto::{TensorProto, tensor_proto::DataLocation};
 use bytes::Bytes;
-use cascata_ir::types::{DType, TensorType};
+use cascata_ir::types::{DType, TensorType, text};
 
 /// A constant tensor of the model.
 #[derive(Clone, Debug)]
@@ -31,6 +31,15 @@ impl Tensor {
     pub fn from_i64s(dims: Vec<i64>, values: &[i64]) -> Tensor {
         let data = values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into();
         Tensor { dtype: DType::I64, narrow: None, dims, data }
+    }
+
+    /// Strings.
+    ///
+    /// # Errors
+    /// One is longer than 4 GiB.
+    pub fn from_strings(dims: Vec<i64>, texts: &[String]) -> Result<Tensor, String> {
+        let packed = text::pack(texts.iter().map(String::as_str)).ok_or("a string is too long")?;
+        Ok(Tensor { dtype: DType::Str, narrow: None, dims, data: packed.into() })
     }
 
     /// A vector of `f32`.
@@ -83,14 +92,15 @@ pub fn read(
         Some(narrow) => narrow.storage(),
         None => dtype(tensor.data_type()).map_err(fail)?,
     };
-    let width =
-        dtype.size_bytes().ok_or_else(|| fail("string tensors are not supported".into()))?;
     if tensor.segment.is_some() {
         return Err(fail("segmented tensors are not supported".into()));
     }
     if tensor.dims.len() > MAX_RANK {
         return Err(fail(format!("{} dims, at most {MAX_RANK} are supported", tensor.dims.len())));
     }
+    let Some(width) = dtype.size_bytes() else {
+        return strings(tensor).map_err(fail);
+    };
     let count = byte_len(&tensor.dims, width).map_err(fail)?;
     let per_byte = narrow.map_or(1, |n| (8 / n.bits()) as usize);
     let bytes = count.div_ceil(per_byte);
@@ -116,6 +126,23 @@ pub fn read(
         _ => data,
     };
     Ok(Tensor { dtype, narrow, dims: tensor.dims.clone(), data })
+}
+
+/// Strings stand in a field of their own and nowhere else.
+fn strings(tensor: &TensorProto) -> Result<Tensor, String> {
+    if tensor.raw_data.is_some() || tensor.data_location() == DataLocation::External {
+        return Err("a tensor of strings keeps them in string_data, not as raw bytes".into());
+    }
+    let (count, found) = (byte_len(&tensor.dims, 1)?, tensor.string_data.len());
+    if count != found {
+        return Err(format!("str{:?} has {count} elements, but there are {found}", tensor.dims));
+    }
+    let utf8 = |bytes: &Vec<u8>| match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_string()),
+        Err(_) => Err("a string is not UTF-8, which is not supported".to_string()),
+    };
+    let texts: Vec<String> = tensor.string_data.iter().map(utf8).collect::<Result<_, _>>()?;
+    Tensor::from_strings(tensor.dims.clone(), &texts)
 }
 
 fn byte_len(dims: &[i64], width: usize) -> Result<usize, String> {

@@ -100,4 +100,13 @@ impl Ctx<'_> {
         self.require(!strings, "strings are not cast", "convert them outside of the model")?;
         one(TensorType::dense(to, x.shape.clone()))
     }
+
+    pub(super) fn bit_cast(&self, to: DType) -> Types {
+        self.arity(1, 1)?;
+        let x = self.tensor(0)?;
+        let whole = |d: DType| d.is_int() || matches!(d, DType::F32 | DType::F64);
+        let fits = whole(x.dtype) && whole(to) && x.dtype.size_bytes() == to.size_bytes();
+        self.require(fits, "both dtypes must have as many bits, all of them read", "cast it")?;
+        one(TensorType::dense(to, x.shape.clone()))
+    }
 }

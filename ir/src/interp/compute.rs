@@ -5,7 +5,7 @@ use super::error::OpError;
 use super::tensor::Tensor;
 use super::{
     attention, conv, elementwise, gather, leaves, matmul, movement, nms, norm, pad, pool,
-    recurrent, reduce, resize, scatter, search,
+    recurrent, reduce, resize, scatter, search, text,
 };
 use crate::op::Op;
 
@@ -79,6 +79,7 @@ pub(super) fn compute(op: &Op, operands: &[&Tensor], dims: &Dims) -> Result<Vec<
         Op::Binary(f) => one(elementwise::binary(*f, args.at(0)?, args.at(1)?)),
         Op::Select => one(elementwise::select(args.at(0)?, args.at(1)?, args.at(2)?)),
         Op::Cast { to } => one(elementwise::cast(args.at(0)?, *to)),
+        Op::BitCast { to } => one(elementwise::bit_cast(args.at(0)?, *to)),
         Op::Reshape { shape } => one(args.at(0)?.with_dims(&dims.shape(shape)?)),
         Op::Transpose { perm } => one(movement::transpose(args.at(0)?, perm)),
         Op::Broadcast { shape } => one(movement::broadcast(args.at(0)?, &dims.shape(shape)?)),
@@ -94,6 +95,13 @@ pub(super) fn compute(op: &Op, operands: &[&Tensor], dims: &Dims) -> Result<Vec<
         Op::ScatterNd { reduce } => one(scatter::scatter_nd(args, *reduce)),
         Op::Resize(attrs) => one(resize::resize(args.at(0)?, attrs, &dims.shape(&attrs.shape)?)),
         Op::Pack { encoding } => one(movement::pack(args.at(0)?, encoding)),
+        Op::TextConcat => one(text::concat(args)),
+        Op::TextCase { upper } => one(text::case(args, *upper)),
+        Op::TextMatch { pattern } => one(text::matches(args, pattern)),
+        Op::TextCount { delimiter, at_most } => one(text::count(args, delimiter, *at_most)),
+        Op::TextSplit { delimiter, at_most, parts } => {
+            one(text::split(args, delimiter, *at_most, dims.size(parts)?))
+        }
         Op::Reduce { op, axes, keep_dims } => {
             one(reduce::reduce(args.at(0)?, *op, axes, *keep_dims))
         }

@@ -74,3 +74,10 @@ pub(super) fn select(cond: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor, Op
 pub(super) fn cast(x: &Tensor, to: DType) -> Result<Tensor, OpError> {
     x.cast(to).ok_or_else(|| OpError::Unsupported(format!("a cast from {} to {to}", x.dtype())))
 }
+
+pub(super) fn bit_cast(x: &Tensor, to: DType) -> Result<Tensor, OpError> {
+    if x.dtype().size_bytes().is_none() || x.dtype().size_bytes() != to.size_bytes() {
+        return Err(OpError::Unsupported(format!("bits of {} as {to}", x.dtype())));
+    }
+    Tensor::from_le_bytes(to, x.dims(), &x.to_le_bytes())
+}

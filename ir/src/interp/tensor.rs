@@ -5,7 +5,7 @@
 
 use super::error::OpError;
 use crate::scalar::{Num, cast_value};
-use crate::types::{DType, Scalar};
+use crate::types::{DType, Scalar, text};
 use crate::with_num;
 use half::{bf16, f16};
 
@@ -335,23 +335,13 @@ impl Tensor {
     }
 }
 
-fn strings_from_bytes(mut bytes: &[u8]) -> Result<Vec<String>, OpError> {
+fn strings_from_bytes(bytes: &[u8]) -> Result<Vec<String>, OpError> {
     let broken = || OpError::Shape("the bytes of a string constant are broken".into());
-    let mut out = Vec::new();
-    while let Some((len, rest)) = bytes.split_first_chunk::<4>() {
-        let len = u32::from_le_bytes(*len) as usize;
-        let (text, rest) = rest.split_at_checked(len).ok_or_else(broken)?;
-        out.push(String::from_utf8(text.to_vec()).map_err(|_| broken())?);
-        bytes = rest;
-    }
-    if bytes.is_empty() { Ok(out) } else { Err(broken()) }
+    let texts = text::unpack(bytes).ok_or_else(broken)?;
+    Ok(texts.into_iter().map(str::to_string).collect())
 }
 
 fn strings_to_bytes(data: &Data) -> Vec<u8> {
-    let mut out = Vec::new();
-    for text in String::values(data).unwrap_or_default() {
-        out.extend((text.len() as u32).to_le_bytes());
-        out.extend(text.as_bytes());
-    }
-    out
+    let texts = String::values(data).unwrap_or_default().iter().map(String::as_str);
+    text::pack(texts).expect("strings of less than 4 GiB")
 }

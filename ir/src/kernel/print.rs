@@ -299,6 +299,7 @@ impl<'a> Printer<'a> {
                 format!("select({}, {}, {})", self.expr(c), self.expr(a), self.expr(b))
             }
             Expr::Cast(dtype, a) => format!("{dtype}({})", self.expr(a)),
+            Expr::Bits(dtype, a) => format!("as_{dtype}({})", self.expr(a)),
         }
     }
 }

@@ -102,6 +102,16 @@ impl AttrText for bool {
     }
 }
 
+impl AttrText for String {
+    const KIND: &'static str = "string";
+    fn print(&self, p: &mut Printer<'_>) {
+        p.quoted(self);
+    }
+    fn parse(p: &mut Parser<'_>) -> Result<Self, ParseError> {
+        p.string()
+    }
+}
+
 impl AttrText for DType {
     const KIND: &'static str = "dtype";
     fn print(&self, p: &mut Printer<'_>) {

@@ -152,6 +152,8 @@ op_table! {
             "`a` where `cond`, else `b`; broadcast.";
         Cast { to: DType } = "cast", "x: T", "to",
             "Float to int truncates and saturates, NaN gives 0; int to int wraps; to bool is `!= 0`.";
+        BitCast { to: DType } = "bit_cast", "x: T", "to",
+            "The same bits as elements of another dtype of that size, neither a half float.";
     }
     "Data movement" {
         Reshape { shape: Shape } = "reshape", "x: T", "T[shape]",
@@ -186,6 +188,19 @@ op_table! {
             "x at another resolution (ONNX Resize).";
         Pack { encoding: Encoding } = "pack", "x: T", "T:encoding",
             "The same logical elements in another encoding.";
+    }
+    "Strings" {
+        TextConcat = "text_concat", "a: str, b: str", "str",
+            "Joined; equal shapes.";
+        TextCase { upper: bool } = "text_case", "x: str", "str",
+            "In upper or lower case, whatever the language.";
+        TextMatch { pattern: String } = "text_match", "x: str", "bool",
+            "Whether the pattern (RE2) matches the whole string.";
+        TextCount { delimiter: String, at_most: u64 } = "text_count", "x: str", "i64",
+            "The number of parts after at most `at_most` splits; an empty delimiter is white space.";
+        TextSplit { delimiter: String, at_most: u64, parts: Dim } = "text_split", "x: str",
+            "str[x,parts]",
+            "Those parts along a new last axis; empty strings fill up.";
     }
     "Reductions" {
         Reduce { op: ReduceOp, axes: Vec<usize>, keep_dims: bool } = "reduce", "x: T", "T",

@@ -67,7 +67,7 @@ pub fn hostile_op(r: &mut Rng, symbols: &[SymbolId]) -> Op {
     let region = |r: &mut Rng| RegionId(r.pick(&[0, 1, u32::MAX]));
     let reduce =
         |r: &mut Rng| r.pick(&[ScatterReduce::None, ScatterReduce::Add, ScatterReduce::Max]);
-    match r.below(48) {
+    match r.below(54) {
         0 => Op::Const(ConstId(r.pick(&[u32::MAX, 99999]))),
         1 => Op::Fill { value: scalar(r), shape: shape(r) },
         2 => Op::DimValues { dims: shape(r), scalar: r.flag() },
@@ -197,6 +197,16 @@ pub fn hostile_op(r: &mut Rng, symbols: &[SymbolId]) -> Op {
         },
         45 => Op::StateAppend,
         46 => Op::StateRead { ty: TensorType::dense(DType::F32, shape(r)), length: symbol(r) },
+        47 => Op::BitCast { to: r.pick(&DType::ALL) },
+        48 => Op::TextConcat,
+        49 => Op::TextCase { upper: r.flag() },
+        50 => Op::TextMatch { pattern: r.pick(&["a\\d", "(", "\"\n"]).into() },
+        51 => Op::TextCount { delimiter: r.pick(&["", "\u{1f}\""]).into(), at_most: r.next() },
+        52 => Op::TextSplit {
+            delimiter: r.pick(&["", " "]).into(),
+            at_most: r.next(),
+            parts: dim(r, symbols),
+        },
         _ => Op::Group { kind: GroupKind::Single, body: region(r) },
     }
 }

@@ -13,6 +13,7 @@ mod random;
 mod recurrent;
 mod reduce;
 mod resize;
+mod text;
 
 use cascata_ir::graph::Graph;
 use cascata_ir::interp::{Element, Tensor, eval_op, run};

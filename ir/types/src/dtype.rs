@@ -22,7 +22,7 @@ pub enum DType {
     BF16,
     F32,
     F64,
-    /// A UTF-8 string; it has no fixed size and lives on the host only.
+    /// A UTF-8 string; it has no fixed size ([`crate::text`]).
     Str,
 }
 
@@ -42,6 +42,14 @@ impl DType {
             I32 | U32 | F32 => Some(4),
             I64 | U64 | F64 => Some(8),
             Str => None,
+        }
+    }
+
+    /// Bytes of one element in the memory of a run, where a string is an 8-byte id.
+    pub const fn stored_bytes(self) -> usize {
+        match self.size_bytes() {
+            Some(size) => size,
+            None => 8,
         }
     }
 

@@ -15,6 +15,7 @@ pub mod rounding;
 mod scalar;
 mod symbol;
 mod tensor_type;
+pub mod text;
 
 pub use dim::{Atom, Dim, EvalError, Monomial};
 pub use dtype::DType;

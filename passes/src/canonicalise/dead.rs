@@ -21,7 +21,7 @@ fn sweep(graph: &mut Graph, region: RegionId, used: &mut HashSet<ValueId>) {
         let droppable = match &node.op {
             Op::Random(_) => true,
             Op::If { dims, .. } => dims.is_empty(),
-            op => op.effect() == Effect::Pure,
+            op => matches!(op.effect(), Effect::Pure | Effect::Host),
         };
         if droppable && !node.outputs.iter().any(|v| used.contains(v)) {
             continue;

@@ -194,7 +194,7 @@ impl At<'_> {
             Op::Const(_) | Op::Fill { .. } | Op::Iota { .. } | Op::DimValues { .. } => TIE,
             Op::Unary(u) => fused(size * unary_flops(*u)),
             Op::Binary(b) => fused(size * binary_flops(*b)),
-            Op::Select | Op::Cast { .. } | Op::Broadcast { .. } => fused(size),
+            Op::Select | Op::Cast { .. } | Op::BitCast { .. } | Op::Broadcast { .. } => fused(size),
             Op::Reshape { .. } => FUSED / 2.0,
             Op::Transpose { perm } if moves_ones_only(perm, operands[0]) => FUSED / 2.0,
             Op::Slice { .. } => FUSED + 2.0 * UNFUSED * written / bytes,

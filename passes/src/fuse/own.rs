@@ -23,7 +23,7 @@ pub(super) fn owners(graph: &Graph, regions: &[RegionId]) -> HashMap<RegionId, N
 pub(super) fn operands(graph: &mut Graph, region: RegionId) {
     let order = std::mem::take(&mut graph.regions[region].nodes);
     for id in order {
-        if graph.nodes[id].op.effect() == Effect::Control {
+        if matches!(graph.nodes[id].op.effect(), Effect::Control | Effect::Host) {
             for i in 0..graph.nodes[id].inputs.len() {
                 let v = graph.nodes[id].inputs[i];
                 if graph.def_node(v).is_some_and(|n| is_leaf(&n.op)) {

@@ -64,8 +64,14 @@ impl Operands<'_> {
             | Op::Binary(_)
             | Op::Select
             | Op::Cast { .. }
+            | Op::BitCast { .. }
             | Op::Broadcast { .. }
-            | Op::Pack { .. } => self.aligned(),
+            | Op::Pack { .. }
+            | Op::TextConcat
+            | Op::TextCase { .. }
+            | Op::TextMatch { .. }
+            | Op::TextCount { .. } => self.aligned(),
+            Op::TextSplit { .. } => Ok(self.place(0).cloned()),
             Op::Reshape { shape } => self.reshape(shape),
             Op::Transpose { perm } => self.transpose(perm),
             Op::Concat { axis } => self.concat(*axis),

@@ -6,6 +6,7 @@
 //! `Manifest::verify` has passed.
 
 use crate::abi::Import;
+use cascata_types::text::Dfa;
 use cascata_types::{DType, Dim, SymbolId, SymbolTable, TensorType, ValueType};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
@@ -25,6 +26,10 @@ pub struct Manifest {
     pub imports: Vec<Import>,
     /// Constants in the weight section.
     pub weights: Vec<Weight>,
+    /// The strings of constants, none empty and none twice: number `i` has the id `i + 1`,
+    /// and the id 0 is the empty string.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strings: Vec<String>,
     /// How many zero bytes the code may read at `Context::zeros`.
     pub zeros_bytes: u64,
     /// Where it all came from.
@@ -114,7 +119,7 @@ impl Entry {
                     given.extend(l.scanned.iter().map(|s| s.result));
                     given.extend([l.iteration, l.going].into_iter().flatten());
                 }
-                Step::Launch(_) | Step::Bind { .. } => {}
+                Step::Launch(_) | Step::Bind { .. } | Step::Text(_) => {}
             }
         }
         given
@@ -215,10 +220,74 @@ pub enum Step {
         /// One symbol per element.
         symbols: Vec<SymbolId>,
     },
+    /// Computes strings on the host.
+    Text(TextStep),
     /// Runs one of two blocks.
     If(Branch),
     /// Runs a block again and again.
     Loop(Loop),
+}
+
+/// Computes strings, or something of strings, on the host. A buffer of strings holds their
+/// ids, 8 bytes each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TextStep {
+    /// What it computes.
+    pub op: TextOp,
+    /// Buffers of strings, as many as the op takes.
+    pub operands: Vec<u32>,
+    /// The buffer that it fills.
+    pub result: u32,
+    /// Source nodes, for reports.
+    pub source: Vec<String>,
+}
+
+/// What a [`TextStep`] computes of each element of its operands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextOp {
+    /// Two strings joined.
+    Concat,
+    /// The string in upper or lower case.
+    Case {
+        /// Upper rather than lower.
+        upper: bool,
+    },
+    /// A bool: whether the automaton accepts the string.
+    Match {
+        /// The automaton.
+        dfa: Dfa,
+    },
+    /// An `i64`: the number of its parts.
+    Count {
+        /// What is between parts; white space where it is empty.
+        delimiter: String,
+        /// Most splits.
+        at_most: u64,
+    },
+    /// Its parts; empty strings fill up what the result has room for.
+    Split {
+        /// What is between parts; white space where it is empty.
+        delimiter: String,
+        /// Most splits.
+        at_most: u64,
+    },
+}
+
+impl TextOp {
+    /// How many operands it takes.
+    pub fn operands(&self) -> usize {
+        if matches!(self, TextOp::Concat) { 2 } else { 1 }
+    }
+
+    /// The elements of the result.
+    pub fn result(&self) -> DType {
+        match self {
+            TextOp::Concat | TextOp::Case { .. } | TextOp::Split { .. } => DType::Str,
+            TextOp::Match { .. } => DType::Bool,
+            TextOp::Count { .. } => DType::I64,
+        }
+    }
 }
 
 /// Runs one of two blocks and takes over its results; everything after it is planned anew.

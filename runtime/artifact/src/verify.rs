@@ -59,6 +59,7 @@ impl Manifest {
         unique(&mut errors, "imports", self.imports.iter().map(|i| format!("{i:?}")));
         self.verify_code(&mut errors, sections);
         self.verify_weights(&mut errors, sections);
+        unique(&mut errors, "strings", self.strings.iter().chain([&String::new()]));
         unique(&mut errors, "entries", self.entries.iter().map(|e| &e.name));
         if self.entries.is_empty() {
             errors.push("entries", "there is no entry point");

@@ -4,6 +4,7 @@ mod common;
 
 use cascata_artifact::manifest::*;
 use cascata_artifact::{Manifest, SectionSizes};
+use cascata_types::text::Dfa;
 use cascata_types::{DType, Dim, SymbolId, TensorType};
 use common::manifest;
 
@@ -156,6 +157,46 @@ fn data_dependent_symbols() {
         m.entries[0].buffers[2].storage = Storage::Arena { first: 0, last: 1 };
     });
     assert!(!all.is_empty() && all.iter().all(|c| c.contains("no value there")), "{all:?}");
+}
+
+/// Step 0 computes strings of the input.
+fn with_text(m: &mut Manifest, op: TextOp, operands: &[u32]) {
+    let e = &mut m.entries[0];
+    let ty = TensorType { dtype: DType::Str, ..e.buffers[0].ty.clone() };
+    e.inputs[0].ty = ty.clone().into();
+    e.buffers[0].ty = ty.clone();
+    e.buffers[2].ty = TensorType { dtype: op.result(), ..ty };
+    let source = vec!["node".into()];
+    e.steps[0] = Step::Text(TextStep { op, operands: operands.to_vec(), result: 2, source });
+}
+
+#[test]
+fn strings() {
+    let upper = || TextOp::Case { upper: true };
+    assert_eq!(complaints(|m| with_text(m, upper(), &[0])), Vec::<String>::new());
+    one("1 operands of strings, must be 2", |m| with_text(m, TextOp::Concat, &[0]));
+    one("buffer 9 is out of range", |m| with_text(m, upper(), &[9]));
+    one("'t' is not dense str", |m| {
+        with_text(m, upper(), &[0]);
+        m.entries[0].buffers[2].ty.dtype = DType::I64;
+    });
+    one("that do not exist", |m| {
+        let dfa = Dfa { classes: vec![0; 256], next: vec![1], accepts: vec![true] };
+        with_text(m, TextOp::Match { dfa }, &[0]);
+    });
+    one("those of the port f32", |m| {
+        let port = m.entries[0].inputs[0].ty.clone();
+        with_text(m, upper(), &[0]);
+        m.entries[0].inputs[0].ty = port;
+    });
+    let all = complaints(|m| {
+        with_text(m, upper(), &[0]);
+        let Step::Text(text) = &mut m.entries[0].steps[0] else { return };
+        text.result = 0;
+    });
+    assert!(all.iter().any(|c| c.contains("it writes 'x', which is read-only")), "{all:?}");
+    one("'a' occurs twice", |m| m.strings = vec!["a".into(), "a".into()]);
+    one("'' occurs twice", |m| m.strings = vec![String::new()]);
 }
 
 #[test]

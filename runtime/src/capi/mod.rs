@@ -49,7 +49,9 @@ impl From<LoadError> for Failure {
 impl From<RunError> for Failure {
     fn from(e: RunError) -> Self {
         let status = match &e {
-            RunError::Inputs(_) | RunError::Output { .. } => Status::InvalidTensor,
+            RunError::Inputs(_) | RunError::Output { .. } | RunError::BoundText { .. } => {
+                Status::InvalidTensor
+            }
             RunError::NoSuchPort { .. } => Status::InvalidArgument,
             RunError::OutOfMemory { .. } => Status::OutOfMemory,
             RunError::Cancelled { .. } => Status::Cancelled,
@@ -58,6 +60,7 @@ impl From<RunError> for Failure {
             | RunError::DataDependent { .. }
             | RunError::Formula { .. }
             | RunError::NotComputed { .. }
+            | RunError::Text { .. }
             | RunError::Kernel { .. } => Status::RunFailed,
         };
         Self { status, text: e.to_string() }

@@ -145,6 +145,14 @@ impl OutputSet for Outputs {
             Slot::Bound(m) => m.bytes_mut(),
         })
     }
+
+    fn give(&mut self, port: usize, strings: Tensor) -> Result<(), RunError> {
+        if let Slot::Bound(_) = self.slots[port] {
+            return Err(RunError::BoundText { name: self.names[port].clone() });
+        }
+        self.slots[port] = Slot::Owned(strings);
+        Ok(())
+    }
 }
 
 fn port_infos(entry: &Entry, ports: &[Port]) -> Vec<PortInfo> {

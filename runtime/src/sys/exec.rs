@@ -179,6 +179,22 @@ impl Frame {
         Some(())
     }
 
+    /// Copies bytes to the start of a buffer; `None` if it is shorter.
+    ///
+    /// # Safety
+    /// The buffer is no input and no constant, its memory is still alive, and nothing else
+    /// uses it now.
+    pub(crate) unsafe fn write(&mut self, buffer: u32, from: &[u8]) -> Option<()> {
+        let place = self.places[buffer as usize];
+        if place.bytes < from.len() as u64 {
+            return None;
+        }
+        // SAFETY: in bounds by the check above, alive and unused by the caller's promise;
+        // `from` is borrowed from elsewhere.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), place.ptr.0, from.len()) };
+        Some(())
+    }
+
     /// Runs a kernel over all its tiles; the status of the first failing range.
     ///
     /// # Safety

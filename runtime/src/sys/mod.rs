@@ -9,3 +9,4 @@ pub(crate) mod map;
 pub(crate) mod memory;
 pub(crate) mod pool;
 pub(crate) mod run;
+pub(crate) mod text;

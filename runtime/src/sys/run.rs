@@ -12,6 +12,8 @@ use crate::program::{Program, Segment};
 use crate::runtime::Runtime;
 use crate::sys::exec::{DoesNotFit, Frame, ImportTable, LaunchArgs};
 use crate::sys::memory::{ALIGN, AlignedBuf};
+use crate::tensor::Tensor;
+use crate::texts::Texts;
 use cascata_artifact::manifest::{Entry, Launch, Step, Storage};
 use cascata_types::{DType, Entity, SymbolId};
 
@@ -23,6 +25,8 @@ const SCRATCH_ALIGN: u64 = 2 * ALIGN as u64;
 pub(crate) trait OutputSet {
     /// The memory for output `port`, of exactly this type.
     fn memory(&mut self, port: usize, dtype: DType, dims: &[i64]) -> Result<&mut [u8], RunError>;
+    /// Takes the strings of output `port`, once they are all known.
+    fn give(&mut self, port: usize, strings: Tensor) -> Result<(), RunError>;
 }
 
 /// Everything that runs of one session share.
@@ -46,6 +50,8 @@ pub(crate) struct RunContext {
     /// Memory of slots, by buffer; empty for other buffers.
     pub(super) slots: Vec<AlignedBuf>,
     scratch: AlignedBuf,
+    /// The strings of this run.
+    pub(super) texts: Texts,
     pub(super) values: Vec<Option<i64>>,
     /// Receives the numbers that a bind reads, or new values of changing dims.
     pub(super) bound: Vec<i64>,
@@ -61,8 +67,8 @@ pub(crate) struct RunContext {
 pub(super) struct Run<'r, I: ?Sized, O> {
     pub(super) exe: &'r Executable,
     pub(super) ctx: &'r mut RunContext,
-    inputs: &'r I,
-    outputs: &'r mut O,
+    pub(super) inputs: &'r I,
+    pub(super) outputs: &'r mut O,
     watch: Option<&'r mut Watch>,
 }
 
@@ -78,6 +84,7 @@ impl Executable {
             arenas: self.program.segments().map(|_| AlignedBuf::empty()).collect(),
             slots: entry.buffers.iter().map(|_| AlignedBuf::empty()).collect(),
             scratch: AlignedBuf::empty(),
+            texts: Texts::new(&self.artifact.manifest().strings, entry),
             values: no_values(entry),
             bound: Vec::new(),
             key: Vec::new(),
@@ -97,7 +104,10 @@ impl Executable {
         ctx.values.fill(None);
         ctx.rows.clear();
         bind_symbols(self.entry(), inputs, &mut ctx.values).map_err(RunError::Inputs)?;
-        Run { exe: self, ctx, inputs, outputs, watch }.block(0)
+        let mut run = Run { exe: self, ctx, inputs, outputs, watch };
+        run.take_strings()?;
+        run.block(0)?;
+        run.give_strings()
     }
 
     /// The plan of a segment; `key` is memory for the look-up.
@@ -149,6 +159,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
             if segment.ends {
                 match &exe.entry().steps_of(block)[segment.steps.end] {
                     Step::Bind { buffer, symbols } => self.bind(*buffer, symbols)?,
+                    Step::Text(text) => self.text(text, segment.steps.end)?,
                     Step::If(branch) => self.branch(branch)?,
                     Step::Loop(l) => self.repeat(l, segment.steps.end)?,
                     Step::Launch(_) => {}
@@ -189,11 +200,15 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
 
     /// Places what is in the caller's or the artifact's memory, and aliases.
     fn place_outside(&mut self, plan: &SegmentPlan) -> Result<(), RunError> {
-        let (exe, frame) = (self.exe, &mut self.ctx.frame);
+        let (exe, ctx) = (self.exe, &mut *self.ctx);
+        let (frame, texts) = (&mut ctx.frame, &mut ctx.texts);
         let entry = exe.entry();
         for (port, dims) in &plan.outputs {
             let dtype = entry.outputs[*port as usize].ty.as_tensor().map_or(DType::U8, |t| t.dtype);
-            let memory = self.outputs.memory(*port as usize, dtype, dims)?;
+            let memory = match dtype {
+                DType::Str => texts.output(*port as usize, dims)?,
+                _ => self.outputs.memory(*port as usize, dtype, dims)?,
+            };
             if exe.poison {
                 memory.fill(0xff);
             }
@@ -203,6 +218,9 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
             let result = match entry.buffers[buffer as usize].storage {
                 Storage::Output(port) => frame.set_output(buffer, port, needs),
                 Storage::Weight(w) => frame.set_const(buffer, exe.artifact.weight(w), needs),
+                Storage::Input(i) if entry.buffers[buffer as usize].ty.dtype == DType::Str => {
+                    frame.set_const(buffer, texts.input(i as usize), needs)
+                }
                 Storage::Input(i) => {
                     let port = &entry.inputs[i as usize];
                     let given = self.inputs.tensor(i as usize, &port.name).map(|v| v.bytes());
@@ -321,6 +339,6 @@ pub(crate) fn scratch_stride(plan: &SegmentPlan) -> u64 {
     plan.scratch_bytes.checked_next_multiple_of(SCRATCH_ALIGN).unwrap_or(u64::MAX)
 }
 
-pub(super) fn reserve(memory: &mut AlignedBuf, bytes: u64, what: &str) -> Result<(), RunError> {
+pub(crate) fn reserve(memory: &mut AlignedBuf, bytes: u64, what: &str) -> Result<(), RunError> {
     memory.reserve(bytes).map_err(|e| RunError::OutOfMemory { what: what.into(), bytes: e.bytes })
 }

@@ -140,6 +140,7 @@ impl Model {
             code: vec![code("x86-64-v1", &["sse2"]), code("x86-64-v9", &["teleport"])],
             imports: vec![Import::ExpF32],
             weights,
+            strings: vec![],
             zeros_bytes: 64,
             provenance: Provenance::default(),
             metadata: Default::default(),

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod attention;
+mod bits;
 mod control;
 mod conv;
 mod conv_rows;
@@ -15,6 +16,7 @@ mod recurrent;
 mod reduce;
 mod resize;
 mod search;
+mod strings;
 mod variants;
 
 use cascata_codegen::cpu::CpuLevel;

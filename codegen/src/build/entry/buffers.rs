@@ -120,5 +120,5 @@ impl<'a> Buffers<'a> {
 }
 
 fn bytes(ty: &TensorType) -> Dim {
-    ty.elements() * ty.dtype.size_bytes().unwrap_or(0) as i64
+    ty.elements() * ty.dtype.stored_bytes() as i64
 }

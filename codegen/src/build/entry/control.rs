@@ -16,14 +16,10 @@ pub(super) fn lower(
     errors: &mut Vec<LowerError>,
 ) -> Result<Control, LowerError> {
     let node = &graph.nodes[id];
-    let dense = |v: &ValueId| {
-        graph
-            .ty(*v)
-            .as_tensor()
-            .is_some_and(|t| t.encoding == Encoding::Dense && t.dtype.size_bytes().is_some())
-    };
+    let dense =
+        |v: &ValueId| graph.ty(*v).as_tensor().is_some_and(|t| t.encoding == Encoding::Dense);
     if !node.inputs.iter().chain(&node.outputs).all(dense) {
-        let reason = "its operands and results must be dense tensors of numbers";
+        let reason = "its operands and results must be dense tensors";
         return Err(lowering.unsupported(id, reason));
     }
     let inputs = node.inputs.iter().map(|v| lowering.operand(*v)).collect();

@@ -2,6 +2,7 @@
 
 use super::super::body::Body;
 use super::super::matmul::{View, pack_batches};
+use super::super::strings::stored;
 use super::super::{Group, LowerError, Lowering, Operand, Weight, WeightData};
 use cascata_ir::graph::ValueId;
 use cascata_ir::kernel::{Expr, Place};
@@ -21,7 +22,7 @@ pub(super) fn dense(
         return Ok(Body::new(lowering, group).operand_of(v));
     }
     let ty = lowering.graph.tensor(v).clone();
-    let temp = lowering.temp(ty.dtype, ty.elements());
+    let temp = lowering.temp(stored(ty.dtype), ty.elements());
     super::super::map::fill_temp(lowering, group, v, temp)?;
     Ok(temp)
 }

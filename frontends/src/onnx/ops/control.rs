@@ -1,9 +1,8 @@
-//! If, Loop and Scan.
+//! Loop and Scan.
 
 use super::super::cx::{Cx, axis};
 use super::super::emit::many;
-use super::super::error::{R, Refusal, malformed, unsupported};
-use super::super::facts::Elem;
+use super::super::error::{R, malformed, unsupported};
 use super::super::proto::tensor_shape_proto::Dimension;
 use super::super::proto::tensor_shape_proto::dimension::Value as DimValue;
 use super::super::proto::type_proto::Value as TypeValue;
@@ -14,11 +13,16 @@ use cascata_ir::graph::{DimCheck, RegionId, ValueId};
 use cascata_ir::op::{Op, ScanAttrs};
 use cascata_ir::types::{DType, Dim, Entity, Scalar, SymbolId, TensorType, ValueType};
 
-pub const OPS: Table = &[("If", Many(branch)), ("Loop", Many(repeat)), ("Scan", Many(scan))];
+pub const OPS: Table = &[("Loop", Many(repeat)), ("Scan", Many(scan))];
 
 impl Cx<'_> {
-    /// Imports a body into a new region with these parameters; gives region and results.
-    fn region(&mut self, graph: &GraphProto, params: &[ValueType]) -> R<(RegionId, Vec<Slot>)> {
+    /// Imports a body into a new region with these parameters; gives region and results,
+    /// which become the region's where they are values.
+    pub(super) fn region(
+        &mut self,
+        graph: &GraphProto,
+        params: &[ValueType],
+    ) -> R<(RegionId, Vec<Slot>)> {
         if graph.input.len() != params.len() {
             let (got, wanted) = (graph.input.len(), params.len());
             return malformed!("the body has {got} inputs, needs {wanted}");
@@ -33,7 +37,11 @@ impl Cx<'_> {
         let results = self.imp.body(graph, &frame);
         // Lazy results enter the graph while their names are in scope.
         let results = results.and_then(|slots| {
-            slots.iter().map(|s| self.imp.value(*s).map(Slot::Value)).collect::<R<Vec<Slot>>>()
+            let entered = |s: &Slot| match s {
+                Slot::Differs(_) => Ok(*s),
+                _ => self.imp.value(*s).map(Slot::Value),
+            };
+            slots.iter().map(entered).collect::<R<Vec<Slot>>>()
         });
         self.imp.scopes.pop();
         let results = results?;
@@ -45,86 +53,18 @@ impl Cx<'_> {
         Ok((region, results))
     }
 
+    /// [`Cx::region`], all of whose results must be values.
+    fn whole_region(&mut self, graph: &GraphProto, params: &[ValueType]) -> R<(RegionId, usize)> {
+        let (region, results) = self.region(graph, params)?;
+        for slot in &results {
+            self.imp.value(*slot)?;
+        }
+        Ok((region, results.len()))
+    }
+
     fn results_of(&self, region: RegionId) -> Vec<ValueId> {
         self.imp.graph.regions[region].results.clone()
     }
-}
-
-/// A decided condition leaves one branch, inlined; else both become regions.
-fn branch(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
-    let condition = cx.facts(0).and_then(|f| f.elems.first().cloned());
-    if let Some(decided) = condition.as_ref().and_then(Elem::as_int) {
-        let body = cx.body(if decided != 0 { "then_branch" } else { "else_branch" })?;
-        let frame = cx.frame.nested(cx.frame.region, cx.frame.opsets.clone())?;
-        cx.imp.scopes.push(false);
-        let results = cx.imp.body(&body, &frame);
-        cx.imp.scopes.pop();
-        return results;
-    }
-    let (then, other) = (cx.body("then_branch")?, cx.body("else_branch")?);
-    let undecided = undecided(cx, condition.as_ref());
-    let hint = |e: Refusal| match e {
-        Refusal::Reported => Refusal::Unsupported(format!(
-            "{undecided}, and a branch cannot be imported without that (see its nodes)"
-        )),
-        e => e,
-    };
-    // Both are walked even if the first fails, so that all problems are reported.
-    let (then, other) = (cx.region(&then, &[]), cx.region(&other, &[]));
-    let (then_region, else_region) = (then.map_err(hint)?.0, other.map_err(hint)?.0);
-    let (a, b) = (cx.results_of(then_region), cx.results_of(else_region));
-    if a.len() != b.len() {
-        return malformed!("the branches have {} and {} outputs", a.len(), b.len());
-    }
-    let dims = decided_by_branch(cx, &a, &b, &undecided)?;
-    let condition = cx.input(0)?;
-    let condition = cx.reshape(condition, vec![])?;
-    many(cx.emit_all(Op::If { then_region, else_region, dims }, &[condition])?)
-}
-
-/// A dim of a result, as [`Op::If`] names it.
-type ResultDim = ((usize, usize), SymbolId);
-
-/// A symbol for each dim in which the branches' results differ.
-fn decided_by_branch(
-    cx: &mut Cx<'_>,
-    then: &[ValueId],
-    other: &[ValueId],
-    undecided: &str,
-) -> R<Vec<ResultDim>> {
-    let mut dims = Vec::new();
-    for (i, (&a, &b)) in then.iter().zip(other).enumerate() {
-        let (a, b) = (cx.imp.graph.ty(a).clone(), cx.imp.graph.ty(b).clone());
-        let fits = match (a.as_tensor(), b.as_tensor()) {
-            (Some(x), Some(y)) => x.dtype == y.dtype && x.rank() == y.rank(),
-            _ => a == b,
-        };
-        if !fits {
-            let (a, b) = (a.display(cx.symbols()), b.display(cx.symbols()));
-            return unsupported!("{undecided}; its branches give {a} and {b} for output {i}");
-        }
-        let (Some(a), Some(b)) = (a.as_tensor(), b.as_tensor()) else { continue };
-        for (axis, _) in a.shape.iter().zip(&b.shape).enumerate().filter(|(_, (a, b))| a != b) {
-            dims.push(((i, axis), cx.fresh("dim")));
-        }
-    }
-    Ok(dims)
-}
-
-/// Why a condition is not decided, and what would decide it.
-fn undecided(cx: &Cx<'_>, condition: Option<&Elem>) -> String {
-    let symbols = condition.map(Elem::symbols).unwrap_or_default();
-    let names: Vec<String> = symbols
-        .iter()
-        .filter(|s| cx.symbols().get(**s).is_some_and(|s| !s.data_dependent))
-        .map(|s| cx.symbols().name(*s))
-        .collect();
-    if names.is_empty() {
-        return "the condition depends on the values of inputs (fix the input that decides it \
-                with a value option)"
-            .into();
-    }
-    format!("the condition depends on {}: bind it with --dim", names.join(", "))
 }
 
 /// The type of a value that a body is given.
@@ -168,9 +108,9 @@ fn loop_body(
     let mut changing = Vec::new();
     loop {
         let before = cx.symbols().len();
-        let (region, results) = cx.region(body, params)?;
-        if results.len() <= carried {
-            return malformed!("the body gives {} values, carries {carried}", results.len());
+        let (region, results) = cx.whole_region(body, params)?;
+        if results <= carried {
+            return malformed!("the body gives {results} values, carries {carried}");
         }
         keep_declared(cx, region, body)?;
         let changes = changed_dims(cx, region, &params[2..], &changing)?;
@@ -297,15 +237,12 @@ fn rows_have_one_shape(
 }
 
 fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
-    cx.require(cx.version >= 9, "Scan before opset 9")?;
+    if cx.version < 9 {
+        return scan_of_batch(cx);
+    }
     let body = cx.body("body")?;
     let operands = cx.all_inputs()?;
-    let Ok(scanned) = usize::try_from(cx.int("num_scan_inputs", 0)?) else {
-        return malformed!("num_scan_inputs is negative");
-    };
-    let Some(states) = operands.len().checked_sub(scanned) else {
-        return malformed!("{scanned} scan inputs of {}", operands.len());
-    };
+    let (states, scanned) = states_and_scanned(cx, operands.len())?;
     let stacked = body.output.len().saturating_sub(states);
     let inputs = directions(cx, "scan_input", scanned)?;
     let outputs = directions(cx, "scan_output", stacked)?;
@@ -318,15 +255,76 @@ fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         params.push(ty.into());
         scanned_axes.push((at, backwards));
     }
-    let (region, results) = cx.region(&body, &params)?;
+    let (region, results) = cx.whole_region(&body, &params)?;
     let mut stacked_axes = Vec::new();
-    for (&v, (at, backwards)) in
-        cx.results_of(region)[states.min(results.len())..].iter().zip(outputs)
-    {
+    for (&v, (at, backwards)) in cx.results_of(region)[states.min(results)..].iter().zip(outputs) {
         stacked_axes.push((axis(at, cx.rank(v) + 1)?, backwards));
     }
     let attrs = ScanAttrs { body: region, states, inputs: scanned_axes, outputs: stacked_axes };
     many(cx.emit_all(Op::Scan(attrs), &operands)?)
+}
+
+/// How many of `n` operands are states, and how many are scanned.
+fn states_and_scanned(cx: &Cx<'_>, n: usize) -> R<(usize, usize)> {
+    let Ok(scanned) = usize::try_from(cx.int("num_scan_inputs", 0)?) else {
+        return malformed!("num_scan_inputs is negative");
+    };
+    match n.checked_sub(scanned) {
+        Some(states) => Ok((states, scanned)),
+        None => malformed!("{scanned} scan inputs of {n}"),
+    }
+}
+
+/// Opset 8: a scan for each entry of a batch, which is axis 0 of everything.
+fn scan_of_batch(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
+    cx.require(!cx.has(0), "sequence_lens")?;
+    let body = cx.body("body")?;
+    let operands = (1..cx.inputs.len()).map(|i| cx.input(i)).collect::<R<Vec<ValueId>>>()?;
+    let (states, scanned) = states_and_scanned(cx, operands.len())?;
+    let backwards = cx.ints("directions")?.unwrap_or(vec![0; scanned]);
+    if backwards.len() != scanned || scanned == 0 {
+        return malformed!("{} directions of {scanned} scan inputs", backwards.len());
+    }
+    let mut entries: Vec<ValueType> = Vec::new();
+    for &v in &operands {
+        entries.push(without_first_axis(cx.ty(v))?.into());
+    }
+    let entry = cx.imp.graph.add_region();
+    let params: Vec<ValueId> =
+        entries.iter().map(|ty| cx.imp.graph.add_param(entry, "", ty.clone())).collect();
+    let mut inner = entries[..states].to_vec();
+    for ty in entries[states..].iter().filter_map(ValueType::as_tensor) {
+        inner.push(without_first_axis(ty)?.into());
+    }
+    let frame = cx.frame.nested(entry, cx.frame.opsets.clone())?;
+    let mut within = Cx {
+        imp: cx.imp,
+        node: cx.node,
+        version: cx.version,
+        inputs: cx.inputs.clone(),
+        frame: &frame,
+        source: cx.source.clone(),
+        continued: false,
+    };
+    let (region, results) = within.whole_region(&body, &inner)?;
+    let outputs = vec![(0, false); results.saturating_sub(states)];
+    let inputs = backwards.iter().map(|d| (0, *d != 0)).collect();
+    let step = ScanAttrs { body: region, states, inputs, outputs };
+    let results = within.emit_all(Op::Scan(step), &params)?;
+    let outputs = vec![(0, false); results.len()];
+    cx.imp.graph.regions[entry].results = results;
+    let inputs = vec![(0, false); operands.len()];
+    let each = ScanAttrs { body: entry, states: 0, inputs, outputs };
+    many(cx.emit_all(Op::Scan(each), &operands)?)
+}
+
+fn without_first_axis(ty: &TensorType) -> R<TensorType> {
+    if ty.rank() == 0 {
+        return malformed!("an operand of rank 0");
+    }
+    let mut ty = ty.clone();
+    ty.shape.remove(0);
+    Ok(ty)
 }
 
 /// `(axis, backwards)` per scanned input or output.

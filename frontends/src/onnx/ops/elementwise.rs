@@ -7,7 +7,7 @@ use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
 use super::source::named_dtype;
 use cascata_ir::graph::ValueId;
-use cascata_ir::op::{BinaryOp, UnaryOp};
+use cascata_ir::op::{BinaryOp, Op, UnaryOp};
 use cascata_ir::types::{DType, Scalar};
 
 pub const OPS: Table = &[
@@ -100,11 +100,15 @@ fn bit_cast(cx: &mut Cx<'_>) -> R<ValueId> {
     let to = named_dtype(cx.int("to", 0)?)?;
     let x = cx.input(0)?;
     let from = cx.dtype(x);
-    let whole = |d: DType| d.is_int() || d == DType::Bool;
-    if from == to || whole(from) && to.is_int() && from.size_bytes() == to.size_bytes() {
-        return cx.cast(x, to);
+    if from.size_bytes() != to.size_bytes() {
+        return malformed!("bits of {from} read as {to}");
     }
-    unsupported!("bits of {from} read as {to}")
+    let whole = |d: DType| d.is_int() || matches!(d, DType::F32 | DType::F64);
+    match from == to || from == DType::Bool && to.is_int() {
+        true => cx.cast(x, to),
+        false if whole(from) && whole(to) => cx.emit(Op::BitCast { to }, &[x]),
+        false => unsupported!("bits of {from} read as {to}"),
+    }
 }
 
 /// Right shifts of signed integers keep the sign: `x < 0 ? ~(~x >> n) : x >> n`.

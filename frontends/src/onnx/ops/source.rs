@@ -1,7 +1,7 @@
 //! Tensors from attributes, shapes and numbers.
 
 use super::super::cx::Cx;
-use super::super::error::{R, malformed, unsupported};
+use super::super::error::{R, Refusal, malformed, unsupported};
 use super::super::facts::{Elem, maximum};
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
@@ -35,12 +35,18 @@ fn constant(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         Tensor::from_i64s(vec![xs.len() as i64], &xs)
     } else if cx.has_attribute("sparse_value") {
         return unsupported!("a sparse constant");
-    } else if cx.has_attribute("value_string") || cx.has_attribute("value_strings") {
-        return unsupported!("a string constant");
+    } else if cx.has_attribute("value_string") {
+        strings(vec![], &[cx.string("value_string", "")?])?
+    } else if let Some(texts) = cx.strings("value_strings")? {
+        strings(vec![texts.len() as i64], &texts)?
     } else {
         return malformed!("it has no value");
     };
     Ok(vec![cx.imp.weight(tensor, "")])
+}
+
+fn strings(dims: Vec<i64>, texts: &[String]) -> R<Tensor> {
+    Tensor::from_strings(dims, texts).map_err(Refusal::Malformed)
 }
 
 fn constant_of_shape(cx: &mut Cx<'_>) -> R<ValueId> {
@@ -52,6 +58,7 @@ fn constant_of_shape(cx: &mut Cx<'_>) -> R<ValueId> {
                 bits[..width].copy_from_slice(&t.data);
                 Scalar { dtype: t.dtype, bits: u64::from_le_bytes(bits) }
             }
+            None => return unsupported!("a tensor of one string"),
             _ => return malformed!("value must have one element"),
         },
     };

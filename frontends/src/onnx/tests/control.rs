@@ -301,3 +301,136 @@ fn exploding_functions_are_refused() {
     let error = load(&model, &ImportOptions::default()).unwrap_err().to_string();
     assert!(error.contains("more than"), "{error}");
 }
+
+/// `If(c) { squeeze(x) } else { x }` for `x: f32[1,3]`, under the name `r`.
+fn squeezed_or_not(model: Build) -> Build {
+    let squeezed = Build::default().i64s("axis", &[1], &[0]).node("Squeeze", "x,axis", "a");
+    let branches = vec![
+        body("then_branch", squeezed.output("a")),
+        body("else_branch", Build::default().node("Identity", "x", "b").output("b")),
+    ];
+    model.node_with("If", "c", "r", branches)
+}
+
+fn row() -> Build {
+    Build::default().input("c", BOOL, &[]).input("x", FLOAT, &["1", "3"])
+}
+
+fn row_value() -> Tensor {
+    Tensor::new(&[1, 3], vec![1f32, 2., 3.]).unwrap()
+}
+
+/// What follows moves into the branches until their ranks agree, by 1, 2, 4… levels; what
+/// does not depend on them, or comes later, stays.
+#[test]
+fn branches_of_different_ranks_meet_later() {
+    let model = squeezed_or_not(row())
+        .node("Neg", "r", "negative")
+        .node("Exp", "x", "outside")
+        .i64s("flat", &[1], &[3])
+        .node("Reshape", "negative,flat", "y")
+        .node("Add", "y,outside", "sum")
+        .node("Abs", "sum", "z")
+        .output("z");
+    let imported = model.clone().import(13).unwrap();
+    assert_eq!(output_types(&imported), ["f32[1,3]"]);
+    assert_eq!(op_names(&imported), ["exp", "if", "abs"]);
+    let wanted: Vec<f32> = [1f32, 2., 3.].iter().map(|x| x.exp() - x).collect();
+    for c in [true, false] {
+        let outputs = model.clone().run(13, &[Tensor::scalar(c), row_value()]);
+        assert_eq!(outputs[0], Tensor::new(&[1, 3], wanted.clone()).unwrap());
+    }
+}
+
+/// A branch hands out what its own branches do not agree on.
+#[test]
+fn nested_branches_of_different_ranks_meet_later() {
+    let inner = squeezed_or_not(Build::default()).node("Abs", "r", "s").output("s");
+    let other = Build::default().node("Neg", "x", "t").output("t");
+    let model = row()
+        .input("d", BOOL, &[])
+        .node_with("If", "d", "u", vec![body("then_branch", inner), body("else_branch", other)])
+        .node_with("Flatten", "u", "v", vec![int("axis", 0)])
+        .output("v");
+    for (c, d, sign) in [(true, true, 1.), (false, true, 1.), (true, false, -1.)] {
+        let inputs = [Tensor::scalar(c), row_value(), Tensor::scalar(d)];
+        let outputs = model.clone().run(13, &inputs);
+        let wanted = [1f32, 2., 3.].map(|x| x * sign).to_vec();
+        assert_eq!(outputs[0], Tensor::new(&[1, 3], wanted).unwrap(), "{c} {d}");
+    }
+}
+
+/// What follows fits one branch only: that the other is taken is an error of the run.
+#[test]
+fn a_branch_that_nothing_follows_is_checked() {
+    let model = rank_by_dim();
+    let mut model = Build(GraphProto { output: vec![], ..model.0 });
+    model = model.node_with("Transpose", "y", "z", vec![ints("perm", &[0])]).output("z");
+    let imported = model.import(13).unwrap();
+    assert_eq!(output_types(&imported), ["f32[3]"]);
+    let run = |n: usize| {
+        let x = Tensor::new(&[n, 3], vec![1f32; n * 3]).unwrap();
+        interp::run(&imported.graph, &[x])
+    };
+    assert_eq!(run(1).unwrap()[0].dims(), [3]);
+    assert!(run(2).is_err());
+    let checks = &imported.graph.root().checks;
+    assert!(checks.iter().any(|c| c.what.contains("else_branch is taken")), "{checks:?}");
+}
+
+#[test]
+fn a_condition_of_the_data_is_checked_as_well() {
+    let model = squeezed_or_not(row())
+        .node_with("Transpose", "r", "z", vec![ints("perm", &[1, 0])])
+        .output("z");
+    let imported = model.import(13).unwrap();
+    let run = |c: bool| interp::run(&imported.graph, &[Tensor::scalar(c), row_value()]);
+    assert_eq!(run(false).unwrap()[0].dims(), [3, 1]);
+    assert!(run(true).unwrap_err().to_string().contains("then_branch is taken"));
+}
+
+/// Dtypes may differ, too.
+#[test]
+fn branches_of_different_dtypes_meet_later() {
+    let cast = |to: i32| {
+        Build::default().node_with("Cast", "x", "a", vec![int("to", i64::from(to))]).output("a")
+    };
+    let branches = vec![body("then_branch", cast(INT64)), body("else_branch", cast(FLOAT))];
+    let model = row()
+        .node_with("If", "c", "r", branches)
+        .node_with("Cast", "r", "y", vec![int("to", i64::from(FLOAT))])
+        .output("y");
+    let x = Tensor::new(&[1, 3], vec![1.5f32, 2., 3.]).unwrap();
+    for (c, first) in [(true, 1f32), (false, 1.5)] {
+        let outputs = model.clone().run(13, &[Tensor::scalar(c), x.clone()]);
+        assert_eq!(outputs[0], Tensor::new(&[1, 3], vec![first, 2., 3.]).unwrap());
+    }
+}
+
+#[test]
+fn ranks_that_never_meet_are_refused() {
+    let error = squeezed_or_not(row()).node("Neg", "r", "y").output("y").refused(13);
+    assert!(error.contains("f32[3]") && error.contains("f32[1,3]"), "{error}");
+    let step =
+        squeezed_or_not(Build::default().input("i", INT64, &[]).input("go", BOOL, &[]).input(
+            "s",
+            FLOAT,
+            &["1", "3"],
+        ));
+    let step = step.node("Identity", "go", "go2").output("go2").output("r");
+    let model = row()
+        .input("trip", INT64, &[])
+        .node_with("Loop", "trip,,x", "last", vec![body("body", step)])
+        .output("last");
+    let error = model.refused(13);
+    assert!(error.contains("f32[3]") && error.contains("f32[1,3]"), "{error}");
+}
+
+/// Moving would make one name of two.
+#[test]
+fn a_name_that_a_branch_uses_otherwise_is_not_moved() {
+    let model =
+        squeezed_or_not(row()).i64s("axis", &[1], &[3]).node("Reshape", "r,axis", "y").output("y");
+    let error = model.refused(13);
+    assert!(error.contains("f32[3]") && error.contains("f32[1,3]"), "{error}");
+}

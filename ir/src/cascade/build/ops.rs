@@ -24,7 +24,9 @@ impl<'g> Builder<'g> {
                     self.leaf(v, ty, Role::Input);
                 }
             }
-            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast { .. } => self.pointwise(node, 1),
+            Op::Unary(_) | Op::Binary(_) | Op::Select | Op::Cast { .. } | Op::BitCast { .. } => {
+                self.pointwise(node, 1)
+            }
             Op::Broadcast { .. } | Op::Pack { .. } => self.pointwise(node, 0),
             Op::Transpose { perm } => {
                 let out: Vec<usize> = (0..perm.len()).collect();

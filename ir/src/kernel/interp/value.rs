@@ -81,6 +81,10 @@ impl Compiler<'_> {
                 let (a, from) = self.expr(a);
                 (Value::Cast(cast(from, *to), a.into()), *to)
             }
+            Expr::Bits(to, a) => {
+                let (a, from) = self.expr(a);
+                (Value::Cast(bits(from, *to), a.into()), *to)
+            }
         }
     }
 
@@ -116,6 +120,13 @@ fn cast(from: DType, to: DType) -> fn(u64) -> u64 {
         raw_of(cast_value::<T, U>(of_raw(raw)))
     }
     with_num!(from, T => with_num!(to, U => raw_cast::<T, U>, str => |_| 0), str => |_| 0)
+}
+
+fn bits(from: DType, to: DType) -> fn(u64) -> u64 {
+    fn raw_bits<T: Num, U: Num>(raw: u64) -> u64 {
+        raw_of(U::of_bits(of_raw::<T>(raw).bits()))
+    }
+    with_num!(from, T => with_num!(to, U => raw_bits::<T, U>, str => |_| 0), str => |_| 0)
 }
 
 /// The raw form of an element.

@@ -42,6 +42,9 @@ impl<'a> Parser<'a> {
             let a = self.expr()?;
             return Ok(a.binary(op, self.next_argument()?));
         }
+        if let Some(Ok(dtype)) = word.strip_prefix("as_").map(str::parse) {
+            return Ok(Expr::Bits(dtype, Box::new(self.expr()?)));
+        }
         match word.parse() {
             Ok(dtype) => Ok(self.expr()?.cast(dtype)),
             Err(_) => Err(self.lexer.error(at, &format!("unknown function '{word}'"))),

@@ -28,6 +28,8 @@ pub enum Problem {
     NotParam(String),
     #[error("strings are not elements of a kernel")]
     StringDtype,
+    #[error("the bits of {from} are not those of {to}")]
+    Bits { from: DType, to: DType },
     #[error("symbol {0} is not in the kernel's table")]
     UndefinedSymbol(String),
     #[error("symbol '{0}' is not in scope here")]

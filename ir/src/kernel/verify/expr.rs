@@ -41,7 +41,22 @@ impl Verifier<'_> {
                 }
                 (Some(*to), loops)
             }
+            Expr::Bits(to, a) => {
+                let (from, loops) = self.expr(a);
+                (self.bits(from, *to), loops)
+            }
         }
+    }
+
+    /// As many bits, none of them of a half float, whose arithmetic is another dtype's.
+    fn bits(&mut self, from: Option<DType>, to: DType) -> Option<DType> {
+        let from = from?;
+        let whole = |d: DType| d.is_int() || matches!(d, DType::F32 | DType::F64);
+        if !whole(from) || !whole(to) || from.size_bytes() != to.size_bytes() {
+            self.report(Problem::Bits { from, to });
+            return None;
+        }
+        Some(to)
     }
 
     fn constant(&mut self, x: Scalar) -> Option<DType> {

@@ -1,7 +1,9 @@
 //! Checks of one entry point.
 
 use super::{Errors, flow, tensor_type, unique, verify_dim};
-use crate::manifest::{Branch, Entry, Launch, Loop, Manifest, Port, Step, Storage, Variant};
+use crate::manifest::{
+    Branch, Buffer, Entry, Launch, Loop, Manifest, Port, Step, Storage, TextOp, TextStep, Variant,
+};
 use cascata_types::{DType, Dim, Encoding, Symbol, SymbolId};
 
 /// Blocks may nest this deep: each level takes some of the stack.
@@ -134,9 +136,11 @@ impl Checker<'_, '_> {
             match &buffer.storage {
                 Storage::Input(n) => {
                     self.errors.index(&at, "input", *n, entry.inputs.len());
+                    self.strings_agree(&at, buffer, entry.inputs.get(*n as usize));
                 }
                 Storage::Output(n) => {
                     self.errors.index(&at, "output", *n, entry.outputs.len());
+                    self.strings_agree(&at, buffer, entry.outputs.get(*n as usize));
                 }
                 Storage::Weight(n) => {
                     self.errors.index(&at, "weight", *n, self.manifest.weights.len());
@@ -178,6 +182,15 @@ impl Checker<'_, '_> {
         }
     }
 
+    /// A port of strings is ids in a run, and nothing else is.
+    fn strings_agree(&mut self, at: &str, buffer: &Buffer, port: Option<&Port>) {
+        let Some(ty) = port.and_then(|p| p.ty.as_tensor()) else { return };
+        if (ty.dtype == DType::Str) != (buffer.ty.dtype == DType::Str) {
+            let (a, b) = (buffer.ty.dtype, ty.dtype);
+            self.errors.push(at, format!("its elements are {a}, those of the port {b}"));
+        }
+    }
+
     fn step_indices(&mut self, at: &str) {
         let entry = self.entry;
         for (block, i, step) in entry.all_steps() {
@@ -185,6 +198,7 @@ impl Checker<'_, '_> {
             match step {
                 Step::Launch(launch) => self.launch(&at, launch),
                 Step::Bind { buffer, symbols } => self.bind(&at, *buffer, symbols),
+                Step::Text(text) => self.text(&at, text),
                 Step::If(branch) => self.branch(&at, branch),
                 Step::Loop(l) => self.repeat(&at, l),
             }
@@ -207,7 +221,7 @@ impl Checker<'_, '_> {
             let owned = match step {
                 Step::If(b) => vec![b.then_block, b.else_block],
                 Step::Loop(l) => vec![l.body],
-                Step::Launch(_) | Step::Bind { .. } => continue,
+                Step::Launch(_) | Step::Bind { .. } | Step::Text(_) => continue,
             };
             let at = step_path(at, block, i);
             for inner in owned {
@@ -261,6 +275,28 @@ impl Checker<'_, '_> {
         }
         for (i, variant) in launch.variants.iter().enumerate() {
             self.variant(&format!("{at}.variants[{i}]"), launch, variant);
+        }
+    }
+
+    fn text(&mut self, at: &str, text: &TextStep) {
+        let (given, takes) = (text.operands.len(), text.op.operands());
+        if given != takes {
+            self.errors.push(at, format!("{given} operands of strings, must be {takes}"));
+        }
+        if let TextOp::Match { dfa } = &text.op
+            && !dfa.is_sound()
+        {
+            self.errors.push(at, "its automaton has classes, states or rows that do not exist");
+        }
+        let operands = text.operands.iter().map(|b| (*b, DType::Str));
+        for (buffer, dtype) in operands.chain([(text.result, text.op.result())]) {
+            if !self.errors.index(at, "buffer", buffer, self.entry.buffers.len()) {
+                continue;
+            }
+            let b = &self.entry.buffers[buffer as usize];
+            if b.ty.dtype != dtype || b.ty.encoding != Encoding::Dense {
+                self.errors.push(at, format!("'{}' is not dense {dtype}", b.name));
+            }
         }
     }
 

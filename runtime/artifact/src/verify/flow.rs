@@ -3,7 +3,7 @@
 
 use super::entry::step_path;
 use super::{Errors, tensor_type};
-use crate::manifest::{Branch, Entry, Launch, Loop, Manifest, Step, Storage};
+use crate::manifest::{Branch, Entry, Launch, Loop, Manifest, Step, Storage, TextStep};
 use cascata_types::{Dim, SymbolId};
 use std::collections::HashSet;
 
@@ -92,6 +92,7 @@ impl Flow<'_, '_> {
                     self.read(*buffer);
                     symbols.iter().for_each(|s| self.bind(*s));
                 }
+                Step::Text(text) => self.text(text),
                 Step::If(branch) => self.branch(branch),
                 Step::Loop(l) => self.repeat(l),
             }
@@ -207,24 +208,35 @@ impl Flow<'_, '_> {
         let slots: HashSet<u32> = kernels.clone().flat_map(|k| k.writes.iter().copied()).collect();
         let mut slots: Vec<(u32, bool)> = slots.into_iter().map(|s| (s, common(&s))).collect();
         slots.sort_unstable();
-        let block = self.path.last().map_or(0, |(b, _)| *b);
         for (slot, always) in slots {
             // A slot out of range is the kernel's fault and reported there.
             let Some(&buffer) = launch.buffers.get(slot as usize) else { continue };
-            let root = self.root(buffer);
-            let b = &self.entry.buffers[root as usize];
-            match b.storage {
-                Storage::Input(_) | Storage::Weight(_) => {
-                    self.report(format!("it writes '{}', which is read-only", b.name));
-                }
-                _ if b.block != block => {
-                    self.report(format!("it writes '{}', of another block", b.name));
-                }
-                // It gets its memory when it is filled.
-                _ if self.given.contains(&root) => {}
-                _ => self.written[root as usize] |= always,
-            }
+            self.write(buffer, always);
         }
+    }
+
+    /// A buffer that the current step writes, in some cases or `always`.
+    fn write(&mut self, buffer: u32, always: bool) {
+        let block = self.path.last().map_or(0, |(b, _)| *b);
+        let root = self.root(buffer);
+        let b = &self.entry.buffers[root as usize];
+        match b.storage {
+            Storage::Input(_) | Storage::Weight(_) => {
+                self.report(format!("it writes '{}', which is read-only", b.name));
+            }
+            _ if b.block != block => {
+                self.report(format!("it writes '{}', of another block", b.name));
+            }
+            // It gets its memory when it is filled.
+            _ if self.given.contains(&root) => {}
+            _ => self.written[root as usize] |= always,
+        }
+    }
+
+    fn text(&mut self, text: &TextStep) {
+        text.operands.iter().for_each(|b| self.read(*b));
+        self.write(text.result, true);
+        self.read(text.result);
     }
 
     /// A buffer that is touched: it lives, its size is known, it has been written.

@@ -85,6 +85,7 @@ pub fn manifest() -> Manifest {
         code: vec![code("x86-64-v1"), code("x86-64-v3")],
         imports: vec![],
         weights,
+        strings: vec![],
         zeros_bytes: 64,
         provenance: Provenance {
             source: "model.onnx".into(),

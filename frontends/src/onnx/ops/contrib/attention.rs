@@ -7,7 +7,9 @@ use super::super::super::registry::{Importer::*, Table};
 use super::super::super::scope::Slot;
 use super::super::attention::{Mask, Operands, attend, join_heads, split_into};
 use super::super::contraction::matmul;
+use super::super::quantize::centred;
 use super::super::rotary::{Rotation, rotate};
+use super::quantize::{per_column, scaled_product};
 use super::{only, without_inputs};
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, Op};
@@ -16,6 +18,7 @@ use cascata_ir::types::{DType, Dim};
 pub const OPS: Table = &[
     ("Attention", Many(attention)),
     ("MultiHeadAttention", Many(multi_head)),
+    ("QAttention", Many(q_attention)),
     ("RotaryEmbedding", One(rotary)),
 ];
 
@@ -77,8 +80,11 @@ fn nonzero(cx: &mut Cx<'_>, mask: ValueId) -> R<ValueId> {
 }
 
 /// The mask of input `mask` and the bias of input `bias`, together.
-fn masked(cx: &mut Cx<'_>, mask: usize, bias: usize, keys: ValueId) -> R<Mask> {
-    let mut total = cx.optional(bias)?;
+fn masked(cx: &mut Cx<'_>, mask: usize, bias: Option<usize>, keys: ValueId) -> R<Mask> {
+    let mut total = match bias {
+        Some(bias) => cx.optional(bias)?,
+        None => None,
+    };
     if let Some(mask) = cx.optional(mask)? {
         let own = mask_bias(cx, mask, keys)?;
         total = Some(match total {
@@ -109,7 +115,42 @@ fn attention(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     if let Some(bias) = cx.optional(2)? {
         y = cx.binary(BinaryOp::Add, y, bias)?;
     }
-    let Some(width) = cx.shape(w)[1].as_const() else {
+    attend_packed(cx, y, heads, &Inputs { mask: 3, past: 4, bias: Some(5) })
+}
+
+/// As [`attention`], of integers: the product is one of centred integers.
+fn q_attention(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
+    only(cx, &[("do_rotary", 0), ("past_present_share_buffer", 0)])?;
+    let heads = heads(cx)?;
+    let (x, w) = (cx.input(0)?, cx.input(1)?);
+    if cx.rank(x) != 3 || cx.rank(w) != 2 {
+        return malformed!("operands of rank {} and {}", cx.rank(x), cx.rank(w));
+    }
+    let (bias, x_scale, w_scale) = (cx.input(2)?, cx.input(3)?, cx.input(4)?);
+    let x_zero = match cx.optional(6)? {
+        Some(zero) => Some(cx.reshape(zero, vec![])?),
+        None => None,
+    };
+    let w_zero = match cx.optional(7)? {
+        Some(zero) => Some(per_column(cx, zero)?),
+        None => None,
+    };
+    let (x, w) = (centred(cx, x, x_zero)?, centred(cx, w, w_zero)?);
+    let scales = [cx.reshape(x_scale, vec![])?, per_column(cx, w_scale)?];
+    let y = scaled_product(cx, [x, w], scales, Some(bias))?;
+    attend_packed(cx, y, heads, &Inputs { mask: 5, past: 8, bias: None })
+}
+
+/// Which inputs an attention's optional operands are.
+struct Inputs {
+    mask: usize,
+    past: usize,
+    bias: Option<usize>,
+}
+
+/// Attention of queries, keys and values side by side in the last axis.
+fn attend_packed(cx: &mut Cx<'_>, y: ValueId, heads: i64, inputs: &Inputs) -> R<Vec<Slot>> {
+    let Some(width) = cx.shape(y)[2].as_const() else {
         return unsupported!("weights of unknown width");
     };
     let sizes = match cx.ints("qkv_hidden_sizes")? {
@@ -124,7 +165,7 @@ fn attention(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         parts.push(split_into(cx, part, heads)?);
         start += size;
     }
-    let past = cx.optional(4)?;
+    let past = cx.optional(inputs.past)?;
     let mut half = |i: i64| -> R<Option<ValueId>> {
         let Some(past) = past else { return Ok(None) };
         let one = cx.slice_axis(past, 0, i.into(), 1.into())?;
@@ -132,7 +173,7 @@ fn attention(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     };
     let (past_k, past_v) = (half(0)?, half(1)?);
     let (k, v) = (joined(cx, past_k, parts[1])?, joined(cx, past_v, parts[2])?);
-    let mask = masked(cx, 3, 5, k)?;
+    let mask = masked(cx, inputs.mask, inputs.bias, k)?;
     let scale = scale(cx, parts[0])?;
     let y = attend(cx, &Operands { q: parts[0], k, v, scale }, mask)?;
     let mut results = vec![join_heads(cx, y)?];
@@ -178,7 +219,7 @@ fn multi_head(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     }
     let (past_k, past_v) = (cx.optional(6)?, cx.optional(7)?);
     let (k, v) = (joined(cx, past_k, parts[1])?, joined(cx, past_v, parts[2])?);
-    let mask = masked(cx, 4, 5, k)?;
+    let mask = masked(cx, 4, Some(5), k)?;
     let scale = scale(cx, parts[0])?;
     let y = attend(cx, &Operands { q: parts[0], k, v, scale }, mask)?;
     many([join_heads(cx, y)?, k, v])

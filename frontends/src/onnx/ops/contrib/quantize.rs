@@ -18,6 +18,7 @@ pub const OPS: Table = &[
     ("DynamicQuantizeLSTM", Many(dynamic_lstm)),
     ("DynamicQuantizeMatMul", One(dynamic_matmul)),
     ("MatMulIntegerToFloat", One(matmul_integer_to_float)),
+    ("QGemm", One(q_gemm)),
     ("QLinearAdd", One(|cx| two(cx, BinaryOp::Add))),
     ("QLinearAveragePool", One(average_pool)),
     ("QLinearConcat", One(concat)),
@@ -113,7 +114,7 @@ fn concat(cx: &mut Cx<'_>) -> R<ValueId> {
 }
 
 /// A parameter per column or one for all, of an operand `[…, K, N]`.
-fn per_column(cx: &mut Cx<'_>, p: ValueId) -> R<ValueId> {
+pub(super) fn per_column(cx: &mut Cx<'_>, p: ValueId) -> R<ValueId> {
     let shape = cx.shape(p);
     match shape.as_slice() {
         [d] if d.is(1) => cx.reshape(p, vec![]),
@@ -127,7 +128,7 @@ fn per_column(cx: &mut Cx<'_>, p: ValueId) -> R<ValueId> {
 }
 
 /// `a·b·a_scale·b_scale (+ bias)` of centred integers.
-fn scaled_product(
+pub(super) fn scaled_product(
     cx: &mut Cx<'_>,
     [a, b]: [ValueId; 2],
     [a_scale, b_scale]: [ValueId; 2],
@@ -172,6 +173,37 @@ fn matmul_integer_to_float(cx: &mut Cx<'_>) -> R<ValueId> {
     let b_scale = per_column(cx, b_scale)?;
     let bias = cx.optional(6)?;
     scaled_product(cx, [a, b], [a_scale, b_scale], bias)
+}
+
+/// `alpha·A·B + C` of centred integers; C is in units of `alpha·a_scale·b_scale`.
+fn q_gemm(cx: &mut Cx<'_>) -> R<ValueId> {
+    let mut side = |i: usize, flipped: &str| -> R<(ValueId, ValueId)> {
+        let (x, scale, zero) = (cx.input(i)?, cx.input(i + 1)?, cx.input(i + 2)?);
+        if cx.rank(x) != 2 {
+            return malformed!("operand {i} has rank {}, must be 2", cx.rank(x));
+        }
+        let flipped = cx.flag(flipped, false)?;
+        // Parameters are per output column, which is a row of what is transposed later.
+        let (scale, zero) = (per_column(cx, scale)?, per_column(cx, zero)?);
+        let x = if flipped { cx.transpose(x, vec![1, 0])? } else { x };
+        Ok((centred(cx, x, Some(zero))?, scale))
+    };
+    let ((a, a_scale), (b, b_scale)) = (side(0, "transA")?, side(3, "transB")?);
+    let mut total = matmul(cx, a, b)?;
+    if let Some(c) = cx.optional(6)? {
+        total = cx.binary(BinaryOp::Add, total, c)?;
+    }
+    let total = cx.cast(total, DType::F32)?;
+    let scale = cx.binary(BinaryOp::Mul, a_scale, b_scale)?;
+    let scale = cx.with_number(BinaryOp::Mul, scale, cx.float("alpha", 1.0)?.into())?;
+    let y = cx.binary(BinaryOp::Mul, total, scale)?;
+    match cx.has(7) {
+        true => {
+            let to = if cx.has(8) { cx.input_type(8)?.dtype } else { cx.input_type(0)?.dtype };
+            encoded(cx, y, 7, to)
+        }
+        false => Ok(y),
+    }
 }
 
 /// Weights are decoded; unlike ONNX Runtime, which quantises each step's operand, the
