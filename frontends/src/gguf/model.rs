@@ -255,7 +255,9 @@ fn in_row_order(tensor: &Stored, own: &str, config: &Map<String, Json>) -> Store
     };
     let rows = tensor.ty.static_shape().and_then(|s| s.first().copied()).unwrap_or(0) as u64;
     match heads {
-        Some(heads) if own == "llama" && heads > 0 && rows > 0 && rows % (2 * heads) == 0 => {
+        Some(heads)
+            if own == "llama" && heads > 0 && rows > 0 && rows.is_multiple_of(2 * heads) =>
+        {
             let data = halves_apart(&tensor.data, rows as usize, heads as usize);
             Stored { data, ..tensor.clone() }
         }

@@ -82,7 +82,7 @@ fn view(
         return Err(problem);
     }
     let size = ty.stored_bytes().ok_or_else(|| format!("the size of {dims:?} does not fit"))?;
-    if e.offset % alignment != 0 {
+    if !e.offset.is_multiple_of(alignment) {
         return Err(format!("offset {} is not a multiple of {alignment}", e.offset));
     }
     let from = start.checked_add(e.offset);

@@ -136,7 +136,7 @@ impl Net {
         }
     }
 
-    fn to_f32(&mut self, x: ValueId) -> R<ValueId> {
+    fn in_f32(&mut self, x: ValueId) -> R<ValueId> {
         match self.graph.tensor(x).dtype {
             DType::F32 => Ok(x),
             _ => self.add(Op::Cast { to: DType::F32 }, &[x]),
@@ -147,7 +147,7 @@ impl Net {
     pub fn tensor(&mut self, name: &str, dims: &[i64]) -> R<ValueId> {
         let x = self.stored(name, dims)?;
         let x = self.unpacked(x)?;
-        self.to_f32(x)
+        self.in_f32(x)
     }
 
     /// `x · Wᵀ (+ b)` with `NAME.weight: [outputs,inputs]`.
@@ -183,7 +183,7 @@ impl Net {
         outputs: i64,
         bias: bool,
     ) -> R<ValueId> {
-        let w = self.to_f32(w)?;
+        let w = self.in_f32(w)?;
         let y = self.add(Op::MatMul, &[x, w])?;
         if !bias {
             return Ok(y);
@@ -198,7 +198,7 @@ impl Net {
         let table = self.stored(&format!("{name}.weight"), &[rows, width])?;
         let table = self.unpacked(table)?;
         let picked = self.add(Op::Gather { axis: 0 }, &[table, ids])?;
-        self.to_f32(picked)
+        self.in_f32(picked)
     }
 
     // ---- norms --------------------------------------------------------------

@@ -84,7 +84,7 @@ fn everything_wrong_with_tensors_is_listed() {
 fn everything_wrong_with_a_configuration_is_listed() {
     let text = refused(tiny(|config, _| {
         config["hidden_act"] = json!("swish-ish");
-        config["num_hidden_layers"] = json!(1 << 40);
+        config["num_hidden_layers"] = json!(1_u64 << 40);
         config["vocab_size"] = json!(null);
         config["num_attention_heads"] = json!(3);
         config["rope_scaling"] = json!({"rope_type": "longrope", "factor": 2.0});
