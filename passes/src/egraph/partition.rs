@@ -125,8 +125,15 @@ fn harm(graph: &Graph, before: NodeId, after: NodeId, closes: bool) -> u8 {
     let contracts = |op: &Op| matches!(op, Op::Conv(_) | Op::ConvTranspose(_) | Op::MatMul);
     let affine =
         |n: &Node| matches!(n.op, Op::Binary(_)) && n.inputs.iter().any(|&v| is_known(graph, v));
+    // `x − mean`, `x − max`: the middle of a norm or of a softmax, though one value is alive.
+    let meets_its_reduction = |n: &Node| {
+        let reduced =
+            |v: &ValueId| graph.def_node(*v).is_some_and(|d| matches!(d.op, Op::Reduce { .. }));
+        matches!(n.op, Op::Binary(_)) && n.inputs.iter().any(reduced)
+    };
     match () {
         _ if contracts(&a.op) => 3,
+        _ if meets_its_reduction(a) => 2,
         _ if moves(&a.op) || moves(&b.op) => 2,
         _ if affine(a) && contracts(&b.op) || closes && affine(b) => 2,
         _ if matches!(a.op, Op::Reduce { .. } | Op::Unary(_)) && !contracts(&b.op) => 2,

@@ -44,7 +44,7 @@ const FUNCTIONS: [Function; 8] = [
         name: "sigmoid",
         kernel: |k| k.sigmoid_f32,
         exact: sigmoid,
-        bound: |_, y| (4.0 * ulp(y)).max(4.1e-39),
+        bound: |_, y| (4.0 * ulp(y)).max(4.6e-39),
     },
     Function {
         name: "silu",
@@ -174,7 +174,7 @@ fn special_values() {
         for name in ["silu", "gelu_erf", "gelu_tanh"] {
             assert_eq!(k(name, INF, isa), INF, "{isa} {name}(inf)");
             let nothing = k(name, -INF, isa);
-            assert!((-6e-9..=0.0).contains(&nothing), "{isa} {name}(-inf) is {nothing}");
+            assert!((-1e-8..=0.0).contains(&nothing), "{isa} {name}(-inf) is {nothing}");
         }
         let exact = [
             ("exp", INF, INF),

@@ -39,7 +39,7 @@ impl MapOp for Erf {
 }
 
 /// x·(1 + erf(x/√2))/2 as `max(x, 0) − m·h(m)` with `m = |x|` and `h(m) = erfc(m/√2)/2 =
-/// e^P(m)`: absolute error at most 1e-6·max(1, |x|); −6e-9 below −6, NaN kept.
+/// e^P(m)`: absolute error at most 1e-6·max(1, |x|); −8e-9 below −6, NaN kept.
 pub(crate) struct GeluErf;
 
 /// `h(6)` is 1e-9: there the result is x or nothing.

@@ -37,7 +37,7 @@ pub(super) fn exp_normal<S: Simd>(s: S, x: S::F) -> S::F {
 }
 
 /// e^x as a softmax wants it: error at most 2 ulp, 0 where the result would be a denormal,
-/// infinite from 88.4 up, NaN kept.
+/// infinite from 88.37 up, NaN kept.
 #[inline(always)]
 pub(crate) fn exp_or_zero<S: Simd>(s: S, x: S::F) -> S::F {
     let lowest = s.splat(LOWEST_NORMAL);

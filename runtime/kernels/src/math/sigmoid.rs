@@ -5,7 +5,7 @@ use super::MapOp;
 use super::exp::{LOWEST_NORMAL, exp_normal};
 use crate::simd::Simd;
 
-/// 1 + e^−x: never cancels; infinite below −88.4.
+/// 1 + e^−x: never cancels; infinite below −88.37.
 #[inline(always)]
 fn one_and_exp<S: Simd>(s: S, x: S::F) -> S::F {
     let x = s.max(s.splat(LOWEST_NORMAL), s.sub(s.splat(0.0), x));
@@ -19,7 +19,7 @@ fn bounded_below<S: Simd>(s: S, x: S::F, lowest: f32) -> S::F {
     s.max(s.splat(lowest), x)
 }
 
-/// sigmoid(x): error at most 4 ulp, 0 below −88.4, NaN kept.
+/// sigmoid(x): error at most 4 ulp, 0 below −88.37, NaN kept.
 pub(crate) struct Sigmoid;
 
 impl MapOp for Sigmoid {
@@ -30,7 +30,7 @@ impl MapOp for Sigmoid {
 }
 
 /// x·sigmoid(x): error at most 4 ulp while the result is above 1e-36 in magnitude;
-/// −0 below −88.4, NaN kept.
+/// −0 below −88.37, NaN kept.
 pub(crate) struct Silu;
 
 impl MapOp for Silu {
