@@ -1,0 +1,139 @@
+//! Text from compiled decoders: the engine over a session against whole runs of the same
+//! model, and the command.
+
+mod common;
+
+use cascata::engine::{Config, Engine, Params, Prompt};
+use cascata::kv::KvElement;
+use cascata::{CompileOptions, Runtime, Session, SessionModel, TensorView, TextOptions, compile};
+use common::Scene;
+use std::path::{Path, PathBuf};
+
+/// The directory of a tiny model; `None` where models are to be skipped.
+fn model(name: &str) -> Option<PathBuf> {
+    if std::env::var_os("CASCATA_SKIP_MODELS").is_some_and(|v| v == "1") {
+        println!("skipped: CASCATA_SKIP_MODELS=1");
+        return None;
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
+    let cache = std::env::var_os("CASCATA_CACHE").map_or(here, PathBuf::from);
+    let folder = cache.join("text").join(name).join("model");
+    assert!(folder.join("config.json").is_file(), "no {name}: run tests/setup_env.sh");
+    Some(folder)
+}
+
+fn session(folder: &Path, text: TextOptions, runtime: &Runtime) -> Session {
+    let options = CompileOptions { text, ..CompileOptions::default() };
+    compile(folder, &options, &mut ()).expect("it compiles").session(runtime).expect("it loads")
+}
+
+/// Always the likeliest token, each from a run over all tokens before it.
+fn from_whole_runs(session: &Session, prompt: &[u32], new: usize) -> Vec<u32> {
+    let mut tokens = prompt.to_vec();
+    for _ in 0..new {
+        let ids: Vec<i64> = tokens.iter().map(|t| i64::from(*t)).collect();
+        let ids = TensorView::of(&[1, ids.len() as i64], &ids).map(|v| v.to_tensor());
+        let ids = ids.expect("ids").expect("ids");
+        let outputs = session.run(&[("input_ids", ids.view())]).expect("it runs");
+        let vocabulary = outputs[0].dims()[2] as usize;
+        let logits = outputs[0].as_slice::<f32>().expect("f32");
+        let last = &logits[logits.len() - vocabulary..];
+        let likeliest = (0..vocabulary).max_by(|a, b| last[*a].total_cmp(&last[*b]));
+        tokens.push(likeliest.expect("a vocabulary") as u32);
+    }
+    tokens.split_off(prompt.len())
+}
+
+/// Prompts that share beginnings, longer than a step, several samples: all the same tokens.
+#[test]
+fn the_engine_continues_as_whole_runs_do() {
+    for name in ["llama3", "gemma2"] {
+        let Some(folder) = model(name) else { return };
+        let runtime = Runtime::builder().threads(2).build().expect("threads");
+        let whole = session(&folder, TextOptions::default(), &runtime);
+        for last_logits in [false, true] {
+            let text = TextOptions { cache: true, last_logits };
+            let decoder = SessionModel::new(session(&folder, text, &runtime)).expect("a decoder");
+            let config = Config {
+                kv_element: KvElement::F32,
+                block_tokens: 4,
+                step_tokens: 7,
+                max_sequences: 5,
+                ..Config::default()
+            };
+            let engine = Engine::new(decoder, config).expect("an engine");
+            let prompts: [&[u32]; 4] =
+                [&[3, 1, 4, 1, 5, 9, 2, 6, 5], &[3, 1, 4, 1, 5, 9, 2, 7], &[3], &[8, 2, 8]];
+            let params = Params { max_tokens: 6, ..Params::default() };
+            let streams = prompts.map(|p| {
+                engine.submit(Prompt::Tokens(p.to_vec()), params.clone()).expect("it is taken")
+            });
+            for (prompt, stream) in prompts.iter().zip(streams) {
+                let outputs = stream.collect_outputs().expect("it ends");
+                assert_eq!(
+                    outputs[0].tokens,
+                    from_whole_runs(&whole, prompt, 6),
+                    "{name} {prompt:?}"
+                );
+            }
+            let both = Params { samples: 2, ..params };
+            let stream = engine.submit(Prompt::Tokens(prompts[0].to_vec()), both).expect("taken");
+            let outputs = stream.collect_outputs().expect("it ends");
+            assert_eq!(outputs[0].tokens, outputs[1].tokens);
+            let stats = engine.finish();
+            assert_eq!((stats.failures, stats.leaked_blocks()), (0, 0));
+            assert!(stats.cached_tokens > 0, "nothing was shared");
+        }
+    }
+}
+
+/// A tokenizer whose tokens are the words `w0`, `w1`, ….
+fn words(count: usize) -> String {
+    let vocabulary: serde_json::Map<String, serde_json::Value> =
+        (0..count).map(|i| (format!("w{i}"), i.into())).collect();
+    serde_json::json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": { "type": "Whitespace" },
+        "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "w0" },
+    })
+    .to_string()
+}
+
+#[test]
+fn the_command_generates_and_refuses() {
+    let Some(folder) = model("llama3") else { return };
+    let scene = Scene::new();
+    let copy = scene.path("model");
+    std::fs::create_dir(&copy).unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(folder.join(file), copy.join(file)).unwrap();
+    }
+    std::fs::write(copy.join("tokenizer.json"), words(53)).unwrap();
+    let template =
+        r#"{"chat_template":"{% for m in messages %}w1 {{ m.content }} {% endfor %}w2"}"#;
+    std::fs::write(copy.join("tokenizer_config.json"), template).unwrap();
+    scene.ok(&["compile", "model", "--kv-cache"]);
+    let run = |args: &[&str]| {
+        let start = ["generate", "model.casc", "--max-tokens", "5", "--json", "-p"];
+        scene.json(&start.iter().chain(args).copied().collect::<Vec<_>>())
+    };
+    let found = run(&["w1 w7 w2"]);
+    let sample = &found["prompts"][0][0];
+    assert_eq!(sample["tokens"].as_array().unwrap().len(), 5, "{found}");
+    assert_eq!((&sample["reason"], &sample["prompt_tokens"]), (&"length".into(), &3.into()));
+    // The template makes the same prompt; a seed makes the same text.
+    assert_eq!(run(&["w7", "--chat"])["prompts"], found["prompts"]);
+    let wild = ["w3", "-n", "3", "--temperature", "1.5", "--seed", "11"];
+    assert_eq!(run(&wild)["prompts"], run(&wild)["prompts"]);
+    assert_eq!(run(&wild)["prompts"][0].as_array().unwrap().len(), 3);
+    let text =
+        scene.ok(&["generate", "model.casc", "-p", "w1 w7 w2", "--max-tokens", "5", "--stream"]);
+    assert_eq!(text.trim(), sample["text"].as_str().unwrap().trim());
+
+    let text = scene.fails(2, &["generate", "model.casc", "-p", "w1", "--top-p", "2"]);
+    assert!(text.contains("top_p = 2"), "{text}");
+    scene.ok(&["compile", "model", "-o", "plain.casc"]);
+    let text = scene.fails(3, &["generate", "plain.casc", "-p", "w1"]);
+    assert!(text.contains("--kv-cache"), "{text}");
+}
