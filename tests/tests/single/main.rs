@@ -10,6 +10,7 @@ mod conv_rows;
 mod dynamic;
 mod fetch;
 mod half;
+mod integers;
 mod recurrent;
 mod reduce;
 mod resize;
