@@ -6,11 +6,12 @@
 //! **Precondition.** Types are recorded.
 //! **Postcondition.** The same function bitwise. A `MatMul` or `Conv` of i32 whose factors
 //! both provably lie in i16 reads each through a cast to i16 and one of its own back to i32;
-//! a factor that is known becomes an i16 constant.
+//! a factor that is known becomes an i16 constant, and what computed it is gone.
 //! **Cost.** Linear in nodes and constants.
 
 mod range;
 
+use crate::canonicalise::remove_dead;
 use crate::fold::known_tensor;
 use crate::fuse::is_map_op;
 use crate::walk;
@@ -44,6 +45,9 @@ pub fn narrow_integers(graph: &mut Graph) -> Result<usize, InferError> {
             graph.regions[region].nodes.push(id);
         }
     }
+    if changed > 0 {
+        remove_dead(graph);
+    }
     Ok(changed)
 }
 
@@ -70,9 +74,12 @@ fn narrow(
         None => {
             let small = match constant(graph, factor) {
                 Some(values) => stored(graph, region, factor, &values),
-                None => {
-                    graph.add1(region, Op::Cast { to: DType::I16 }, vec![factor], source.as_str())?
-                }
+                None => graph.add1(
+                    region,
+                    Op::Cast { to: DType::I16 },
+                    vec![factor],
+                    source.as_str(),
+                )?,
             };
             *narrowed.entry(factor).or_insert(small)
         }

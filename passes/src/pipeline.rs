@@ -82,8 +82,8 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
         Pass { name: "layout", run: |g, _, _| Ok(channels_last(g).map(|()| 0)?) },
         Pass { name: "pad-columns", run: |g, _, _| Ok(pad_columns(g)?) },
         Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },
-        Pass { name: "compact", run: |g, _, _| compacted(g) },
         Pass { name: "narrow-integers", run: |g, _, _| Ok(narrow_integers(g)?) },
+        Pass { name: "compact", run: |g, _, _| compacted(g) },
         Pass { name: "names", run: |g, _, _| Ok(names::complete(g)) },
         Pass { name: "fuse", run: |g, _, _| Ok(fuse(g)) },
     ]);

@@ -72,11 +72,8 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let full = lowering.graph.tensor(c).shape.clone();
     let batch = &full[..full.len() - 2];
     let a = view(lowering, group, left, batch)?;
-    let a = if a.cols.is(1) && !a.converted {
-        a
-    } else {
-        materialise(lowering, group, left, batch)?
-    };
+    let a =
+        if a.cols.is(1) && !a.converted { a } else { materialise(lowering, group, left, batch)? };
     let b = pack(lowering, group, b, batch)?;
     multiply(lowering, group, c, a, b)
 }
@@ -294,8 +291,7 @@ fn pack_at_run_time(
         col_stride: view.cols.clone(),
         dst: Place {
             buffer: dst,
-            at: super::body::dot(&vars[..extents.len()], &strides)
-                + first * panel.clone(),
+            at: super::body::dot(&vars[..extents.len()], &strides) + first * panel.clone(),
         },
         panel_stride: panel.clone(),
         k: k.clone(),

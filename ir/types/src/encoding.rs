@@ -157,7 +157,7 @@ impl fmt::Display for Encoding {
             Encoding::Dense => f.write_str("dense"),
             Encoding::Panels(p) => {
                 write!(f, "panels({}x{}/{}/{})", p.k, p.n, p.k_block, p.k_group)
-            },
+            }
             Encoding::Quant(q) => write!(f, "{q}"),
             Encoding::BlockSparse { rows, cols } => write!(f, "block({rows}x{cols})"),
         }

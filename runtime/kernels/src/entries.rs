@@ -2,7 +2,8 @@
 
 use crate::Isa;
 use cascata_artifact::abi::{
-    BlockFn, DwConvF32Args, ExpSumF32Fn, GemmF32Args, GemmI16Args, Import, MapF32Fn, PackBF32Args, ReduceF32Fn,
+    BlockFn, DwConvF32Args, ExpSumF32Fn, GemmF32Args, GemmI16Args, Import, MapF32Fn, PackBF32Args,
+    ReduceF32Fn,
 };
 
 /// A level's kernels, typed.

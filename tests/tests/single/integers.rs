@@ -2,6 +2,7 @@
 
 use super::*;
 use cascata_ir::op::{BinaryOp, ChannelLayout, ConvAttrs, UnaryOp};
+use cascata_runtime::format::ArtifactReader;
 use cascata_types::{DType, Scalar};
 
 /// Bytes in no simple order.
@@ -120,15 +121,18 @@ fn requantised_products() {
     });
 }
 
-/// A convolution of `x[2, channels, 7, 6]` with a kernel 3x2, zero points and a bias.
-fn convolution(channels: usize, outputs: usize, groups: i64, pads: [(i64, i64); 2], right: Right) {
-    let attrs = ConvAttrs {
+fn conv(groups: i64, pads: [(i64, i64); 2]) -> Op {
+    Op::Conv(ConvAttrs {
         strides: vec![2, 1],
         pads: pads.to_vec(),
         dilations: vec![1, 1],
         groups,
         layout: ChannelLayout::First,
-    };
+    })
+}
+
+/// A convolution of `x[2, channels, 7, 6]` with a kernel 3x2, zero points and a bias.
+fn convolution(channels: usize, outputs: usize, groups: i64, pads: [(i64, i64); 2], right: Right) {
     let w = bytes(DType::I8, &[outputs, channels / groups as usize, 3, 2], 2);
     let args = vec![
         Arg::Input(bytes(DType::U8, &[2, channels, 7, 6], 1)),
@@ -139,7 +143,7 @@ fn convolution(channels: usize, outputs: usize, groups: i64, pads: [(i64, i64); 
     ];
     check_graph(args, 0.0, |g, v| {
         let (x, w) = (centred(g, v[0], v[1]), centred(g, v[2], v[3]));
-        vec![then(g, Op::Conv(attrs), &[x, w, v[4]])]
+        vec![then(g, conv(groups, pads), &[x, w, v[4]])]
     });
 }
 
@@ -165,4 +169,33 @@ fn wide_factors() {
     };
     let args = vec![Arg::Input(wide(&[3, 7], 1)), Arg::Const(wide(&[7, 18], 2))];
     check(Op::MatMul, args, 0.0);
+}
+
+/// Whether `op` of two factors, cast to i32, calls the micro-kernel.
+fn calls_gemm(op: Op, factors: [Arg; 2]) -> bool {
+    let (graph, _) = graph_of(factors.into(), |g, v| {
+        let factors = [v[0], v[1]].map(|v| then(g, Op::Cast { to: DType::I32 }, &[v]));
+        vec![then(g, op, &factors)]
+    });
+    let bytes = artifact(graph, OptLevel::O2);
+    let manifest = ArtifactReader::parse(&bytes).and_then(|r| r.full_manifest()).unwrap();
+    manifest.provenance.kernel_ir.values().any(|text| text.contains("gemm {"))
+}
+
+#[test]
+fn the_micro_kernel_multiplies_what_fits() {
+    let i8s = |dims: &[usize]| bytes(DType::I8, dims, 3);
+    let fixed = |dims: &[usize]| Arg::Const(i8s(dims));
+    let given = |dims: &[usize]| Arg::Input(i8s(dims));
+    assert!(calls_gemm(Op::MatMul, [given(&[5, 6]), fixed(&[6, 7])]));
+    assert!(calls_gemm(Op::MatMul, [given(&[5, 6]), given(&[6, 7])]));
+    let wide = |dims: &[usize]| Arg::Input(i8s(dims).cast(DType::U16).unwrap());
+    assert!(!calls_gemm(Op::MatMul, [wide(&[5, 6]), given(&[6, 7])]));
+    assert!(!calls_gemm(Op::MatMul, [given(&[5, 6]), wide(&[6, 7])]));
+    let plain = [(0, 0), (1, 0)];
+    assert!(calls_gemm(conv(1, plain), [given(&[1, 6, 5, 4]), given(&[9, 6, 3, 2])]));
+    assert!(calls_gemm(conv(3, plain), [given(&[1, 6, 5, 4]), fixed(&[9, 2, 3, 2])]));
+    // Depthwise ones, and groups of weights that are not known, are plain loops.
+    assert!(!calls_gemm(conv(6, plain), [given(&[1, 6, 5, 4]), fixed(&[6, 1, 3, 2])]));
+    assert!(!calls_gemm(conv(3, plain), [given(&[1, 6, 5, 4]), given(&[9, 2, 3, 2])]));
 }

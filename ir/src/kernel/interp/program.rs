@@ -1,11 +1,11 @@
 //! Statements, compiled: index expressions and scalar functions resolved once.
 
-use cascata_types::DType;
 use super::contraction::{DwConvPlan, GemmPlan, PackBPlan};
 use super::index::Index;
 use super::rows::RowPlan;
 use super::value::{Access, Compiler, Value};
 use crate::kernel::{Expr, Kernel, LocalId, LoopKind, Stmt};
+use cascata_types::DType;
 use cascata_types::{Entity as _, SymbolId};
 
 /// A compiled statement.

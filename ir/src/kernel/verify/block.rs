@@ -64,7 +64,8 @@ impl Verifier<'_> {
         self.dims(&[&g.b_panel_stride, &g.b_batch_stride, &g.c_row_stride]);
         self.dims(&[&g.m, &g.n, &g.k, &g.k_last, &g.batch]);
         self.clamp(g.clamp);
-        if integers && !(g.clamp.0.to_f64() == f64::NEG_INFINITY && g.clamp.1.to_f64() == f64::INFINITY)
+        if integers
+            && !(g.clamp.0.to_f64() == f64::NEG_INFINITY && g.clamp.1.to_f64() == f64::INFINITY)
         {
             self.report(Problem::IntegerClamp);
         }

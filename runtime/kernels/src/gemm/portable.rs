@@ -75,7 +75,12 @@ unsafe fn add_products<E: Element>(
 }
 
 /// Clamps and stores.
-unsafe fn finish<E: Element>(args: &GemmArgs<E, E::Sum>, i: i64, column: i64, acc: &[E::Sum; PANEL]) {
+unsafe fn finish<E: Element>(
+    args: &GemmArgs<E, E::Sum>,
+    i: i64,
+    column: i64,
+    acc: &[E::Sum; PANEL],
+) {
     for (j, &x) in acc.iter().enumerate().take(columns(args, column)) {
         let x = E::clamped(args, x);
         // SAFETY: `C[i, column + j]` exists.
