@@ -201,6 +201,14 @@ impl<'g> Lowering<'g> {
         LowerError { node: data.source.clone(), op: data.op.name(), reason: reason.into() }
     }
 
+    fn dtype(&self, operand: Operand) -> DType {
+        match operand {
+            Operand::Value(v) => self.graph.tensor(v).dtype,
+            Operand::Temp(t) => self.temps[t].dtype,
+            Operand::Weight(w) => self.weights.describe(w).1,
+        }
+    }
+
     fn temp(&mut self, dtype: DType, len: Dim) -> Operand {
         Operand::Temp(self.temps.push(Temp { dtype, len }))
     }

@@ -290,7 +290,9 @@ pub enum Rows {
     },
 }
 
-/// `C[i,j] = clamp(init + Σ_t Σ_k A_t[i,k]·B_t[k,j])`; see `GemmF32Args` in the ABI.
+/// `C[i,j] = clamp(init + Σ_t Σ_k A_t[i,k]·B_t[k,j])`; see `GemmArgs` in the ABI.
+///
+/// All buffers are f32; or A and B are i16, bias and C i32, and sums wrap.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gemm {
     /// Left operand.
@@ -319,7 +321,7 @@ pub struct Gemm {
     pub batch: Dim,
     /// Start from the result rather than from the bias or zero.
     pub accumulate: bool,
-    /// Bounds of the result, f32; infinite for none.
+    /// Bounds of the result, f32; infinite for none, as integers have.
     pub clamp: (Scalar, Scalar),
 }
 

@@ -22,6 +22,7 @@ mod dead;
 mod movement;
 
 pub use dead::compact;
+pub(crate) use dead::remove as remove_dead;
 
 /// What a simplification does with a node that has one result.
 enum Change {

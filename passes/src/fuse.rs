@@ -61,6 +61,13 @@ fn is_cast_constant(graph: &Graph, id: NodeId) -> bool {
         && graph.as_const(memory_owner(graph, node.inputs[0])).is_some()
 }
 
+/// Whether a node widens i16 to i32, as the factors of integer contractions are read.
+pub fn is_widened_i16(graph: &Graph, id: NodeId) -> bool {
+    let node = &graph.nodes[id];
+    matches!(node.op, Op::Cast { to: DType::I32 })
+        && graph.ty(node.inputs[0]).as_tensor().is_some_and(|t| t.dtype == DType::I16)
+}
+
 fn anchor_kind(op: &Op, rank: usize) -> GroupKind {
     match op {
         Op::Softmax { axis } if axis + 1 == rank => GroupKind::RowReduce,
@@ -240,6 +247,11 @@ impl Plan {
         if Some(user) == self.groups[host].anchor {
             return self.may_feed_anchor(graph, id, &reader.op, slot);
         }
+        let is_factor = |anchor: NodeId| graph.nodes[anchor].inputs.contains(&reader.outputs[0]);
+        if is_widened_i16(graph, user) && self.groups[host].anchor.is_some_and(is_factor) {
+            // Factors are i16 in memory.
+            return false;
+        }
         if let Op::Reshape { .. } = reader.op
             && self.is_result_view(graph, user, host)
         {
@@ -256,7 +268,10 @@ impl Plan {
 
     fn may_feed_anchor(&self, graph: &Graph, id: NodeId, anchor: &Op, slot: usize) -> bool {
         let op = &graph.nodes[id].op;
+        let widened = is_widened_i16(graph, id);
         match anchor {
+            // The micro-kernel reads i16 and sums i32.
+            Op::MatMul | Op::Conv(_) if widened && slot < 2 => true,
             // A constant is converted when it is packed.
             Op::MatMul => is_view(op) || slot == 1 && is_cast_constant(graph, id),
             Op::Attention(_) => is_view(op),

@@ -14,6 +14,7 @@ pub mod horizontal;
 pub mod isolation;
 pub mod layout;
 pub mod names;
+pub mod narrow_integers;
 pub mod pad_columns;
 pub mod pipeline;
 pub mod report;

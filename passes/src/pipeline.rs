@@ -7,6 +7,7 @@ use crate::error::PassError;
 use crate::fold::fold;
 use crate::fuse::fuse;
 use crate::layout::channels_last;
+use crate::narrow_integers::narrow_integers;
 use crate::pad_columns::pad_columns;
 use crate::report::{Phase, Report};
 use crate::{control, dims, horizontal, names, rules, walk, widen};
@@ -81,6 +82,7 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
         Pass { name: "layout", run: |g, _, _| Ok(channels_last(g).map(|()| 0)?) },
         Pass { name: "pad-columns", run: |g, _, _| Ok(pad_columns(g)?) },
         Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },
+        Pass { name: "narrow-integers", run: |g, _, _| Ok(narrow_integers(g)?) },
         Pass { name: "compact", run: |g, _, _| compacted(g) },
         Pass { name: "names", run: |g, _, _| Ok(names::complete(g)) },
         Pass { name: "fuse", run: |g, _, _| Ok(fuse(g)) },

@@ -2,7 +2,9 @@
 
 use super::emit::{Emit, Result};
 use super::value::Val;
-use cascata_artifact::abi::{DwConvF32Args, GemmF32Args, Import, PackBF32Args, context_offset};
+use cascata_artifact::abi::{
+    DwConvF32Args, GemmF32Args, GemmI16Args, Import, PackBF32Args, context_offset,
+};
 use cascata_ir::kernel::{DwConv, Expr, Gemm, LocalId, PackB, Place, RowReduce, Rows};
 use cascata_ir::op::UnaryOp;
 use cascata_types::{DType, Dim, Scalar};
@@ -98,7 +100,13 @@ impl<'k> Emit<'k, '_> {
             (offset_of!(GemmF32Args, min), self.bound(g.clamp.0)),
             (offset_of!(GemmF32Args, max), self.bound(g.clamp.1)),
         ];
-        self.call_with_block(Import::GemmF32, size_of::<GemmF32Args>(), &fields)
+        // The blocks differ in the types of their pointers only.
+        const { assert!(size_of::<GemmF32Args>() == size_of::<GemmI16Args>()) };
+        let import = match self.kernel.buffers.get(g.c.buffer).map(|b| b.dtype) {
+            Some(DType::I32) => Import::GemmI16,
+            _ => Import::GemmF32,
+        };
+        self.call_with_block(import, size_of::<GemmF32Args>(), &fields)
     }
 
     pub(super) fn dwconv(&mut self, d: &DwConv) -> Result<()> {

@@ -1,16 +1,17 @@
-//! Convolution groups, channels last: `y[N, o…, O] = epilogue(x[N, s…, C] ∗ w[k…, C/g, O])`, f32.
+//! Convolution groups, channels last: `y[N, o…, O] = epilogue(x[N, s…, C] ∗ w[k…, C/g, O])`, f32,
+//! or i32 of operands that are i16 in memory.
 //!
 //! No im2col: output pixels are the rows of a batch-reduce GEMM, kernel taps its
 //! blocks. A small table of row offsets per block of pixels says where each tap of
 //! each pixel starts (negative: padding), so stride, dilation, padding and
 //! transposition are one code path. Without padding along the last spatial axis a whole
 //! row of the kernel is one tap. Depthwise convolutions use the same table with
-//! their own micro-kernel. Bound by flops except for depthwise (bytes). Error: one f32
-//! FMA chain over all taps and channels.
+//! their own micro-kernel (of f32). Bound by flops except for depthwise (bytes). Error: one f32
+//! FMA chain over all taps and channels; integers are exact.
 
 use super::body::Body;
 use super::epilogue::{Block, Target};
-use super::matmul::{BLOCK_COLS, BLOCK_ROWS, View, block_cols, block_rows, row_blocks};
+use super::matmul::{BLOCK_COLS, BLOCK_ROWS, View, block_cols, block_rows, factors, row_blocks};
 use super::nest::{Axis, estimate};
 use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
 use cascata_ir::graph::{Node, ValueId};
@@ -110,16 +111,21 @@ impl Geometry {
 
 pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
     let node = lowering.graph.nodes[lowering.root(group)].clone();
-    if lowering.graph.tensor(node.outputs[0]).dtype != DType::F32 {
+    let Some([x, w]) = factors(lowering, group, &node) else {
         return super::single::naive_conv(lowering, group);
-    }
+    };
     let geometry = Geometry::of(lowering, &node)?;
     let (c, o) = (geometry.channels(), geometry.outputs());
     let depthwise = c.is(geometry.groups) && c == o && geometry.groups > 1;
-    if geometry.groups > 1 && !depthwise && !packs_by_group(lowering, group, &node, &geometry) {
+    let supported = match (geometry.groups, depthwise) {
+        (1, _) => true,
+        (_, true) => lowering.graph.tensor(x).dtype == DType::F32,
+        _ => packs_by_group(lowering, group, w, &geometry),
+    };
+    if !supported {
         return super::single::naive_conv(lowering, group);
     }
-    let x = dense(lowering, group, node.inputs[0])?;
+    let x = dense(lowering, group, x)?;
     let bias = match node.inputs.get(2) {
         Some(v) => Some(dense(lowering, group, *v)?),
         None => None,
@@ -127,15 +133,15 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     if depthwise {
         return depthwise_conv(lowering, group, &node, &geometry, x, bias);
     }
-    let weights = pack_weights(lowering, group, &node, &geometry)?;
+    let weights = pack_weights(lowering, group, w, &geometry)?;
     gemm_conv(lowering, group, &node, &geometry, (x, bias), weights)
 }
 
 /// Whether weights of several groups can be packed: known ones of plain convolutions.
-fn packs_by_group(lowering: &mut Lowering, group: &Group, node: &Node, g: &Geometry) -> bool {
+fn packs_by_group(lowering: &mut Lowering, group: &Group, w: ValueId, g: &Geometry) -> bool {
     let mut body = Body::new(lowering, group);
-    let outside = body.member_of(node.inputs[1]).is_none();
-    !g.transposed && outside && matches!(body.operand_of(node.inputs[1]), Operand::Weight(_))
+    let outside = body.member_of(w).is_none();
+    !g.transposed && outside && matches!(body.operand_of(w), Operand::Weight(_))
 }
 
 /// The operand as a dense buffer; what the group computes is computed into a temporary.
@@ -169,7 +175,9 @@ fn constant_weights(
 ) -> Option<Weights> {
     let (c, o, taps) = (cg.as_const()?, og.as_const()?, geometry.taps().as_const()?);
     let source = lowering.weights.items[id].0.source;
-    let encoding = PanelEncoding { k: (c * taps) as u64, n: o as u64, k_block: c.max(1) as u64 };
+    let k_group = PanelEncoding::group_of(lowering.graph.consts[source].ty.dtype);
+    let (k, n, k_block) = ((c * taps) as u64, o as u64, c.max(1) as u64);
+    let encoding = PanelEncoding { k, n, k_block, k_group };
     let data = WeightData::Panels {
         encoding,
         count: geometry.groups as u64,
@@ -190,39 +198,37 @@ fn constant_weights(
 fn pack_weights(
     lowering: &mut Lowering,
     group: &Group,
-    node: &Node,
+    w: ValueId,
     geometry: &Geometry,
 ) -> Result<Weights, LowerError> {
-    let w = lowering.graph.tensor(node.inputs[1]).shape.clone();
-    let Some(og) = w.last() else {
+    let shape = lowering.graph.tensor(w).shape.clone();
+    let Some(og) = shape.last() else {
         return Err(lowering.error(lowering.root(group), "weights need two channel axes"));
     };
     // Convolution weights are [k…, C/g, O], transposed ones [k…, C, O/g].
     let groups = if geometry.transposed { 1 } else { geometry.groups };
     let (cg, og) = (geometry.tap_channels(), og.floor_div(&groups.into()));
-    let operand = dense(lowering, group, node.inputs[1])?;
+    let operand = dense(lowering, group, w)?;
     if let Operand::Weight(id) = operand
         && let Some(weights) = constant_weights(lowering, id, geometry, &cg, &og)
     {
         return Ok(weights);
     }
-    let width = PANEL_WIDTH as i64;
-    let k = cg.clone() * geometry.taps();
     let view = View {
         operand,
         base: 0.into(),
-        batch: vec![],
+        batch: vec![cg.clone() * og.clone()],
         rows: og.clone(),
         cols: 1.into(),
         converted: false,
     };
-    let operand = super::matmul::pack_batches(lowering, group, &view, &[], &k, &og)?;
-    Ok(Weights {
-        operand,
-        group_stride: Dim::from(0),
-        panel_stride: k * width,
-        tap_stride: cg * width,
-    })
+    let k_group = PanelEncoding::group_of(lowering.dtype(operand)) as i64;
+    let taps = [geometry.taps()];
+    let operand = super::matmul::pack_batches(lowering, group, &view, &taps, &cg, &og)?;
+    let width = PANEL_WIDTH as i64;
+    let panel_stride = cg.ceil_div(&k_group.into()) * (k_group * width);
+    let tap_stride = og.ceil_div(&width.into()) * panel_stride.clone();
+    Ok(Weights { operand, group_stride: Dim::from(0), panel_stride, tap_stride })
 }
 
 /// Blocks of rows × columns over channel groups.

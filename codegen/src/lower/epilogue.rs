@@ -84,6 +84,9 @@ impl Body<'_, '_> {
         value: ValueId,
         (low, high): (Scalar, Scalar),
     ) -> Option<(ValueId, (Scalar, Scalar))> {
+        if self.graph.tensor(value).dtype != DType::F32 {
+            return None;
+        }
         let node = &self.graph.nodes[self.only_user(value)?];
         let zero = Scalar::f32(0.0);
         let raise = |to: Scalar| (Scalar::f32((low.to_f64() as f32).max(to.to_f64() as f32)), high);

@@ -1,19 +1,22 @@
-//! MatMul groups: `y[.., M, N] = epilogue(a[.., M, K] · b[.., K, N])`, f32.
+//! MatMul groups: `y[.., M, N] = epilogue(a[.., M, K] · b[.., K, N])`, f32, or i32 of operands
+//! that are i16 in memory.
 //!
 //! Bound by flops for M ≥ 8 (2·M·N·K at the micro-kernel's rate), by the bytes of `b`
 //! below. A constant `b` is packed at compile time; any other is packed by a launch
 //! of its own, once, whatever the number of row blocks. Leading axes become rows
 //! where `b` does not depend on them. Error: that of one f32 FMA chain over K,
-//! ≤ K·2⁻²⁴·Σ|a·b|.
+//! ≤ K·2⁻²⁴·Σ|a·b|; integers are exact.
 
-use super::access::broadcast_index;
+use super::access::{and, broadcast_index, compare};
 use super::body::Body;
 use super::epilogue::Block;
 use super::nest::{Axis, estimate};
 use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
-use cascata_ir::graph::ValueId;
+use cascata_ir::graph::{Def, Node, ValueId};
 use cascata_ir::kernel::{Expr, Gemm, PackB, Place, Rows, Stmt};
-use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, SymbolId};
+use cascata_ir::op::BinaryOp;
+use cascata_passes::fuse::is_widened_i16;
+use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, SymbolId};
 
 /// Most rows of a block: A's block and the result's stay in L2 beside a K block of B.
 pub(super) const BLOCK_ROWS: i64 = 64;
@@ -62,20 +65,34 @@ struct PackedShape {
 
 pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
     let root = &lowering.graph.nodes[lowering.root(group)];
-    let (a, b, c) = (root.inputs[0], root.inputs[1], root.outputs[0]);
-    if lowering.graph.tensor(c).dtype != DType::F32 {
+    let c = root.outputs[0];
+    let Some([left, b]) = factors(lowering, group, root) else {
         return super::single::naive_matmul(lowering, group);
-    }
+    };
     let full = lowering.graph.tensor(c).shape.clone();
     let batch = &full[..full.len() - 2];
-    let a = view(lowering, group, a, batch)?;
-    let a = if a.cols.is(1) && !a.converted {
-        a
-    } else {
-        materialise(lowering, group, root.inputs[0], batch)?
-    };
+    let a = view(lowering, group, left, batch)?;
+    let a =
+        if a.cols.is(1) && !a.converted { a } else { materialise(lowering, group, left, batch)? };
     let b = pack(lowering, group, b, batch)?;
     multiply(lowering, group, c, a, b)
+}
+
+/// The factors of a contraction as a micro-kernel reads them: f32, or the i16 that the group
+/// widens for sums in i32. `None` where none does.
+pub(super) fn factors(lowering: &Lowering, group: &Group, node: &Node) -> Option<[ValueId; 2]> {
+    let (graph, members) = (lowering.graph, lowering.members(group));
+    let narrow = |v: ValueId| {
+        let Def::Node(id, _) = graph.values[v].def else { return None };
+        let widens = members.contains(&id) && is_widened_i16(graph, id);
+        widens.then(|| graph.nodes[id].inputs[0])
+    };
+    let (a, b) = (node.inputs[0], node.inputs[1]);
+    match graph.tensor(node.outputs[0]).dtype {
+        DType::F32 => Some([a, b]),
+        DType::I32 => Some([narrow(a)?, narrow(b)?]),
+        _ => None,
+    }
 }
 
 /// Sees an operand as matrices in memory; copies it to a temporary when it is computed
@@ -167,9 +184,9 @@ pub(super) fn materialise(
     })
 }
 
-/// K blocks of roughly equal length, none longer than [`BLOCK_K`].
-fn k_block(k: u64) -> u64 {
-    k.div_ceil(k.div_ceil(BLOCK_K).max(1)).max(1)
+/// K blocks of roughly equal length, none longer than [`BLOCK_K`], of whole groups.
+fn k_block(k: u64, group: u64) -> u64 {
+    k.div_ceil(k.div_ceil(BLOCK_K).max(1)).max(1).next_multiple_of(group)
 }
 
 fn pack(
@@ -199,6 +216,7 @@ fn pack_constant(
     n: &Dim,
 ) -> Option<Packed> {
     let source = lowering.weights.items[id].0.source;
+    let k_group = PanelEncoding::group_of(lowering.graph.consts[source].ty.dtype);
     let elements = lowering.graph.consts[source].ty.elements().as_const()? as u64;
     let (k, n) = (k.as_const()? as u64, n.as_const()? as u64);
     let strides: Option<Vec<i64>> = view.batch.iter().map(Dim::as_const).collect();
@@ -208,7 +226,7 @@ fn pack_constant(
     if view.base.as_const()? != 0 || whole.iter().any(|s| matrix == 0 || s % matrix != 0) {
         return None;
     }
-    let encoding = PanelEncoding { k, n, k_block: k_block(k) };
+    let encoding = PanelEncoding { k, n, k_block: k_block(k, k_group), k_group };
     let data = WeightData::Panels {
         encoding,
         count,
@@ -243,7 +261,10 @@ fn pack_at_run_time(
 ) -> Result<Packed, LowerError> {
     let width = Dim::from(PANEL_WIDTH as i64);
     let panels = n.ceil_div(&width);
-    let matrix = panels.clone() * k.clone() * width.clone();
+    let dtype = lowering.dtype(view.operand);
+    let k_group = PanelEncoding::group_of(dtype) as i64;
+    let panel = k.ceil_div(&k_group.into()) * k_group * width.clone();
+    let matrix = panels.clone() * panel.clone();
     let shared = |s: &Dim| repeats == Repeats::Share && s.is(0);
     let extents: Vec<Dim> = batch
         .iter()
@@ -251,7 +272,7 @@ fn pack_at_run_time(
         .map(|(d, s)| if shared(s) { Dim::from(1) } else { d.clone() })
         .collect();
     let count = extents.iter().fold(Dim::from(1), |p, d| p * d.clone());
-    let temp = lowering.temp(DType::F32, matrix.clone() * count);
+    let temp = lowering.temp(dtype, matrix.clone() * count);
     let mut body = Body::new(lowering, group);
     let mut outer: Vec<Axis> =
         extents.iter().map(|d| Axis { var: body.index("batch", d), extent: d.clone() }).collect();
@@ -264,19 +285,22 @@ fn pack_at_run_time(
     let (src, dst) = (body.input(view.operand), body.output(temp));
     let from = view.base.clone() + super::body::dot(&vars[..extents.len()], &view.batch);
     let column = first.clone() * width.clone();
-    let stmt = Stmt::PackB(Box::new(PackB {
+    let pack = PackB {
         src: Place { buffer: src, at: from + column.clone() * view.cols.clone() },
         row_stride: view.rows.clone(),
         col_stride: view.cols.clone(),
         dst: Place {
             buffer: dst,
-            at: super::body::dot(&vars[..extents.len()], &strides)
-                + first * k.clone() * width.clone(),
+            at: super::body::dot(&vars[..extents.len()], &strides) + first * panel.clone(),
         },
-        panel_stride: k.clone() * width.clone(),
+        panel_stride: panel.clone(),
         k: k.clone(),
         n: (n.clone() - column).minimum(&(chunk * width.clone())),
-    }));
+    };
+    let stmt = match dtype {
+        DType::I16 => pack_pairs(&mut body, &pack),
+        _ => Stmt::PackB(Box::new(pack)),
+    };
     let elements = estimate(&(k.clone() * 64), &body.symbols);
     let (grid, mut stmts) = body.grid(&outer, elements);
     stmts.push(stmt);
@@ -288,10 +312,35 @@ fn pack_at_run_time(
         encoding: PackedShape {
             k_block: k.clone(),
             blocks: Dim::from(1),
-            panel_stride: k.clone() * width,
+            panel_stride: panel,
             block_stride: Dim::from(0),
         },
     })
+}
+
+/// What [`PackB`] does, of i16 in pairs of K, as loops.
+fn pack_pairs(body: &mut Body, p: &PackB) -> Stmt {
+    let width = PANEL_WIDTH as i64;
+    let extents = [p.n.ceil_div(&width.into()), p.k.ceil_div(&2.into()), width.into()];
+    let [panel, pair, lane] = [("panel", 0), ("pair", 1), ("lane", 2)]
+        .map(|(hint, i): (_, usize)| body.index(hint, &extents[i]));
+    let col = Dim::sym(panel) * width + Dim::sym(lane);
+    let to = Dim::sym(panel) * p.panel_stride.clone()
+        + Dim::sym(pair) * (2 * width)
+        + Dim::sym(lane) * 2;
+    let store = |half: i64| {
+        let row = Dim::sym(pair) * 2 + half;
+        let within = |i: &Dim, n: &Dim| compare(BinaryOp::Lt, i.clone(), n.clone());
+        let inside = and(within(&row, &p.k), within(&col, &p.n));
+        let from = row.minimum(&(p.k.clone() - 1)) * p.row_stride.clone()
+            + col.minimum(&(p.n.clone() - 1)) * p.col_stride.clone();
+        let x = Expr::Load(Place::new(p.src.buffer, p.src.at.clone() + from));
+        let zero = Expr::Const(Scalar::from_i64(DType::I16, 0));
+        Stmt::store(p.dst.buffer, p.dst.at.clone() + to.clone() + half, inside.select(x, zero))
+    };
+    let vars = [panel, pair, lane].into_iter().zip(extents).rev();
+    let nested = |body, (var, extent)| vec![Stmt::serial(var, extent, body)];
+    vars.fold(vec![store(0), store(1)], nested).remove(0)
 }
 
 fn scaled_strides(extents: &[Dim], unit: &Dim) -> Vec<Dim> {
@@ -461,7 +510,7 @@ fn multiply_in_blocks(
 }
 
 /// Packs run-time matrices whole: matrix β (over `batch`, row-major) starts at
-/// `β·k·⌈n/16⌉·16`, its panels are `k·16` elements apart.
+/// `β·k·⌈n/16⌉·16`, its panels are `k·16` elements apart; i16 with `k` rounded up to pairs.
 pub(super) fn pack_batches(
     lowering: &mut Lowering,
     group: &Group,

@@ -30,7 +30,8 @@ pub(super) fn constant(constant: &Const) -> Result<Tensor, OpError> {
 fn unpack(dtype: DType, dims: &[usize], p: &PanelEncoding, data: &[u8]) -> Result<Tensor, OpError> {
     let misfit = || OpError::Shape(format!("dims {dims:?} are not whole packed matrices of {p:?}"));
     let n = checked_elements(dims)? as u64;
-    let stored = p.checked_elements().filter(|_| p.k_block > 0).ok_or_else(misfit)?;
+    let cut = Some(p).filter(|p| p.is_cut());
+    let stored = cut.and_then(PanelEncoding::checked_elements).ok_or_else(misfit)?;
     let size = p.k.checked_mul(p.n).ok_or_else(misfit)?;
     if size == 0 || !n.is_multiple_of(size) {
         return if n == 0 { Tensor::zeros(dtype, dims) } else { Err(misfit()) };

@@ -42,7 +42,10 @@ fn encoding(r: &mut Rng) -> Encoding {
     let number = |r: &mut Rng| r.pick(&[0u64, 1, 2, 12, u64::MAX]);
     match r.below(4) {
         0 => Encoding::Dense,
-        1 => Encoding::Panels(PanelEncoding { k: number(r), n: number(r), k_block: number(r) }),
+        1 => {
+            let [k, n, k_block, k_group] = std::array::from_fn(|_| number(r));
+            Encoding::Panels(PanelEncoding { k, n, k_block, k_group })
+        }
         2 => Encoding::Quant(r.pick(&QuantFormat::ALL)),
         _ => Encoding::BlockSparse { rows: number(r) as u32, cols: number(r) as u32 },
     }

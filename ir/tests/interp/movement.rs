@@ -143,10 +143,10 @@ fn scatter_family() {
 
 #[test]
 fn packing_keeps_logical_elements() {
-    let encoding = Encoding::Panels(PanelEncoding { k: 2, n: 3, k_block: 2 });
+    let encoding = Encoding::Panels(PanelEncoding { k: 2, n: 3, k_block: 2, k_group: 1 });
     assert_eq!(apply1(Op::Pack { encoding: encoding.clone() }, &[count(&[2, 3])]).dims(), [2, 3]);
     // A constant stored in panels reads back as the matrices that were packed.
-    let panels = PanelEncoding { k: 3, n: 17, k_block: 2 };
+    let panels = PanelEncoding { k: 3, n: 17, k_block: 2, k_group: 2 };
     let at = |m: usize| move |row: u64, col: u64| (m as f32) * 1000.0 + (row * 17 + col) as f32;
     let packed: Vec<f32> = (0..2).flat_map(|m| panels.pack(at(m))).collect();
     let bytes: Vec<u8> = packed.iter().flat_map(|x| x.to_le_bytes()).collect();

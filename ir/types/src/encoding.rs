@@ -1,5 +1,6 @@
 //! How a tensor's elements lie in memory.
 
+use crate::DType;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -28,12 +29,12 @@ pub enum Encoding {
     },
 }
 
-/// `[k_blocks][panels][k_block][PANEL_WIDTH]` of the logical matrix `B[K,N]`.
+/// `[k_blocks][panels][k_block / k_group][PANEL_WIDTH][k_group]` of the logical matrix `B[K,N]`.
 ///
 /// K is cut into blocks of `k_block` rows (the last one shorter in the logical
-/// matrix, zero-padded here); inside a block the N columns lie in panels of
-/// [`PANEL_WIDTH`], zero-padded on the right. A leading batch of matrices is
-/// stored one packed matrix after the other.
+/// matrix, zero-padded here, as every block is to whole groups); inside a block the N
+/// columns lie in panels of [`PANEL_WIDTH`], zero-padded on the right. A leading batch of
+/// matrices is stored one packed matrix after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PanelEncoding {
     /// Rows of the logical matrix.
@@ -42,9 +43,19 @@ pub struct PanelEncoding {
     pub n: u64,
     /// Rows per K block.
     pub k_block: u64,
+    /// Rows of a column that lie together: what one instruction multiplies and sums.
+    pub k_group: u64,
 }
 
 impl PanelEncoding {
+    /// Rows that lie together for elements of `dtype`.
+    pub fn group_of(dtype: DType) -> u64 {
+        if dtype == DType::I16 { 2 } else { 1 }
+    }
+    /// Whether both cuts of K have a length.
+    pub fn is_cut(&self) -> bool {
+        self.k_block > 0 && self.k_group > 0
+    }
     /// Number of K blocks.
     pub fn k_blocks(&self) -> u64 {
         self.k.div_ceil(self.k_block.max(1))
@@ -55,7 +66,7 @@ impl PanelEncoding {
     }
     /// Elements between a panel and its right neighbour in the same K block.
     pub fn panel_stride(&self) -> u64 {
-        self.k_block * PANEL_WIDTH as u64
+        self.k_block.next_multiple_of(self.k_group) * PANEL_WIDTH as u64
     }
     /// Elements between a K block and the next.
     pub fn block_stride(&self) -> u64 {
@@ -67,16 +78,18 @@ impl PanelEncoding {
     }
     /// [`PanelEncoding::elements`] for untrusted numbers; `None` when it does not fit.
     pub fn checked_elements(&self) -> Option<u64> {
-        let padded = self.k_blocks().checked_mul(self.k_block)?;
+        let block = self.k_block.checked_next_multiple_of(self.k_group)?;
+        let padded = self.k_blocks().checked_mul(block)?;
         self.panels().checked_mul(PANEL_WIDTH as u64)?.checked_mul(padded)
     }
     /// Where the logical element `(row, col)` lies.
     pub fn offset(&self, row: u64, col: u64) -> u64 {
-        let w = PANEL_WIDTH as u64;
+        let (w, group) = (PANEL_WIDTH as u64, self.k_group);
+        let in_block = row % self.k_block;
         (row / self.k_block) * self.block_stride()
             + (col / w) * self.panel_stride()
-            + (row % self.k_block) * w
-            + col % w
+            + (in_block / group * w + col % w) * group
+            + in_block % group
     }
     /// Packs a matrix given by `at(row, col)`; padding is `T::default()`.
     pub fn pack<T: Copy + Default>(&self, at: impl Fn(u64, u64) -> T) -> Vec<T> {
@@ -142,7 +155,9 @@ impl fmt::Display for Encoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Encoding::Dense => f.write_str("dense"),
-            Encoding::Panels(p) => write!(f, "panels({}x{}/{})", p.k, p.n, p.k_block),
+            Encoding::Panels(p) => {
+                write!(f, "panels({}x{}/{}/{})", p.k, p.n, p.k_block, p.k_group)
+            }
             Encoding::Quant(q) => write!(f, "{q}"),
             Encoding::BlockSparse { rows, cols } => write!(f, "block({rows}x{cols})"),
         }
@@ -173,12 +188,14 @@ impl FromStr for Encoding {
         let (a, b) = rest.strip_suffix(')').and_then(|r| r.split_once('x')).ok_or_else(wrong)?;
         match name {
             "panels" => {
-                let (n, k_block) = b.split_once('/').ok_or_else(wrong)?;
+                let (n, cuts) = b.split_once('/').ok_or_else(wrong)?;
+                let (k_block, k_group) = cuts.split_once('/').ok_or_else(wrong)?;
                 let number = |s: &str| s.parse::<u64>().map_err(|_| wrong());
                 Ok(Encoding::Panels(PanelEncoding {
                     k: number(a)?,
                     n: number(n)?,
                     k_block: number(k_block)?,
+                    k_group: number(k_group)?,
                 }))
             }
             "block" => {

@@ -67,7 +67,7 @@ impl TensorType {
                     (Some(m), Some(n)) => n % m == 0,
                     _ => false,
                 };
-                (p.k_block == 0 || !whole).then(|| {
+                (!p.is_cut() || !whole).then(|| {
                     "the panels do not tile the tensor; it must be whole K×N matrices".into()
                 })
             }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 /// Unlists nodes whose results nobody reads. Nodes that bind symbols or hold state
 /// stay: dims may mention what they bind.
-pub(super) fn remove(graph: &mut Graph) {
+pub(crate) fn remove(graph: &mut Graph) {
     let mut used: HashSet<ValueId> = HashSet::new();
     sweep(graph, Graph::ROOT, &mut used);
 }

@@ -12,7 +12,7 @@ use cascata_artifact::abi::PackBF32Args;
 use cascata_kernels::{Isa, Kernels};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use support::{Buffer, DwConv, Gemm, GemmShape, Place, Rng, Rows};
+use support::{Buffer, DwConv, Gemm, GemmI16, GemmShape, Place, Rng, Rows};
 
 /// Runs per line, and the time that one takes at least.
 const RUNS: usize = 25;
@@ -47,6 +47,7 @@ fn main() {
             println!("\n{isa}{:>61} {:>8}  of peak", "median", "best");
             let bench = Bench { isa, kernels: Kernels::new(isa), filter: filter.clone() };
             bench.gemms();
+            bench.integers();
             bench.depthwise();
             bench.packs();
             bench.maps();
@@ -123,6 +124,26 @@ impl Bench {
         self.line(name, "GFLOP/s", flops, true, &mut call);
         if shape.m <= 4 {
             self.line(&format!("{name}, B"), "GB/s", (4 * case.b.len()) as f64, false, &mut call);
+        }
+    }
+
+    /// Beside the peak of f32.
+    fn integers(&self) {
+        for (name, m, n, k, batch, rows) in [
+            ("gemm i16 block 128x256x256", 128, 256, 256, 1, STRIDED),
+            ("gemm i16 block 64x192x384", 64, 192, 384, 1, STRIDED),
+            ("gemm i16 conv3x3 100x64x64·9", 100, 64, 64, 9, Rows::Offsets(0)),
+            ("gemm i16 conv1x1 100x24x27", 100, 24, 27, 1, STRIDED),
+            ("gemm i16 skinny m=1 256x256", 1, 256, 256, 1, STRIDED),
+        ] {
+            let shape = GemmShape { m, n, k, k_last: k, batch, rows };
+            let case = GemmI16::random(&mut Rng(1), Place::Aligned, shape);
+            let mut c = vec![0i32; m * n];
+            let args = case.args(c.as_mut_ptr(), n);
+            let gemm = self.kernels.gemm_i16;
+            // SAFETY: `case` owns operands of the sizes in `args`.
+            let mut call = || unsafe { gemm(black_box(&args)) };
+            self.line(name, "GOP/s", (2 * m * n * k * batch) as f64, true, &mut call);
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::Isa;
 use cascata_artifact::abi::{
-    BlockFn, DwConvF32Args, ExpSumF32Fn, GemmF32Args, Import, MapF32Fn, PackBF32Args, ReduceF32Fn,
+    BlockFn, DwConvF32Args, ExpSumF32Fn, GemmF32Args, GemmI16Args, Import, MapF32Fn, PackBF32Args,
+    ReduceF32Fn,
 };
 
 /// A level's kernels, typed.
@@ -10,6 +11,8 @@ use cascata_artifact::abi::{
 pub struct Kernels {
     /// [`Import::GemmF32`].
     pub gemm_f32: BlockFn<GemmF32Args>,
+    /// [`Import::GemmI16`].
+    pub gemm_i16: BlockFn<GemmI16Args>,
     /// [`Import::DwConvF32`].
     pub dwconv_f32: BlockFn<DwConvF32Args>,
     /// [`Import::PackBF32`].
@@ -57,6 +60,7 @@ impl Kernels {
     pub fn address(&self, import: Import) -> *const u8 {
         match import {
             Import::GemmF32 => self.gemm_f32 as *const u8,
+            Import::GemmI16 => self.gemm_i16 as *const u8,
             Import::DwConvF32 => self.dwconv_f32 as *const u8,
             Import::PackBF32 => self.pack_b_f32 as *const u8,
             Import::ExpF32 => self.exp_f32 as *const u8,
@@ -82,7 +86,7 @@ pub fn resolve(import: Import, isa: Isa) -> *const u8 {
 }
 
 /// Defines one level's row primitives and `KERNELS` from its token; the module has
-/// its own `gemm_f32`, `dwconv_f32` and `pack_b_f32`.
+/// its own `gemm_f32`, `gemm_i16`, `dwconv_f32` and `pack_b_f32`.
 macro_rules! level {
     ($token:ident $(, $features:literal)?) => {
         level!{@maps $token $($features)?;
@@ -100,7 +104,7 @@ macro_rules! level {
 
         /// The level's table.
         pub(super) static KERNELS: Kernels = Kernels {
-            gemm_f32, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32, silu_f32,
+            gemm_f32, gemm_i16, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32, silu_f32,
             gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
         };
     };
@@ -142,7 +146,12 @@ macro_rules! contractions {
      half $half_height:expr, $($half_rows:literal: [$($halves:literal)*])*) => {
         unsafe extern "C" fn gemm_f32(args: *const GemmF32Args) {
             // SAFETY: the caller's promise.
-            unsafe { gemm::gemm::<$token>(&*args) }
+            unsafe { gemm::gemm::<$token, f32>(&*args) }
+        }
+
+        unsafe extern "C" fn gemm_i16(args: *const GemmI16Args) {
+            // SAFETY: the caller's promise.
+            unsafe { gemm::gemm::<$token, i16>(&*args) }
         }
 
         #[target_feature(enable = $features)]
@@ -158,19 +167,19 @@ macro_rules! contractions {
         }
 
         #[target_feature(enable = $features)]
-        unsafe fn tile<const MR: usize, const NV: usize>(
-            pass: &gemm::Pass, row: usize, column: usize,
+        unsafe fn tile<E: Element, const MR: usize, const NV: usize>(
+            pass: &gemm::Pass<E>, row: usize, column: usize,
         ) {
             // SAFETY: as of `exp_sum_f32`.
-            unsafe { gemm::tile::<_, MR, NV>($token::assume(), pass, row, column) }
+            unsafe { gemm::tile::<_, E, MR, NV>($token::assume(), pass, row, column) }
         }
 
         #[target_feature(enable = $features)]
-        unsafe fn half_tile<const MR: usize, const NV: usize>(
-            pass: &gemm::Pass, row: usize, column: usize,
+        unsafe fn half_tile<E: Element, const MR: usize, const NV: usize>(
+            pass: &gemm::Pass<E>, row: usize, column: usize,
         ) {
             // SAFETY: as of `exp_sum_f32`; every vector level includes AVX2 and FMA.
-            unsafe { gemm::tile::<_, MR, NV>(Avx2::assume(), pass, row, column) }
+            unsafe { gemm::tile::<_, E, MR, NV>(Avx2::assume(), pass, row, column) }
         }
 
         impl gemm::GemmIsa for $token {
@@ -180,18 +189,18 @@ macro_rules! contractions {
             fn height(width: usize) -> usize {
                 ($height)(width)
             }
-            fn tile(rows: usize, width: usize) -> gemm::TileFn {
+            fn tile<E: Element>(rows: usize, width: usize) -> gemm::TileFn<E> {
                 match (rows, width) {
-                    $($(($rows, $panels) => tile::<$rows, { $panels * gemm::PANEL / $token::LANES }>,)*)*
+                    $($(($rows, $panels) => tile::<E, $rows, { $panels * gemm::PANEL / $token::LANES }>,)*)*
                     _ => unreachable!("no tile of {rows} rows and {width} panels"),
                 }
             }
             fn half_height(width: usize) -> Option<usize> {
                 ($half_height)(width)
             }
-            fn half_tile(rows: usize, width: usize) -> gemm::TileFn {
+            fn half_tile<E: Element>(rows: usize, width: usize) -> gemm::TileFn<E> {
                 match (rows, 2 * width - 1) {
-                    $($(($half_rows, $halves) => half_tile::<$half_rows, $halves>,)*)*
+                    $($(($half_rows, $halves) => half_tile::<E, $half_rows, $halves>,)*)*
                     _ => unreachable!("no half tile of {rows} rows and {width} panels"),
                 }
             }
@@ -206,7 +215,12 @@ mod portable {
 
     unsafe extern "C" fn gemm_f32(args: *const GemmF32Args) {
         // SAFETY: the caller's promise.
-        unsafe { gemm::portable::gemm(&*args) }
+        unsafe { gemm::portable::gemm::<f32>(&*args) }
+    }
+
+    unsafe extern "C" fn gemm_i16(args: *const GemmI16Args) {
+        // SAFETY: the caller's promise.
+        unsafe { gemm::portable::gemm::<i16>(&*args) }
     }
 
     unsafe extern "C" fn dwconv_f32(args: *const DwConvF32Args) {
@@ -225,6 +239,7 @@ mod portable {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::*;
+    use crate::gemm::Element;
     use crate::simd::{Avx2, Simd};
     use crate::{dwconv, gemm, math, pack, rows};
 
@@ -242,6 +257,7 @@ mod avx2 {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use super::*;
+    use crate::gemm::Element;
     use crate::simd::{Avx2, Avx512, Simd};
     use crate::{dwconv, gemm, math, pack, rows};
 
@@ -268,10 +284,10 @@ mod tests {
     fn every_tile_exists<S: GemmIsa>() {
         for width in (1..40).map(S::width).flat_map(|most| 1..=most) {
             for rows in 1..=S::height(width) {
-                S::tile(rows, width);
+                S::tile::<f32>(rows, width);
             }
             for rows in 1..=S::half_height(width).unwrap_or(0) {
-                S::half_tile(rows, width);
+                S::half_tile::<f32>(rows, width);
             }
         }
     }

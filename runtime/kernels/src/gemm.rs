@@ -1,9 +1,10 @@
-//! `gemm_f32@1`, the batch-reduce GEMM: loop order and blocking of one call.
+//! `gemm_f32@1` and `gemm_i16@1`, the batch-reduce GEMM: loop order and blocking of one call.
 //!
 //! * Shapes: `C f32[m, n] = clamp(init + Σ_t A_t f32[m, k]·B_t f32[k, n])`, any sizes;
-//!   B in panels of 16 columns, A strided or through offsets.
+//!   B in panels of 16 columns, A strided or through offsets. Of i16 the same without a
+//!   clamp, summed in i32; K in pairs.
 //! * Error: one chain of roundings per element, `(batch·k + 2)·2^-24` relative to
-//!   `|init| + Σ|a·b|` with FMA; twice that in the portable version.
+//!   `|init| + Σ|a·b|` with FMA; twice that in the portable version. i16: none, sums wrap.
 //! * Bound by flops from `m = 3` on while B is in L2 or L3; by bytes of B below.
 //! * Source: Georganas et al. 2019 (arXiv 1906.06440); blocking after BLIS.
 //!
@@ -20,16 +21,24 @@
 //! 3. avx512: 8x48, 12x32 and 14x16 tiles, 6x64 and 3x128 for skinny ones: 114, 116;
 //!    52, 103, 114. At `m = 1` that is 104 GB/s of B from L2, 90 from L3, 22–31 from DRAM.
 //!
+//! i16, best GOP/s of `128x256x256`, of the same convolution, and of `m = 1` times `256x256`
+//! (one AMD EPYC thread without AVX-512, shared, FMA peak 103; f32 beside it: 98 of
+//! `128x256x256`; `… --example ceilings -- "gemm i16"`):
+//! 1. portable: 3, 3, 3.
+//! 2. avx2, on the tiles of f32: 145, 106, 93.
+//! 3. avx512: compiled, not yet run on a machine that has it.
+//!
 //! Tried without gain: prefetching B 512 to 2,048 elements ahead (interleaved runs from
 //! DRAM at `m <= 3` lost 10 to 30 %; beyond, no difference above the noise).
 
+mod element;
 pub(crate) mod portable;
 mod tile;
 
+pub(crate) use element::{Dot, Element};
 pub(crate) use tile::{TileFn, tile};
 
-use crate::simd::Simd;
-use cascata_artifact::abi::GemmF32Args;
+use cascata_artifact::abi::GemmArgs;
 use std::ops::Range;
 
 /// Columns of a panel of B.
@@ -45,18 +54,18 @@ const PASS_DEPTH: usize = 512;
 const B_NEAR: usize = 128 * 1024;
 
 /// A level's register tiles.
-pub(crate) trait GemmIsa: Simd {
+pub(crate) trait GemmIsa: Dot {
     /// Panels side by side in a tile of a call with `m` rows.
     fn width(m: usize) -> usize;
     /// The most rows of a tile `width` panels wide.
     fn height(width: usize) -> usize;
     /// The tile of `rows <= height(width)` rows.
-    fn tile(rows: usize, width: usize) -> TileFn;
+    fn tile<E: Element>(rows: usize, width: usize) -> TileFn<E>;
     /// The most rows of a tile that uses at most half of its last panel; `None` if there
     /// is none of this width.
     fn half_height(width: usize) -> Option<usize>;
     /// The tile of `rows <= half_height(width)` rows that leaves half of its last panel out.
-    fn half_tile(rows: usize, width: usize) -> TileFn;
+    fn half_tile<E: Element>(rows: usize, width: usize) -> TileFn<E>;
 }
 
 /// Column tiles side by side, all of the same kind.
@@ -70,9 +79,9 @@ struct Columns {
 }
 
 /// One pass over the K blocks `blocks`, in each over the rows `depth` of B.
-pub(crate) struct Pass<'a> {
+pub(crate) struct Pass<'a, E: Element> {
     /// The call.
-    pub(crate) args: &'a GemmF32Args,
+    pub(crate) args: &'a GemmArgs<E, E::Sum>,
     /// The K blocks.
     pub(crate) blocks: Range<usize>,
     /// The part of each block.
@@ -83,7 +92,7 @@ pub(crate) struct Pass<'a> {
     pub(crate) last: bool,
 }
 
-impl Pass<'_> {
+impl<E: Element> Pass<'_, E> {
     /// The length of `depth` inside block `t`.
     #[inline(always)]
     pub(crate) fn depth_of(&self, t: usize) -> usize {
@@ -94,7 +103,11 @@ impl Pass<'_> {
 }
 
 /// Calls `run` with each pass of `args`, at most `limit` deep, in order; at least once.
-fn for_each_pass(args: &GemmF32Args, limit: usize, run: &mut dyn FnMut(&Pass)) {
+fn for_each_pass<E: Element>(
+    args: &GemmArgs<E, E::Sum>,
+    limit: usize,
+    run: &mut dyn FnMut(&Pass<E>),
+) {
     let (batch, k) = (args.batch.max(0) as usize, args.k.max(args.k_last).max(0) as usize);
     let mut from_c = args.accumulate != 0;
     let mut pass = |blocks: Range<usize>, depth: Range<usize>, last: bool| {
@@ -151,7 +164,7 @@ fn for_each_run<S: GemmIsa>(n: usize, width: usize, run: &mut dyn FnMut(Columns)
 ///
 /// # Safety
 /// The operands that `args` describes are readable, C is writable and overlaps none.
-pub(crate) unsafe fn gemm<S: GemmIsa>(args: &GemmF32Args) {
+pub(crate) unsafe fn gemm<S: GemmIsa, E: Element>(args: &GemmArgs<E, E::Sum>) {
     let (m, n) = (args.m.max(0) as usize, args.n.max(0) as usize);
     let width = S::width(m);
     // One row tile reads A once per column tile in any case: no reason to cut K.
@@ -159,7 +172,7 @@ pub(crate) unsafe fn gemm<S: GemmIsa>(args: &GemmF32Args) {
     for_each_pass(args, limit, &mut |pass| {
         for_each_run::<S>(n, width, &mut |columns| {
             // SAFETY: the caller's promise; the tiles cover `m` x `n` once.
-            unsafe { gemm_run::<S>(pass, m, columns) };
+            unsafe { gemm_run::<S, E>(pass, m, columns) };
         });
     });
 }
@@ -169,7 +182,7 @@ pub(crate) unsafe fn gemm<S: GemmIsa>(args: &GemmF32Args) {
 ///
 /// # Safety
 /// As of [`gemm`].
-unsafe fn gemm_run<S: GemmIsa>(pass: &Pass, m: usize, columns: Columns) {
+unsafe fn gemm_run<S: GemmIsa, E: Element>(pass: &Pass<E>, m: usize, columns: Columns) {
     let Columns { panels, width, half } = columns;
     let half = S::half_height(width).filter(|_| half);
     let tiles = m.div_ceil(half.unwrap_or(S::height(width)));

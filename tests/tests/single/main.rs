@@ -12,6 +12,7 @@ mod conv_rows;
 mod dynamic;
 mod fetch;
 mod half;
+mod integers;
 mod recurrent;
 mod reduce;
 mod resize;

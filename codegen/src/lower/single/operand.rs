@@ -98,7 +98,7 @@ impl Panels {
         k: u64,
     ) -> Self {
         let k_block = k.div_ceil(k.div_ceil(BLOCK_K).max(1)).max(1);
-        let encoding = PanelEncoding { k, n, k_block };
+        let encoding = PanelEncoding { k, n, k_block, k_group: 1 };
         let (matrix_stride, row_stride, col_stride, to_f32) = (n * k, 1, k, false);
         let data =
             WeightData::Panels { encoding, count, matrix_stride, row_stride, col_stride, to_f32 };

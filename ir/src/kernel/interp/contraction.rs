@@ -1,4 +1,5 @@
-//! The micro-kernels by their formulas: `f64` accumulation, rounded once at the end.
+//! The micro-kernels by their formulas: `f64` accumulation, rounded once at the end. Sums of
+//! integers are exact that way below 2⁵³, and wrapped once at the end.
 
 use super::error::Step;
 use super::index::Index;
@@ -25,6 +26,15 @@ pub(super) struct Base {
 impl Base {
     pub(super) fn load(self, m: &mut Machine, offset: i64) -> Step<f64> {
         m.load(self.buffer, step(self.at, offset, 1)?).map(f64::from_bits)
+    }
+
+    fn load_int(self, m: &mut Machine, offset: i64) -> Step<f64> {
+        m.load(self.buffer, step(self.at, offset, 1)?).map(|raw| raw as i64 as f64)
+    }
+
+    /// Stores a whole number, wrapped.
+    fn store_i32(self, m: &mut Machine, offset: i64, x: f64) -> Step<()> {
+        m.store(self.buffer, step(self.at, offset, 1)?, i64::from(x as i64 as i32) as u64)
     }
 
     pub(super) fn store_f32(self, m: &mut Machine, offset: i64, x: f64) -> Step<()> {
@@ -83,6 +93,8 @@ enum RowsPlan {
 
 /// A [`Gemm`].
 pub(super) struct GemmPlan {
+    /// i16 are multiplied and i32 summed, else f32.
+    integers: bool,
     a: RowsPlan,
     b: Access,
     b_panel_stride: Index,
@@ -100,7 +112,7 @@ pub(super) struct GemmPlan {
 }
 
 impl GemmPlan {
-    pub(super) fn new(g: &Gemm) -> Self {
+    pub(super) fn new(g: &Gemm, integers: bool) -> Self {
         let a = match &g.a {
             Rows::Strided { base, row_stride, batch_stride } => RowsPlan::Strided {
                 base: Access::new(base),
@@ -112,6 +124,7 @@ impl GemmPlan {
             }
         };
         Self {
+            integers,
             a,
             b: Access::new(&g.b),
             b_panel_stride: Index::new(&g.b_panel_stride),
@@ -153,11 +166,18 @@ impl GemmPlan {
         let (c, stride) = (self.c.base(machine)?, machine.index(&self.c_row_stride)?);
         for i in 0..m {
             for j in 0..n {
-                let sum = self.clamp.apply(sums[(i * n + j) as usize]);
-                c.store_f32(machine, step(j, i, stride)?, sum)?;
+                let (at, sum) = (step(j, i, stride)?, sums[(i * n + j) as usize]);
+                match self.integers {
+                    true => c.store_i32(machine, at, sum)?,
+                    false => c.store_f32(machine, at, self.clamp.apply(sum))?,
+                }
             }
         }
         Ok(())
+    }
+
+    fn number(&self, machine: &mut Machine, base: Base, at: i64) -> Step<f64> {
+        if self.integers { base.load_int(machine, at) } else { base.load(machine, at) }
     }
 
     fn initial(&self, machine: &mut Machine, m: i64, n: i64) -> Step<Vec<f64>> {
@@ -167,8 +187,8 @@ impl GemmPlan {
         for i in 0..m {
             for j in 0..n {
                 sums.push(match bias {
-                    _ if self.accumulate => c.load(machine, step(j, i, stride)?)?,
-                    Some(bias) => bias.load(machine, j)?,
+                    _ if self.accumulate => self.number(machine, c, step(j, i, stride)?)?,
+                    Some(bias) => self.number(machine, bias, j)?,
                     None => 0.0,
                 });
             }
@@ -181,16 +201,19 @@ impl GemmPlan {
         let b = self.b.base(machine)?;
         let start = step(0, t, machine.index(&self.b_batch_stride)?)?;
         let panel_stride = machine.index(&self.b_panel_stride)?;
+        let group = if self.integers { 2 } else { 1 };
         let mut block = Vec::new();
         for row in 0..k {
             for j in 0..n {
                 let panel = step(start, j / WIDTH, panel_stride)?;
-                let row_start = step(panel, row, WIDTH)?;
+                let row_start = step(panel, row / group, group * WIDTH)?;
                 if j % WIDTH == 0 {
+                    let last = step(row_start, 1, group * WIDTH - 1)?;
                     machine.element(b.buffer, step(b.at, 1, row_start)?)?;
-                    machine.element(b.buffer, step(b.at, 1, step(row_start, 1, WIDTH - 1)?)?)?;
+                    machine.element(b.buffer, step(b.at, 1, last)?)?;
                 }
-                block.push(b.load(machine, step(row_start, 1, j % WIDTH)?)?);
+                let at = step(row_start, 1, j % WIDTH * group + row % group)?;
+                block.push(self.number(machine, b, at)?);
             }
         }
         Ok(block)
@@ -209,7 +232,7 @@ impl GemmPlan {
         };
         (0..k)
             .map(|x| match start {
-                Some(start) => base.load(machine, step(start, 1, x)?),
+                Some(start) => self.number(machine, base, step(start, 1, x)?),
                 None => Ok(0.0),
             })
             .collect()

@@ -5,6 +5,7 @@ use super::index::Index;
 use super::rows::RowPlan;
 use super::value::{Access, Compiler, Value};
 use crate::kernel::{Expr, Kernel, LocalId, LoopKind, Stmt};
+use cascata_types::DType;
 use cascata_types::{Entity as _, SymbolId};
 
 /// A compiled statement.
@@ -138,7 +139,10 @@ impl<'k> Compiler<'k> {
             Stmt::Check { cond, message } => {
                 Action::Check { cond: self.value(cond), message: *message }
             }
-            Stmt::Gemm(gemm) => Action::Gemm(Box::new(GemmPlan::new(gemm))),
+            Stmt::Gemm(gemm) => {
+                let integers = self.kernel.buffers[gemm.c.buffer].dtype == DType::I32;
+                Action::Gemm(Box::new(GemmPlan::new(gemm, integers)))
+            }
             Stmt::DwConv(conv) => Action::DwConv(Box::new(DwConvPlan::new(conv))),
             Stmt::PackB(pack) => Action::PackB(Box::new(PackBPlan::new(pack))),
             Stmt::MapRow { op, dst, src, n } => {

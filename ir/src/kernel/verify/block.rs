@@ -23,9 +23,9 @@ impl Verifier<'_> {
         }
     }
 
-    fn bias(&mut self, bias: &Option<Place>) {
+    fn bias(&mut self, bias: &Option<Place>, expected: DType) {
         if let Some(bias) = bias {
-            self.operand("the bias", bias, DType::F32);
+            self.operand("the bias", bias, expected);
         }
     }
 
@@ -41,30 +41,41 @@ impl Verifier<'_> {
         }
     }
 
+    /// The result says what is multiplied.
     pub(super) fn gemm(&mut self, g: &Gemm) {
+        let integers = self.kernel.buffers.get(g.c.buffer).is_some_and(|b| b.dtype == DType::I32);
+        let (factor, sum) = match integers {
+            true => (DType::I16, DType::I32),
+            false => (DType::F32, DType::F32),
+        };
         match &g.a {
             Rows::Strided { base, row_stride, batch_stride } => {
-                self.operand("the left operand", base, DType::F32);
+                self.operand("the left operand", base, factor);
                 self.dims(&[row_stride, batch_stride]);
             }
             Rows::Indirect { base, offsets } => {
-                self.operand("the left operand", base, DType::F32);
+                self.operand("the left operand", base, factor);
                 self.operand("the offsets", offsets, DType::I32);
             }
         }
-        self.operand("the right operand", &g.b, DType::F32);
-        self.bias(&g.bias);
-        self.result(&g.c, DType::F32);
+        self.operand("the right operand", &g.b, factor);
+        self.bias(&g.bias, sum);
+        self.result(&g.c, sum);
         self.dims(&[&g.b_panel_stride, &g.b_batch_stride, &g.c_row_stride]);
         self.dims(&[&g.m, &g.n, &g.k, &g.k_last, &g.batch]);
         self.clamp(g.clamp);
+        if integers
+            && !(g.clamp.0.to_f64() == f64::NEG_INFINITY && g.clamp.1.to_f64() == f64::INFINITY)
+        {
+            self.report(Problem::IntegerClamp);
+        }
     }
 
     pub(super) fn dw_conv(&mut self, d: &DwConv) {
         self.operand("the operand", &d.base, DType::F32);
         self.operand("the offsets", &d.offsets, DType::I32);
         self.operand("the weights", &d.w, DType::F32);
-        self.bias(&d.bias);
+        self.bias(&d.bias, DType::F32);
         self.result(&d.c, DType::F32);
         self.dims(&[&d.w_stride, &d.c_row_stride, &d.m, &d.channels, &d.taps]);
         self.clamp(d.clamp);

@@ -60,6 +60,8 @@ pub enum Problem {
     NotARowOp(&'static str),
     #[error("the lower bound of the clamp is not below the upper one")]
     ClampOrder,
+    #[error("sums of integers have no bounds")]
+    IntegerClamp,
     #[error("message {0} does not exist")]
     UndefinedMessage(usize),
     #[error("'{local}' belongs to all iterations of the vector loop '{symbol}': only reduce it")]

@@ -1,13 +1,13 @@
-//! `gemm_f32@1` in plain Rust: the reference.
+//! `gemm_f32@1` and `gemm_i16@1` in plain Rust: the reference.
 
-use super::PANEL;
-use cascata_artifact::abi::GemmF32Args;
+use super::{Element, PANEL};
+use cascata_artifact::abi::GemmArgs;
 
 /// Runs a call.
 ///
 /// # Safety
 /// The operands that `args` describes are readable, C is writable and overlaps none.
-pub(crate) unsafe fn gemm(args: &GemmF32Args) {
+pub(crate) unsafe fn gemm<E: Element>(args: &GemmArgs<E, E::Sum>) {
     for i in 0..args.m {
         for column in (0..args.n).step_by(PANEL) {
             // SAFETY: the caller's promise.
@@ -23,13 +23,13 @@ pub(crate) unsafe fn gemm(args: &GemmF32Args) {
 }
 
 /// The columns of the panel at `column`.
-fn columns(args: &GemmF32Args, column: i64) -> usize {
+fn columns<E: Element>(args: &GemmArgs<E, E::Sum>, column: i64) -> usize {
     ((args.n - column) as usize).min(PANEL)
 }
 
 /// Where the sums of `C[i, column..]` start.
-unsafe fn initial(args: &GemmF32Args, i: i64, column: i64) -> [f32; PANEL] {
-    let mut acc = [0.0; PANEL];
+unsafe fn initial<E: Element>(args: &GemmArgs<E, E::Sum>, i: i64, column: i64) -> [E::Sum; PANEL] {
+    let mut acc = [E::Sum::default(); PANEL];
     let source = if args.accumulate != 0 {
         args.c.wrapping_offset((i * args.c_row_stride) as isize).cast_const()
     } else {
@@ -45,7 +45,13 @@ unsafe fn initial(args: &GemmF32Args, i: i64, column: i64) -> [f32; PANEL] {
 }
 
 /// Adds block `t`.
-unsafe fn add_products(args: &GemmF32Args, i: i64, column: i64, t: i64, acc: &mut [f32; PANEL]) {
+unsafe fn add_products<E: Element>(
+    args: &GemmArgs<E, E::Sum>,
+    i: i64,
+    column: i64,
+    t: i64,
+    acc: &mut [E::Sum; PANEL],
+) {
     let depth = if t + 1 == args.batch { args.k_last } else { args.k };
     let panel = t * args.b_batch_stride + column / PANEL as i64 * args.b_panel_stride;
     // SAFETY: the caller's promise: the row, the offset and the panel exist.
@@ -59,20 +65,24 @@ unsafe fn add_products(args: &GemmF32Args, i: i64, column: i64, t: i64, acc: &mu
             }
         };
         for k in 0..depth.max(0) as usize {
-            let (a, b) = (*a.add(k), args.b.offset(panel as isize).add(k * PANEL));
+            let unit = panel as usize + k / E::UNIT * E::UNIT * PANEL;
+            let (a, b) = (*a.add(k), args.b.add(unit + k % E::UNIT));
             for (j, acc) in acc.iter_mut().enumerate() {
-                *acc += a * *b.add(j);
+                *acc = E::sum(*acc, a, *b.add(j * E::UNIT));
             }
         }
     }
 }
 
-/// Clamps and stores; NaN passes the clamp.
-unsafe fn finish(args: &GemmF32Args, i: i64, column: i64, acc: &[f32; PANEL]) {
-    let (min, max) = (args.min as f32, args.max as f32);
+/// Clamps and stores.
+unsafe fn finish<E: Element>(
+    args: &GemmArgs<E, E::Sum>,
+    i: i64,
+    column: i64,
+    acc: &[E::Sum; PANEL],
+) {
     for (j, &x) in acc.iter().enumerate().take(columns(args, column)) {
-        let x = if x < min { min } else { x };
-        let x = if x > max { max } else { x };
+        let x = E::clamped(args, x);
         // SAFETY: `C[i, column + j]` exists.
         unsafe { *args.c.offset((i * args.c_row_stride + column) as isize).add(j) = x };
     }

@@ -1,10 +1,13 @@
-//! The register tile of `gemm_f32@1`.
+//! The register tile of `gemm_f32@1` and `gemm_i16@1`.
+//!
+//! K is walked in units of 32 bits, one f32 or a pair of i16, so that a unit of A is one
+//! broadcast and a unit of 16 columns of B lies where 16 f32 would.
 
-use super::{PANEL, Pass};
+use super::{Dot, Element, PANEL, Pass};
 use crate::simd::Simd;
 
 /// Runs a pass on the tile whose first element is `C[row, column]`.
-pub(crate) type TileFn = unsafe fn(pass: &Pass, row: usize, column: usize);
+pub(crate) type TileFn<E> = unsafe fn(pass: &Pass<E>, row: usize, column: usize);
 
 /// The tile of `MR` rows and `NV` vectors; columns past `n` are neither read nor written.
 ///
@@ -12,31 +15,35 @@ pub(crate) type TileFn = unsafe fn(pass: &Pass, row: usize, column: usize);
 /// The operands that `pass.args` describes are valid; `MR` rows are left from `row`,
 /// and at least one column in the last panel of the tile.
 #[inline(always)]
-pub(crate) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
+pub(crate) unsafe fn tile<S: Dot, E: Element, const MR: usize, const NV: usize>(
     s: S,
-    pass: &Pass,
+    pass: &Pass<E>,
     row: usize,
     column: usize,
 ) {
     let args = pass.args;
     // SAFETY: the caller's promise, for all calls below.
     unsafe {
-        let mut acc = initial::<S, MR, NV>(s, pass, row, column);
+        let mut acc = initial::<S, E, MR, NV>(s, pass, row, column);
         for t in pass.blocks.clone() {
-            let a = row_pointers::<MR>(pass, t, row);
+            let a = row_pointers::<E, MR>(pass, t, row);
             let panel = (column / PANEL) as isize * args.b_panel_stride as isize;
             let depth = (pass.depth.start * PANEL) as isize;
             let b = args.b.offset(t as isize * args.b_batch_stride as isize + panel + depth);
             let stride = args.b_panel_stride as isize;
-            add_products::<S, MR, NV>(s, a, b, stride, pass.depth_of(t), &mut acc);
+            add_products::<S, E, MR, NV>(s, a, b, stride, pass.depth_of(t), &mut acc);
         }
-        finish::<S, MR, NV>(s, pass, row, column, acc);
+        finish::<S, E, MR, NV>(s, pass, row, column, acc);
     }
 }
 
 /// The first wanted element of each row of A in block `t`.
 #[inline(always)]
-unsafe fn row_pointers<const MR: usize>(pass: &Pass, t: usize, row: usize) -> [*const f32; MR] {
+unsafe fn row_pointers<E: Element, const MR: usize>(
+    pass: &Pass<E>,
+    t: usize,
+    row: usize,
+) -> [*const E; MR] {
     let args = pass.args;
     let start = pass.depth.start;
     if args.a_offsets.is_null() {
@@ -63,34 +70,60 @@ unsafe fn row_pointers<const MR: usize>(pass: &Pass, t: usize, row: usize) -> [*
 
 /// `acc[r][v] += A[r, k]·B[k, v]` for `k < depth` in ascending order.
 #[inline(always)]
-unsafe fn add_products<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn add_products<S: Dot, E: Element, const MR: usize, const NV: usize>(
     s: S,
-    a: [*const f32; MR],
-    b: *const f32,
+    a: [*const E; MR],
+    b: *const E,
     panel_stride: isize,
     depth: usize,
     acc: &mut [[S::F; NV]; MR],
 ) {
-    for k in 0..depth {
-        // SAFETY: the caller's promise: `depth` rows of each panel are readable.
-        let b: [S::F; NV] = std::array::from_fn(|v| unsafe {
-            let column = v * S::LANES;
-            let panel = b.offset((column / PANEL) as isize * panel_stride);
-            s.load(panel.add(k * PANEL + column % PANEL))
-        });
-        for r in 0..MR {
-            // SAFETY: the caller's promise: `depth` elements of each row are readable.
-            let a = s.splat(unsafe { *a[r].add(k) });
-            for v in 0..NV {
-                acc[r][v] = s.fma(a, b[v], acc[r][v]);
-            }
+    let units = depth / E::UNIT;
+    for k in 0..units {
+        let at = k * E::UNIT;
+        // SAFETY: the caller's promise: `depth` elements of each row and `depth` rows of
+        // each panel are readable.
+        unsafe {
+            let a = a.map(|row| row.add(at).cast::<f32>().read_unaligned());
+            add_unit::<S, E, MR, NV>(s, a, b.add(at * PANEL), panel_stride, acc);
+        }
+    }
+    if !depth.is_multiple_of(E::UNIT) {
+        let at = units * E::UNIT;
+        // SAFETY: as above; panels are padded to whole units.
+        unsafe {
+            let a = a.map(|row| E::part(row.add(at)));
+            add_unit::<S, E, MR, NV>(s, a, b.add(at * PANEL), panel_stride, acc);
+        }
+    }
+}
+
+/// One unit of K: a 32-bit word of each row of A.
+#[inline(always)]
+unsafe fn add_unit<S: Dot, E: Element, const MR: usize, const NV: usize>(
+    s: S,
+    a: [f32; MR],
+    b: *const E,
+    panel_stride: isize,
+    acc: &mut [[S::F; NV]; MR],
+) {
+    // SAFETY: the caller's promise: a unit of each panel is readable.
+    let b: [S::F; NV] = std::array::from_fn(|v| unsafe {
+        let column = v * S::LANES;
+        let panel = b.offset((column / PANEL) as isize * panel_stride);
+        s.load(panel.cast::<f32>().add(column % PANEL))
+    });
+    for r in 0..MR {
+        let a = s.splat(a[r]);
+        for v in 0..NV {
+            acc[r][v] = E::add_product(s, a, b[v], acc[r][v]);
         }
     }
 }
 
 /// How many of vector `v`'s lanes are columns of C.
 #[inline(always)]
-fn columns_of<S: Simd>(pass: &Pass, column: usize, v: usize) -> usize {
+fn columns_of<S: Simd, E: Element>(pass: &Pass<E>, column: usize, v: usize) -> usize {
     (pass.args.n as usize).saturating_sub(column + v * S::LANES).min(S::LANES)
 }
 
@@ -103,9 +136,9 @@ unsafe fn load_up_to<S: Simd>(s: S, p: *const f32, n: usize) -> S::F {
 
 /// Where the sums start: C, or the bias, or zero.
 #[inline(always)]
-unsafe fn initial<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn initial<S: Simd, E: Element, const MR: usize, const NV: usize>(
     s: S,
-    pass: &Pass,
+    pass: &Pass<E>,
     row: usize,
     column: usize,
 ) -> [[S::F; NV]; MR] {
@@ -115,16 +148,16 @@ unsafe fn initial<S: Simd, const MR: usize, const NV: usize>(
         return acc;
     }
     for v in 0..NV {
-        let n = columns_of::<S>(pass, column, v);
+        let n = columns_of::<S, E>(pass, column, v);
         let at = column + v * S::LANES;
         for (r, acc) in acc.iter_mut().enumerate() {
             // SAFETY: `n` columns of the row are left from `at`.
             acc[v] = unsafe {
                 if pass.from_c {
                     let c = args.c.offset((row + r) as isize * args.c_row_stride as isize);
-                    load_up_to(s, c.wrapping_add(at), n)
+                    load_up_to(s, c.wrapping_add(at).cast(), n)
                 } else {
-                    load_up_to(s, args.bias.wrapping_add(at), n)
+                    load_up_to(s, args.bias.wrapping_add(at).cast(), n)
                 }
             };
         }
@@ -134,28 +167,25 @@ unsafe fn initial<S: Simd, const MR: usize, const NV: usize>(
 
 /// Clamps after the last pass, and stores. NaN passes the clamp.
 #[inline(always)]
-unsafe fn finish<S: Simd, const MR: usize, const NV: usize>(
+unsafe fn finish<S: Simd, E: Element, const MR: usize, const NV: usize>(
     s: S,
-    pass: &Pass,
+    pass: &Pass<E>,
     row: usize,
     column: usize,
     mut acc: [[S::F; NV]; MR],
 ) {
     let args = pass.args;
     if pass.last {
-        let (min, max) = (s.splat(args.min as f32), s.splat(args.max as f32));
-        for x in acc.as_flattened_mut() {
-            *x = s.min(max, s.max(min, *x));
-        }
+        E::clamp(s, args, acc.as_flattened_mut());
     }
     for v in 0..NV {
-        let n = columns_of::<S>(pass, column, v);
+        let n = columns_of::<S, E>(pass, column, v);
         let at = column + v * S::LANES;
         for (r, acc) in acc.iter().enumerate() {
             // SAFETY: `n` columns of the row are left from `at`.
             unsafe {
                 let c = args.c.offset((row + r) as isize * args.c_row_stride as isize);
-                let c = c.wrapping_add(at);
+                let c = c.wrapping_add(at).cast::<f32>();
                 if n == S::LANES { s.store(c, acc[v]) } else { s.store_first(c, acc[v], n) }
             }
         }

@@ -48,6 +48,7 @@ const GELU_SATURATED: f32 = 6.0;
 impl MapOp for GeluErf {
     #[inline(always)]
     fn apply<S: Simd>(s: S, x: S::F) -> S::F {
+        #[expect(clippy::approx_constant, reason = "a fitted coefficient, which is near -ln 2")]
         const P: [f32; 8] = [
             -0.693_147_1,
             -0.797_889_05,

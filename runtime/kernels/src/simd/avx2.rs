@@ -1,6 +1,7 @@
 //! 256-bit vectors with FMA.
 
 use super::{SQRT_HALF_BITS, Simd};
+use crate::gemm::Dot;
 use crate::pack::Transpose;
 use std::arch::x86_64::*;
 
@@ -158,6 +159,17 @@ impl Transpose for Avx2 {
                 _mm256_permute2f128_ps::<0x31>(p2, q2),
                 _mm256_permute2f128_ps::<0x31>(p3, q3),
             ]
+        }
+    }
+}
+
+impl Dot for Avx2 {
+    #[inline(always)]
+    fn add_dot(self, a: __m256, b: __m256, sum: __m256) -> __m256 {
+        // SAFETY: the token proves AVX2.
+        unsafe {
+            let dot = _mm256_madd_epi16(_mm256_castps_si256(a), _mm256_castps_si256(b));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(sum), dot))
         }
     }
 }

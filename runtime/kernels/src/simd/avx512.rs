@@ -1,6 +1,7 @@
 //! 512-bit vectors: AVX-512 F, VL, BW and DQ.
 
 use super::{Avx2, SQRT_HALF_BITS, Simd};
+use crate::gemm::Dot;
 use crate::pack::Transpose;
 use std::arch::x86_64::*;
 
@@ -172,5 +173,16 @@ impl Transpose for Avx512 {
             }
         }
         out
+    }
+}
+
+impl Dot for Avx512 {
+    #[inline(always)]
+    fn add_dot(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
+        // SAFETY: the token proves AVX-512 F and BW.
+        unsafe {
+            let dot = _mm512_madd_epi16(_mm512_castps_si512(a), _mm512_castps_si512(b));
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(sum), dot))
+        }
     }
 }

@@ -11,17 +11,17 @@ pub enum Place {
     Aligned,
 }
 
-/// Some f32.
-pub struct Buffer {
+/// Some numbers.
+pub struct Buffer<T = f32> {
     base: *mut libc::c_void,
     mapped_bytes: usize,
-    data: *mut f32,
+    data: *mut T,
     len: usize,
 }
 
-impl Buffer {
+impl<T: Copy> Buffer<T> {
     /// A buffer that holds `values`.
-    pub fn new(place: Place, values: &[f32]) -> Buffer {
+    pub fn new(place: Place, values: &[T]) -> Self {
         const PAGE: usize = 4096;
         let bytes = size_of_val(values);
         let usable = bytes.next_multiple_of(PAGE);
@@ -35,29 +35,29 @@ impl Buffer {
             let base = libc::mmap(std::ptr::null_mut(), mapped_bytes, rw, flags, -1, 0);
             assert_ne!(base, libc::MAP_FAILED);
             assert_eq!(libc::mprotect(base.byte_add(usable), PAGE, libc::PROT_NONE), 0);
-            let data = base.byte_add(offset).cast::<f32>();
+            let data = base.byte_add(offset).cast::<T>();
             data.copy_from_nonoverlapping(values.as_ptr(), values.len());
             Buffer { base, mapped_bytes, data, len: values.len() }
         }
     }
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
+impl<T> Deref for Buffer<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
         // SAFETY: `new` mapped and wrote them.
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as of `deref`.
         unsafe { std::slice::from_raw_parts_mut(self.data, self.len) }
     }
 }
 
-impl Drop for Buffer {
+impl<T> Drop for Buffer<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping that `new` made.
         unsafe { libc::munmap(self.base, self.mapped_bytes) };

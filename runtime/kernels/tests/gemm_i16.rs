@@ -1,0 +1,127 @@
+//! `gemm_i16@1` at each level against sums that wrap.
+
+mod support;
+
+use cascata_kernels::Kernels;
+use support::{Buffer, GemmI16, GemmShape, Place, Rng, Rows, levels};
+
+const CANARY: i32 = -1_234_567;
+
+/// Where a call's sums start.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Zero,
+    Bias,
+    C,
+}
+
+/// C before a call; canaries between its rows.
+fn c_before(shape: GemmShape, stride: usize) -> Vec<i32> {
+    let len = if shape.m == 0 { 0 } else { (shape.m - 1) * stride + shape.n };
+    let value = |i: usize| match i % stride < shape.n {
+        true => (i as i32).wrapping_mul(0x1234_5671),
+        false => CANARY,
+    };
+    (0..len).map(value).collect()
+}
+
+fn check(kernels: &Kernels, case: &GemmI16, start: Start, stride: usize, what: &str) {
+    let before = c_before(case.shape, stride);
+    let mut c = Buffer::new(Place::AtGuard, &before);
+    let mut args = case.args(c.as_mut_ptr(), stride);
+    match start {
+        Start::Zero => {}
+        Start::Bias => args.bias = case.bias.as_ptr(),
+        Start::C => args.accumulate = 1,
+    }
+    // SAFETY: `case` and `c` own what `args` describes.
+    unsafe { (kernels.gemm_i16)(&args) };
+    for (at, (&got, &before)) in c.iter().zip(&before).enumerate() {
+        let (i, j) = (at / stride, at % stride);
+        if j >= case.shape.n {
+            assert_eq!(got, CANARY, "{what}: wrote past column n at [{i}, {j}]");
+            continue;
+        }
+        let start = match start {
+            Start::Zero => 0,
+            Start::Bias => case.bias[j],
+            Start::C => before,
+        };
+        assert_eq!(got, case.exact(start, i, j), "{what}: [{i}, {j}] of {:?}", case.shape);
+    }
+}
+
+#[test]
+fn random_calls_are_exact_and_stay_in_bounds() {
+    for isa in levels() {
+        let (kernels, mut rng) = (Kernels::new(isa), Rng(21));
+        for round in 0..300 {
+            let (k, batch) = (rng.below(80), 1 + rng.below(5));
+            let k_last = if rng.below(2) == 0 { k } else { rng.below(k + 1) };
+            let rows = match rng.below(3) {
+                0 => Rows::Strided(rng.below(9)),
+                1 => Rows::Offsets(0),
+                _ => Rows::Offsets(3),
+            };
+            let (m, n) = (1 + rng.below(45), 1 + rng.below(180));
+            let shape = GemmShape { m, n, k, k_last, batch, rows };
+            let case = GemmI16::random(&mut rng, Place::AtGuard, shape);
+            let start = [Start::Zero, Start::Bias, Start::C][rng.below(3)];
+            check(kernels, &case, start, n + rng.below(4), &format!("{isa}, {round}, {start:?}"));
+        }
+    }
+}
+
+/// Rows that end at a guard page with half of a pair.
+#[test]
+fn every_tile_height_and_width() {
+    for isa in levels() {
+        let (kernels, mut rng) = (Kernels::new(isa), Rng(22));
+        for m in 1..=14 {
+            for n in (1..=9).chain([15, 16, 17, 24, 31, 33, 48, 50, 64, 65, 97, 129]) {
+                for k in [1, 2, 3] {
+                    let rows = if (m + n) % 2 == 0 { Rows::Strided(1) } else { Rows::Offsets(4) };
+                    let shape = GemmShape { m, n, k, k_last: k - 1, batch: 2, rows };
+                    let case = GemmI16::random(&mut rng, Place::AtGuard, shape);
+                    check(kernels, &case, Start::Zero, n + 1, isa.name());
+                }
+            }
+        }
+    }
+}
+
+/// K beyond one pass, in one block and in several.
+#[test]
+fn deep_sums() {
+    for isa in levels() {
+        let (kernels, mut rng) = (Kernels::new(isa), Rng(23));
+        for (m, k, k_last, batch) in
+            [(29, 1501, 1501, 1), (29, 1500, 41, 2), (5, 701, 600, 3), (40, 63, 13, 20)]
+        {
+            let shape = GemmShape { m, n: 37, k, k_last, batch, rows: Rows::Offsets(5) };
+            let case = GemmI16::random(&mut rng, Place::AtGuard, shape);
+            check(kernels, &case, Start::Bias, 37, isa.name());
+        }
+    }
+}
+
+#[test]
+fn empty_calls() {
+    let base = GemmShape { m: 7, n: 20, k: 5, k_last: 5, batch: 2, rows: Rows::Strided(0) };
+    let empties = [
+        GemmShape { m: 0, ..base },
+        GemmShape { n: 0, ..base },
+        GemmShape { k: 0, k_last: 0, ..base },
+        GemmShape { batch: 0, ..base },
+        GemmShape { batch: 1, k_last: 0, ..base },
+    ];
+    for isa in levels() {
+        let (kernels, mut rng) = (Kernels::new(isa), Rng(24));
+        for shape in empties {
+            for start in [Start::Zero, Start::Bias, Start::C] {
+                let case = GemmI16::random(&mut rng, Place::AtGuard, shape);
+                check(kernels, &case, start, shape.n.max(1), isa.name());
+            }
+        }
+    }
+}
