@@ -12,7 +12,8 @@ use cascata_artifact::abi::PackBF32Args;
 use cascata_kernels::{Isa, Kernels};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use support::{Buffer, DwConv, Gemm, GemmI16, GemmShape, Place, Rng, Rows};
+use support::integers::GemmI16;
+use support::{Buffer, DwConv, Gemm, GemmShape, Place, Rng, Rows};
 
 /// Runs per line, and the time that one takes at least.
 const RUNS: usize = 25;

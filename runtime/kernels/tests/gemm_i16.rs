@@ -3,7 +3,8 @@
 mod support;
 
 use cascata_kernels::Kernels;
-use support::{Buffer, GemmI16, GemmShape, Place, Rng, Rows, levels};
+use support::integers::GemmI16;
+use support::{Buffer, GemmShape, Place, Rng, Rows, levels};
 
 const CANARY: i32 = -1_234_567;
 

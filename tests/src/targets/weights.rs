@@ -23,7 +23,7 @@ pub fn gguf(bytes: &[u8]) -> bool {
 /// A `config.json`, a zero byte, a safetensors file.
 ///
 /// # Panics
-/// As [`gguf`].
+/// As [`fn@gguf`].
 pub fn safetensors(bytes: &[u8]) -> bool {
     let split = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     let (config, weights) = bytes.split_at(split);

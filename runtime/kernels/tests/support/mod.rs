@@ -3,10 +3,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 mod buffer;
-mod integers;
+pub mod integers;
 
 pub use buffer::{Buffer, Place};
-pub use integers::GemmI16;
 
 use cascata_artifact::abi::{DwConvF32Args, GemmF32Args};
 use cascata_kernels::Isa;
