@@ -170,8 +170,8 @@ fn axes_and_attributes_out_of_range() {
 
 #[test]
 fn packed_operands() {
-    assert_eq!(ok(Op::MatMul, &["f32[B,96]", "f32[96,64]:panels(96x64/48)"]).0, "f32[B,64]");
-    bad(Op::MatMul, &["f32[B,96]", "f32[96,64]:panels(64x96/48)"]);
+    assert_eq!(ok(Op::MatMul, &["f32[B,96]", "f32[96,64]:panels(96x64/48/1)"]).0, "f32[B,64]");
+    bad(Op::MatMul, &["f32[B,96]", "f32[96,64]:panels(64x96/48/1)"]);
     assert_eq!(ok(Op::Gather { axis: 0 }, &["f32[100,32]:q4_0", "i64[B]"]).0, "f32[B,32]");
     let pack = |encoding| Op::Pack { encoding };
     bad(pack(Encoding::Quant(QuantFormat::Q4_0)), &["f32[3,33]"]);
