@@ -63,7 +63,27 @@ fn header_bytes(npy: &mut impl Read) -> Result<Vec<u8>, String> {
         return Err(format!("a header of {length} bytes"));
     }
     read(length, &mut bytes)?;
-    Ok(bytes)
+    match nesting(&bytes[10..]) {
+        depth if depth > MOST_NESTED => Err(format!("a header with {depth} brackets open at once")),
+        _ => Ok(bytes),
+    }
+}
+
+/// A structured type nests four brackets. The header's parser takes time exponential in them.
+const MOST_NESTED: usize = 8;
+
+/// How many brackets of a text are open at once at most.
+fn nesting(text: &[u8]) -> usize {
+    let (mut open, mut most) = (0usize, 0);
+    for c in text {
+        match c {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 /// Reads one `.npy` stream.
