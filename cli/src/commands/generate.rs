@@ -100,7 +100,8 @@ impl Generate {
         }
         let runtime = Runtime::builder().threads(self.threads).build()?;
         let artifact = self.trust.load_options()?.load(&self.artifact)?;
-        let config = Config { kv_budget_bytes: self.kv_mib << 20, ..Config::default() };
+        let config =
+            Config { kv_budget_bytes: self.kv_mib.saturating_mul(1 << 20), ..Config::default() };
         let engine = engine_of(&artifact, &runtime, config)?;
         let start = Instant::now();
         let streams: Vec<Stream> = self

@@ -142,7 +142,7 @@ pub struct PackBF32Args {
 pub type MapF32Fn = unsafe extern "C" fn(dst: *mut f32, src: *const f32, n: i64);
 /// A reduction of `src[..n]` to one number; see [`Import`] for the neutral elements.
 pub type ReduceF32Fn = unsafe extern "C" fn(src: *const f32, n: i64) -> f32;
-/// `dst[i] = exp(src[i] − bias)`, returns the sum of the results.
+/// `dst[i] = exp(src[i] − bias)`, 0 where that is below 2^-126; returns the sum of the results.
 pub type ExpSumF32Fn =
     unsafe extern "C" fn(dst: *mut f32, src: *const f32, n: i64, bias: f32) -> f32;
 /// A micro-kernel that takes one argument block.
