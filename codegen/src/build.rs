@@ -228,6 +228,7 @@ fn manifest(
         entries,
         kernels: kernels.iter().map(info).collect(),
         code,
+        gpu: vec![],
         imports: abi::Import::ALL.to_vec(),
         weights,
         strings: vec![],

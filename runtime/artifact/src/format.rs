@@ -58,10 +58,12 @@ pub enum SectionKind {
     Attachment,
     /// The bulky part of the manifest's provenance, which running does not need.
     Provenance,
+    /// The PTX of the GPU program `index`.
+    Ptx,
 }
 
 impl SectionKind {
-    const ALL: [(u32, SectionKind, &'static str); 7] = [
+    const ALL: [(u32, SectionKind, &'static str); 8] = [
         (1, SectionKind::Manifest, "manifest"),
         (2, SectionKind::Code, "code"),
         (3, SectionKind::Weights, "weights"),
@@ -69,6 +71,7 @@ impl SectionKind {
         (5, SectionKind::Signature, "signature"),
         (6, SectionKind::Attachment, "attachment"),
         (7, SectionKind::Provenance, "provenance"),
+        (8, SectionKind::Ptx, "ptx"),
     ];
 
     fn row(self) -> &'static (u32, SectionKind, &'static str) {
@@ -82,7 +85,7 @@ impl SectionKind {
     /// Whether a reader may do without it.
     fn flags(self) -> u32 {
         use SectionKind::*;
-        if matches!(self, Signature | Attachment | Provenance) { OPTIONAL } else { 0 }
+        if matches!(self, Signature | Attachment | Provenance | Ptx) { OPTIONAL } else { 0 }
     }
 
     /// Whether the table's hash is of the section's own bytes.
@@ -121,7 +124,7 @@ impl Section {
     /// `code[1]`, for messages.
     pub fn name(&self) -> String {
         match self.kind {
-            SectionKind::Code | SectionKind::Attachment => {
+            SectionKind::Code | SectionKind::Attachment | SectionKind::Ptx => {
                 format!("{} section {}", self.kind, self.index)
             }
             kind => format!("{kind} section"),

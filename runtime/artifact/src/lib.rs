@@ -3,6 +3,7 @@
 //!
 //! * [`abi`]: how generated code is called and what it may call.
 //! * [`manifest`]: what the artifact holds, as data, and its verifier.
+//! * [`gpu`]: what runs on GPUs in the CPU code's place, and how it is called.
 //! * [`format`](mod@format): how the bytes lie in the file.
 //! * [`ArtifactWriter`] writes a file, [`ArtifactReader`] checks and reads one.
 #![forbid(unsafe_code)]
@@ -11,6 +12,7 @@ pub mod abi;
 mod derived;
 mod error;
 pub mod format;
+pub mod gpu;
 pub mod manifest;
 mod reader;
 pub mod sign;

@@ -6,6 +6,7 @@
 //! `Manifest::verify` has passed.
 
 use crate::abi::Import;
+use crate::gpu::GpuProgram;
 use cascata_types::text::Dfa;
 use cascata_types::{DType, Dim, SymbolId, SymbolTable, TensorType, ValueType};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ pub struct Manifest {
     pub kernels: Vec<KernelInfo>,
     /// Machine code, one per target, best last.
     pub code: Vec<CodeVariant>,
+    /// What may run on a GPU in the place of the entries, least demanding target first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpu: Vec<GpuProgram>,
     /// What the code imports, in the order of `Context::imports`.
     pub imports: Vec<Import>,
     /// Constants in the weight section.

@@ -60,6 +60,23 @@ impl<'a> ArtifactReader<'a> {
         self.header.of_kind(SectionKind::Code).nth(variant).map(|s| s.slice(self.file))
     }
 
+    /// The PTX of one GPU program.
+    ///
+    /// # Errors
+    /// A damaged section, one that is missing, or text that is none.
+    pub fn ptx(&self, program: usize) -> Result<&'a str, FormatError> {
+        let section = self.header.of_kind(SectionKind::Ptx).nth(program);
+        let section = section.map_or_else(|| self.header.section(SectionKind::Ptx), Ok)?;
+        let bytes = section.slice(self.file);
+        section.check(bytes)?;
+        std::str::from_utf8(bytes).map_err(|e| FormatError::Header {
+            what: section.name(),
+            offset: section.offset + e.valid_up_to() as u64,
+            expected: "text".into(),
+            found: "other bytes".into(),
+        })
+    }
+
     /// The weight section; empty if there is none.
     pub fn weights(&self) -> &'a [u8] {
         self.header.of_kind(SectionKind::Weights).next().map_or(&[], |s| s.slice(self.file))

@@ -23,6 +23,7 @@ type Signer<'a> = Box<dyn FnOnce(&[u8; 32]) -> Vec<u8> + 'a>;
 pub struct ArtifactWriter<'a> {
     manifest: Manifest,
     code: Vec<&'a [u8]>,
+    ptx: Vec<&'a str>,
     attachments: BTreeMap<String, &'a [u8]>,
     signer: Option<(u64, Signer<'a>)>,
 }
@@ -30,13 +31,20 @@ pub struct ArtifactWriter<'a> {
 impl<'a> ArtifactWriter<'a> {
     /// An artifact with that manifest; see [`crate::assign_offsets`] for the weights' places.
     pub fn new(manifest: Manifest) -> Self {
-        Self { manifest, code: Vec::new(), attachments: BTreeMap::new(), signer: None }
+        Self { manifest, code: Vec::new(), ptx: Vec::new(), attachments: BTreeMap::new(), signer: None }
     }
 
     /// Adds the machine code of the manifest's next code variant.
     #[must_use]
     pub fn code(mut self, bytes: &'a [u8]) -> Self {
         self.code.push(bytes);
+        self
+    }
+
+    /// Adds the PTX of the manifest's next GPU program.
+    #[must_use]
+    pub fn ptx(mut self, text: &'a str) -> Self {
+        self.ptx.push(text);
         self
     }
 
@@ -147,6 +155,9 @@ impl<'a> ArtifactWriter<'a> {
         let mut out = vec![(SectionKind::Manifest, 0, json(&self.manifest)?)];
         for (i, code) in self.code.iter().enumerate() {
             out.push((SectionKind::Code, i as u64, code.to_vec()));
+        }
+        for (i, text) in self.ptx.iter().enumerate() {
+            out.push((SectionKind::Ptx, i as u64, text.as_bytes().to_vec()));
         }
         if bulk != Provenance::default() {
             out.push((SectionKind::Provenance, 0, json(&bulk)?));

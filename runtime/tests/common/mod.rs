@@ -138,6 +138,7 @@ impl Model {
             entries: vec![self.entry.clone()],
             kernels: self.kernels.clone(),
             code: vec![code("x86-64-v1", &["sse2"]), code("x86-64-v9", &["teleport"])],
+            gpu: vec![],
             imports: vec![Import::ExpF32],
             weights,
             strings: vec![],

@@ -83,6 +83,7 @@ pub fn manifest() -> Manifest {
         entries: vec![entry],
         kernels: vec![kernel("k0", 3, &[0]), kernel("k1", 2, &[0])],
         code: vec![code("x86-64-v1"), code("x86-64-v3")],
+        gpu: vec![],
         imports: vec![],
         weights,
         strings: vec![],

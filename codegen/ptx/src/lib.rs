@@ -1,0 +1,2 @@
+//! Kernel IR to PTX through MLIR and LLVM.
+#![cfg(feature = "llvm")]
