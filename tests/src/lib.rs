@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 
 pub mod ablation;
+pub mod bundle;
 pub mod compare;
+pub mod onnx_backend;
 pub mod onnx_export;
 pub mod pipeline;
 pub mod random;

@@ -1,11 +1,29 @@
 //! Reference inputs and outputs on disk (`.npz`, made by `tests/models/reference.py`).
 
+use crate::bundle::Tolerance;
 use anyhow::{Context, Result, bail};
 use cascata_ir::interp::Tensor;
 use cascata_types::DType;
 use npyz::npz::NpzArchive;
 use npyz::{DType as NpyDType, NpyFile};
 use std::path::{Path, PathBuf};
+
+/// Of an output's largest magnitude: sums of f32 products are taken in another order than
+/// ONNX Runtime's.
+const TOLERANCE: f64 = 1e-4;
+
+/// Quantised models: one rounding of a float moves an integer by a step, so that outputs have a
+/// direction in common with ONNX Runtime's rather than digits. `quantised.rs` counts the steps.
+const QUANTISED: &[&str] = &["minilm_l3_dynamic", "ocr_cls_qdq"];
+
+/// Cosine 0.999.
+const ANGLE: f64 = 1e-3;
+
+/// Models that need more, with the reason.
+const TOLERANCES: &[(&str, f64)] = &[
+    // ONNX Runtime differs from itself by 1.1e-4 with its optimisations off (meta.json).
+    ("piper", 5e-4),
+];
 
 /// One model × shape binding.
 #[derive(Clone, Debug)]
@@ -75,7 +93,23 @@ impl Case {
     /// # Errors
     /// The file is unreadable.
     pub fn inputs(&self) -> Result<Vec<(String, Tensor)>> {
-        read_npz(&self.folder.join("inputs.npz"))
+        let mut inputs = read_npz(&self.folder.join("inputs.npz"))?;
+        for (name, tensor) in &mut inputs {
+            // ONNX Runtime takes one element for a number.
+            if name == "sr" {
+                *tensor = tensor.with_dims(&[])?;
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// How far compiled code may be from ONNX Runtime.
+    pub fn tolerance(&self) -> Tolerance {
+        if QUANTISED.contains(&self.model.as_str()) {
+            return Tolerance::Angle(ANGLE);
+        }
+        let own = TOLERANCES.iter().find(|(model, _)| *model == self.model);
+        Tolerance::Relative(own.map_or(TOLERANCE, |(_, tolerance)| *tolerance))
     }
 
     /// Named outputs of ONNX Runtime.

@@ -5,29 +5,15 @@
 //! every optimisation level × code level × micro-kernel level × thread count, the others
 //! with what a user gets by default. Quantised models are compared by cosine.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use cascata_codegen::cpu::CpuLevel;
 use cascata_ir::interp::Tensor;
 use cascata_passes::pipeline::OptLevel;
 use cascata_runtime::{Artifact, Isa, LoadError, Runtime};
+use cascata_tests::bundle::Tolerance;
 use cascata_tests::references::{Case, cases_or_skip};
 use cascata_tests::{compare, pipeline};
 use std::time::Instant;
-
-const TOLERANCE: f64 = 1e-4;
-
-/// Quantised models: one rounding of a float moves an integer by a step, so that outputs have a
-/// direction in common with ONNX Runtime's rather than digits. `quantised.rs` counts the steps.
-const QUANTISED: &[&str] = &["minilm_l3_dynamic", "ocr_cls_qdq"];
-
-/// Cosine 0.999.
-const ANGLE: f64 = 1e-3;
-
-/// Models that need more, with the reason.
-const TOLERANCES: &[(&str, f64)] = &[
-    // ONNX Runtime differs from itself by 1.1e-4 with its optimisations off (meta.json).
-    ("piper", 5e-4),
-];
 
 /// One case with its arrays.
 struct Loaded {
@@ -39,21 +25,13 @@ struct Loaded {
 }
 
 fn load(case: &Case) -> Result<Loaded> {
-    let mut inputs = case.inputs()?;
-    for (name, tensor) in &mut inputs {
-        // ONNX Runtime takes one element for a number.
-        if name == "sr" {
-            *tensor = tensor.with_dims(&[])?;
-        }
-    }
-    let own = TOLERANCES.iter().find(|(model, _)| *model == case.model);
-    let tolerance = own.map_or(TOLERANCE, |(_, tolerance)| *tolerance);
-    let (distance, tolerance): (fn(&Tensor, &Tensor) -> f64, f64) =
-        match QUANTISED.contains(&case.model.as_str()) {
-            true => (compare::angle, ANGLE),
-            false => (compare::relative_difference, tolerance),
-        };
-    Ok(Loaded { name: case.name.clone(), tolerance, distance, inputs, outputs: case.outputs()? })
+    let (distance, tolerance): (fn(&Tensor, &Tensor) -> f64, f64) = match case.tolerance() {
+        Tolerance::Angle(t) => (compare::angle, t),
+        Tolerance::Relative(t) => (compare::relative_difference, t),
+        Tolerance::Elements { .. } => bail!("models are not compared by element"),
+    };
+    let (inputs, outputs) = (case.inputs()?, case.outputs()?);
+    Ok(Loaded { name: case.name.clone(), tolerance, distance, inputs, outputs })
 }
 
 fn input_bytes(case: &Loaded) -> usize {

@@ -8,11 +8,10 @@
 //! `ONNX_BACKEND_FILTER=substring` only some run and every outcome is printed.
 #![forbid(unsafe_code)]
 
-mod case;
 mod run;
 mod table;
 
-use case::Case;
+use cascata_tests::onnx_backend::Case;
 use run::Outcome;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

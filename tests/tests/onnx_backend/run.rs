@@ -1,12 +1,12 @@
 //! One case through every stage.
 
-use super::case::{Case, compare};
 use cascata_codegen::build::BuildError;
 use cascata_codegen::cpu::CpuLevel;
-use cascata_frontends::onnx::{DimOption, Import, ImportError, ImportOptions, ValueOption, import};
+use cascata_frontends::onnx::{Import, ImportError};
 use cascata_ir::interp::{self, Tensor};
 use cascata_passes::pipeline::OptLevel;
 use cascata_runtime::Runtime;
+use cascata_tests::onnx_backend::{Case, compare, imported};
 use cascata_tests::pipeline;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,7 +64,7 @@ pub fn case(case: &Case, runtime: &Runtime) -> Outcome {
 }
 
 fn stages(case: &Case, runtime: &Runtime) -> Result<(), Outcome> {
-    let imported = imported(case)?;
+    let imported = imported(case).map_err(|e| refusal(&e))?;
     if let Some(reason) = &case.skip {
         return Err(Outcome::Refused(format!("test data: {reason}")));
     }
@@ -113,46 +113,6 @@ fn matches(case: &Case, got: &[Tensor], defined: &[Tensor]) -> Result<(), String
             .map_err(|e| format!("output {i}: {e}"))?;
     }
     Ok(())
-}
-
-/// Axes, scales and the like are inputs in these tests; where they must be known they are fixed.
-fn imported(case: &Case) -> Result<Import, Outcome> {
-    let open = |e: &ImportError| {
-        let text = e.to_string();
-        text.contains("must be known") || text.contains("with --dim")
-    };
-    let empty = empty_dims(&case.inputs);
-    let mut result = import(&case.path, &empty);
-    // The first input is data in most; some have nothing but parameters.
-    for inputs in [case.inputs.get(1..).unwrap_or_default(), &case.inputs] {
-        if result.as_ref().is_err_and(open) {
-            result = import(&case.path, &fixing(inputs, &empty));
-        }
-    }
-    result.map_err(|e| refusal(&e))
-}
-
-/// Symbols start at 1 unless they are told to: options for axes without elements.
-fn empty_dims(inputs: &[(String, Tensor)]) -> ImportOptions {
-    let mut options = ImportOptions::default();
-    for (name, tensor) in inputs {
-        for axis in (0..tensor.rank()).filter(|a| tensor.dims()[*a] == 0) {
-            options.dims.push(DimOption { target: format!("{name}:{axis}"), min: 0, max: 0 });
-        }
-    }
-    options
-}
-
-/// Options that fix every small vector or number.
-fn fixing(inputs: &[(String, Tensor)], base: &ImportOptions) -> ImportOptions {
-    let small = |t: &Tensor| t.rank() <= 1 && (1..=16).contains(&t.len());
-    let mut options = base.clone();
-    for (name, tensor) in inputs.iter().filter(|(_, t)| small(t)) {
-        if let Some(values) = tensor.to_f64() {
-            options.values.push(ValueOption { input: name.clone(), values });
-        }
-    }
-    options
 }
 
 fn compiled(

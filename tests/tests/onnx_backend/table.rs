@@ -1,6 +1,6 @@
 //! `frontends/OPERATORS.md`: what the backend tests say about every operator.
 
-use super::case::Case;
+use cascata_tests::onnx_backend::Case;
 use super::run::Outcome;
 use cascata_frontends::onnx::operators;
 use serde_json::Value;

@@ -7,11 +7,15 @@ use std::path::{Path, PathBuf};
 
 /// One data set of one test.
 pub struct Case {
+    /// The folder's name.
     pub name: String,
+    /// The model file.
     pub path: PathBuf,
     /// `node`, `expanded`, `simple`, `pytorch-converted` or `pytorch-operator`.
     pub kind: String,
+    /// Relative tolerance of floats.
     pub rtol: f64,
+    /// Absolute tolerance of floats.
     pub atol: f64,
     /// How far integers of quantised results may be apart.
     pub steps: i64,
@@ -25,12 +29,17 @@ pub struct Case {
     pub skip: Option<String>,
     /// Why the reference evaluator does not give the outputs either.
     pub reference: Option<String>,
+    /// In the model's order, by name.
     pub inputs: Vec<(String, Tensor)>,
+    /// In the model's order.
     pub outputs: Vec<Tensor>,
 }
 
 impl Case {
     /// Reads a folder; `None` for one that holds no case.
+    ///
+    /// # Panics
+    /// The files are not what `onnx_backend.py` writes.
     pub fn read(folder: &Path) -> Option<Case> {
         let meta = std::fs::read_to_string(folder.join("meta.json")).ok()?;
         let meta: Value = serde_json::from_str(&meta).expect("meta.json is JSON");
@@ -103,7 +112,10 @@ fn tensor(meta: &Value, data: &mut &[u8]) -> (String, Tensor) {
 }
 
 /// `|got − want| ≤ atol + rtol·|want|` for floats, `≤ steps` for the rest; dtype and dims
-/// must be equal. Says which element is worst where that fails.
+/// must be equal.
+///
+/// # Errors
+/// Which element is worst.
 pub fn compare(
     got: &Tensor,
     want: &Tensor,

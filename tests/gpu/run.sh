@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# The device's part: everything in FOLDER (made by tests/gpu/pack.sh, whole or in parts) on the
+# GPU of this machine, reports into OUT. Needs a driver, Python with NumPy; the peers' figures
+# need PyTorch, too.
+#
+#   tests/gpu/run.sh FOLDER OUT [SECONDS]
+#
+# Each part has its own log and limit; a part that is missing or fails does not stop the others.
+set -uo pipefail
+here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+folder=$(realpath "$1")
+mkdir -p "$2"
+out=$(realpath "$2")
+limit=${3:-300}
+export PYTHONUNBUFFERED=1 CASCATA_CUBIN_CACHE=${CASCATA_CUBIN_CACHE:-/tmp/cascata-cubin}
+failed=()
+
+part() { # part NAME COMMAND...
+    local name=$1 start=$SECONDS
+    shift
+    echo "==> $name"
+    timeout --kill-after=5 "$limit" "$@" > "$out/$name.log" 2>&1 || failed+=("$name")
+    tail -n "${LINES_SHOWN:-12}" "$out/$name.log"
+    echo "<== $name: $((SECONDS - start)) s"
+}
+
+unpack() { # unpack FOLDER: xz is not everywhere, Python is
+    [ -e "$1/bundle.bin" ] || python3 -c '
+import lzma, shutil, sys
+with lzma.open(sys.argv[1] + ".xz") as f, open(sys.argv[1], "wb") as g:
+    shutil.copyfileobj(f, g, 1 << 24)' "$1/bundle.bin"
+}
+
+nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$out/device.txt"
+date --utc +%Y-%m-%d > "$out/date.txt"
+chmod +x "$folder"/gpu-* 2> /dev/null
+[ -e "$folder/gpu-smoke" ] && part smoke "$folder/gpu-smoke" --bench
+[ -e "$folder/cases" ] && part kernels python3 "$here/run_cases.py" "$folder/cases" --json "$out/kernels.json"
+for bundle in "$folder"/corpus "$folder"/models*; do
+    [ -e "$bundle" ] || continue
+    name=$(basename "$bundle")
+    unpack "$bundle" && part "$name" "$folder/gpu-check" "$bundle" --json "$out/$name.json"
+done
+for bench in "$folder"/bench_*/run_*.py; do
+    [ -e "$bench" ] || continue
+    name=$(basename "$bench" .py)
+    part "${name#run_}" python3 "$bench" --json "$out/${name#run_}.json"
+done
+[ ${#failed[@]} -eq 0 ] || echo "failed: ${failed[*]}"
+[ ${#failed[@]} -eq 0 ]
