@@ -22,6 +22,7 @@ mod divide;
 mod emit;
 mod error;
 mod expr;
+mod formulas;
 mod half;
 mod invariant;
 mod layout;

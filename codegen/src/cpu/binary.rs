@@ -8,6 +8,7 @@ use super::typing;
 use super::value::Val;
 use cascata_ir::op::BinaryOp;
 use cascata_types::DType;
+use cascata_math::FloatOps;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{BlockArg, InstBuilder, Value};

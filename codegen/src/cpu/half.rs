@@ -2,6 +2,7 @@
 
 use super::ops::Ops;
 use cascata_types::DType;
+use cascata_math::FloatOps;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 

@@ -1,28 +1,10 @@
-//! Elementary functions as inline code, over one element or a vector of them.
-//!
-//! * f32 `exp, log, erf, tanh, sigmoid, silu, gelu_*, softplus, mish` have formulas of
-//!   their own in `single`; those that are also row primitives of the kernel ABI use the
-//!   same formulas and coefficients there.
-//! * Every other f32 function is the f64 one, rounded: error at most 1 ulp.
-//! * f64 formulas are fdlibm's, without its branches; errors are stated at each function.
-//!
-//! Bounds hold with fused multiply-add; without it (x86-64-v1) they may double.
+//! Elementary functions: the formulas of `cascata_math` over one element or a vector of them,
+//! and remainders, which need a loop.
 
-mod double;
-mod exp;
 mod fmod;
-mod inverse;
-mod log;
-mod power;
-mod single;
-mod special;
-mod trig;
 
-pub(super) use double::double;
+pub(super) use cascata_math::{atan2, double, pow, single};
 pub(super) use fmod::fmod;
-pub(super) use inverse::atan2;
-pub(super) use power::pow;
-pub(super) use single::single;
 
 use super::ops::Ops;
 use cranelift_codegen::ir::types::{F32, F32X4, F64, F64X2, I8X16};

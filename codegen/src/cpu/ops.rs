@@ -115,18 +115,6 @@ impl Ops<'_> {
         self.c.ins().sqrt(a)
     }
 
-    /// `a + x` for a number `x`.
-    pub fn add_c(&mut self, a: Value, x: f64) -> Value {
-        let x = self.float(x);
-        self.add(a, x)
-    }
-
-    /// `a·x` for a number `x`.
-    pub fn mul_c(&mut self, a: Value, x: f64) -> Value {
-        let x = self.float(x);
-        self.mul(a, x)
-    }
-
     /// `a·b + c`, fused where the CPU can.
     pub fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
         if self.features.fma {
@@ -146,49 +134,8 @@ impl Ops<'_> {
         self.sub(c, product)
     }
 
-    /// `c[0] + c[1]·x + …`, the even and the odd powers each by Horner's scheme.
-    // PERF: half the latency of one chain, and no more operations but one.
-    pub fn polynomial(&mut self, x: Value, c: &[f64]) -> Value {
-        let even: Vec<f64> = c.iter().copied().step_by(2).collect();
-        let odd: Vec<f64> = c.iter().copied().skip(1).step_by(2).collect();
-        if odd.is_empty() {
-            return self.float(even[0]);
-        }
-        let square = self.mul(x, x);
-        let even = self.horner(square, &even);
-        let odd = self.horner(square, &odd);
-        self.fma(odd, x, even)
-    }
-
-    /// `c[0] + c[1]·x + …` by Horner's scheme.
-    fn horner(&mut self, x: Value, c: &[f64]) -> Value {
-        let (last, rest) = c.split_last().expect("a polynomial has coefficients");
-        let mut sum = self.float(*last);
-        for c in rest.iter().rev() {
-            let c = self.float(*c);
-            sum = self.fma(sum, x, c);
-        }
-        sum
-    }
-
     pub fn cmp(&mut self, cc: FloatCC, a: Value, b: Value) -> Mask {
         Mask(self.c.ins().fcmp(cc, a, b))
-    }
-
-    /// `a < x` for a number `x`; false for NaN.
-    pub fn lt_c(&mut self, a: Value, x: f64) -> Mask {
-        let x = self.float(x);
-        self.cmp(FloatCC::LessThan, a, x)
-    }
-
-    /// `a > x` for a number `x`; false for NaN.
-    pub fn gt_c(&mut self, a: Value, x: f64) -> Mask {
-        let x = self.float(x);
-        self.cmp(FloatCC::GreaterThan, a, x)
-    }
-
-    pub fn is_nan(&mut self, a: Value) -> Mask {
-        self.cmp(FloatCC::Unordered, a, a)
     }
 
     pub fn and(&mut self, a: Mask, b: Mask) -> Mask {
@@ -231,30 +178,6 @@ impl Ops<'_> {
     pub fn of_bits(&mut self, x: Value) -> Value {
         let ty = self.ty;
         self.cast_bits(x, ty)
-    }
-
-    /// The larger of `x` and a number, one instruction; a NaN `x` stays.
-    pub fn at_least(&mut self, x: Value, lowest: f64) -> Value {
-        let c = self.float(lowest);
-        let larger = self.cmp(FloatCC::LessThan, x, c);
-        self.select(larger, c, x)
-    }
-
-    /// The smaller of `x` and a number, one instruction; a NaN `x` stays.
-    pub fn at_most(&mut self, x: Value, highest: f64) -> Value {
-        let c = self.float(highest);
-        let smaller = self.cmp(FloatCC::LessThan, c, x);
-        self.select(smaller, c, x)
-    }
-
-    /// `magnitude` with the sign of `sign`.
-    pub fn with_sign(&mut self, magnitude: Value, sign: Value) -> Value {
-        let sign_bit = if self.is_double() { i64::MIN } else { i64::from(i32::MIN) };
-        let (m, s) = (self.bits(magnitude), self.bits(sign));
-        let (keep, take) = (self.int(!sign_bit), self.int(sign_bit));
-        let (m, s) = (self.c.ins().band(m, keep), self.c.ins().band(s, take));
-        let joined = self.c.ins().bor(m, s);
-        self.of_bits(joined)
     }
 
     /// The bits of an integer vector shifted left (`by > 0`) or logically right.

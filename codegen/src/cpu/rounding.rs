@@ -1,6 +1,7 @@
 //! Rounding to integers, also where the CPU has no instruction for it.
 
 use super::ops::Ops;
+use cascata_math::FloatOps;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 

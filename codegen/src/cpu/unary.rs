@@ -6,6 +6,7 @@ use super::ops::{Mask, Ops};
 use super::typing;
 use super::value::Val;
 use cascata_ir::op::UnaryOp;
+use cascata_math::FloatOps;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Value};
 

@@ -1,6 +1,7 @@
 //! The truncating remainder of floats, exactly, by shifting and subtracting (musl).
 
 use crate::cpu::emit::Emit;
+use cascata_math::FloatOps;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F64, I32, I64};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, Type, Value};

@@ -1,16 +1,14 @@
 //! Inverse trigonometric and hyperbolic functions in f64 (fdlibm's formulas).
 
 use super::log::{log, log1p};
-use crate::cpu::ops::{Mask, Ops};
-use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{InstBuilder, Value};
+use crate::{Compare, FloatOps};
 use std::f64::consts::{FRAC_PI_2, FRAC_PI_4, LN_2, PI};
 
 /// π/2 beyond its f64.
 const FRAC_PI_2_LOW: f64 = 6.123233995736766e-17;
 
 /// atan(x): error at most 2 ulp, NaN kept.
-pub(super) fn atan(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn atan<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     // |x| = (t + c)/(1 − t·c) for c = 0, 1/2, 1, 3/2, ∞, so that |t| < 7/16.
     let at_half = reduction(o, a, 0.5);
@@ -28,7 +26,7 @@ pub(super) fn atan(o: &mut Ops<'_>, x: Value) -> Value {
     ] {
         let (from, angle_high, angle_low) =
             (o.float(from), o.float(angle_high), o.float(angle_low));
-        let beyond = o.cmp(FloatCC::GreaterThanOrEqual, a, from);
+        let beyond = o.cmp(Compare::Ge, a, from);
         t = o.select(beyond, at, t);
         high = o.select(beyond, angle_high, high);
         low = o.select(beyond, angle_low, low);
@@ -41,7 +39,7 @@ pub(super) fn atan(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// `(a − c)/(1 + c·a)`.
-fn reduction(o: &mut Ops<'_>, a: Value, c: f64) -> Value {
+fn reduction<O: FloatOps>(o: &mut O, a: O::Value, c: f64) -> O::Value {
     let numerator = o.add_c(a, -c);
     let (c, one) = (o.float(c), o.float(1.0));
     let denominator = o.fma(c, a, one);
@@ -49,7 +47,7 @@ fn reduction(o: &mut Ops<'_>, a: Value, c: f64) -> Value {
 }
 
 /// `t − atan t` for `|t| < 7/16`.
-fn atan_tail(o: &mut Ops<'_>, t: Value) -> Value {
+fn atan_tail<O: FloatOps>(o: &mut O, t: O::Value) -> O::Value {
     const P: [f64; 11] = [
         0.3333333333333293,
         -0.19999999999876483,
@@ -71,15 +69,15 @@ fn atan_tail(o: &mut Ops<'_>, t: Value) -> Value {
 
 /// The angle of the point `(x, y)`: error at most 3 ulp, signed zeros and infinities as in
 /// C's `atan2`, NaN if either is NaN.
-pub(in crate::cpu) fn atan2(o: &mut Ops<'_>, y: Value, x: Value) -> Value {
+pub fn atan2<O: FloatOps>(o: &mut O, y: O::Value, x: O::Value) -> O::Value {
     let (ax, ay) = (o.abs(x), o.abs(y));
-    let steep = o.cmp(FloatCC::GreaterThan, ay, ax);
+    let steep = o.cmp(Compare::Gt, ay, ax);
     let (small, large) = (o.select(steep, ax, ay), o.select(steep, ay, ax));
     let quotient = o.div(small, large);
     let (zero, one, infinity) = (o.float(0.0), o.float(1.0), o.float(f64::INFINITY));
-    let at_origin = o.cmp(FloatCC::Equal, large, zero);
+    let at_origin = o.cmp(Compare::Eq, large, zero);
     let quotient = o.select(at_origin, zero, quotient);
-    let diagonal = o.cmp(FloatCC::Equal, small, infinity);
+    let diagonal = o.cmp(Compare::Eq, small, infinity);
     let quotient = o.select(diagonal, one, quotient);
     let angle = atan(o, quotient);
     let (right, low) = (o.float(FRAC_PI_2), o.float(FRAC_PI_2_LOW));
@@ -87,19 +85,19 @@ pub(in crate::cpu) fn atan2(o: &mut Ops<'_>, y: Value, x: Value) -> Value {
     let complement = o.sub(right, complement);
     let angle = o.select(steep, complement, angle);
     let (bits, none) = (o.bits(x), o.int(0));
-    let left = Mask(o.c.ins().icmp(IntCC::SignedLessThan, bits, none));
+    let left = o.int_less(bits, none);
     let (half_turn, low) = (o.float(PI), o.float(2.0 * FRAC_PI_2_LOW));
     let mirrored = o.sub(angle, low);
     let mirrored = o.sub(half_turn, mirrored);
     let angle = o.select(left, mirrored, angle);
     let angle = o.with_sign(angle, y);
     let sum = o.add(x, y);
-    let nan = o.cmp(FloatCC::Unordered, x, y);
+    let nan = o.cmp(Compare::Unordered, x, y);
     o.select(nan, sum, angle)
 }
 
 /// `(asin(x) − x)/x` with `z = x²`, for `|x| <= 1/2`.
-fn asin_ratio(o: &mut Ops<'_>, z: Value) -> Value {
+fn asin_ratio<O: FloatOps>(o: &mut O, z: O::Value) -> O::Value {
     const P: [f64; 6] = [
         0.16666666666666666,
         -0.3255658186224009,
@@ -117,7 +115,7 @@ fn asin_ratio(o: &mut Ops<'_>, z: Value) -> Value {
 }
 
 /// `(asin(t), t)` of `|x|` up to 1/2, else of `√((1 − |x|)/2)`, and which one it is.
-fn asin_parts(o: &mut Ops<'_>, a: Value) -> (Value, Mask) {
+fn asin_parts<O: FloatOps>(o: &mut O, a: O::Value) -> (O::Value, O::Mask) {
     let one = o.float(1.0);
     let z = o.sub(one, a);
     let z = o.mul_c(z, 0.5);
@@ -130,7 +128,7 @@ fn asin_parts(o: &mut Ops<'_>, a: Value) -> (Value, Mask) {
 }
 
 /// asin(x): error at most 3 ulp, NaN outside of [−1, 1].
-pub(super) fn asin(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn asin<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let (part, far) = asin_parts(o, a);
     let twice = o.mul_c(part, 2.0);
@@ -142,11 +140,11 @@ pub(super) fn asin(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// acos(x): error at most 3 ulp, NaN outside of [−1, 1].
-pub(super) fn acos(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn acos<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let (part, far) = asin_parts(o, a);
     let zero = o.float(0.0);
-    let negative = o.cmp(FloatCC::LessThan, x, zero);
+    let negative = o.cmp(Compare::Lt, x, zero);
     let twice = o.mul_c(part, 2.0);
     let (half_turn, low) = (o.float(PI), o.float(2.0 * FRAC_PI_2_LOW));
     let mirrored = o.sub(twice, low);
@@ -160,7 +158,7 @@ pub(super) fn acos(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// asinh(x): error at most 4 ulp, ±inf and NaN kept.
-pub(super) fn asinh(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn asinh<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let square = o.mul(a, a);
     let root = o.add_c(square, 1.0);
@@ -176,13 +174,13 @@ pub(super) fn asinh(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// ln(2x).
-fn log_of_double(o: &mut Ops<'_>, x: Value) -> Value {
+fn log_of_double<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let log = log(o, x);
     o.add_c(log, LN_2)
 }
 
 /// acosh(x): error at most 4 ulp, NaN below 1.
-pub(super) fn acosh(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn acosh<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let t = o.add_c(x, -1.0);
     let twice = o.add_c(t, 2.0);
     let root = o.mul(t, twice);
@@ -197,7 +195,7 @@ pub(super) fn acosh(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// atanh(x): error at most 4 ulp, ±inf at ±1, NaN outside.
-pub(super) fn atanh(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn atanh<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let one = o.float(1.0);
     let denominator = o.sub(one, a);

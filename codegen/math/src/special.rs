@@ -1,9 +1,7 @@
 //! erf and erfc in f64 (fdlibm's rational functions, without its branches).
 
 use super::exp::exp;
-use crate::cpu::ops::{Mask, Ops};
-use cranelift_codegen::ir::condcodes::FloatCC;
-use cranelift_codegen::ir::{InstBuilder, Value};
+use crate::{Compare, FloatOps};
 
 const ERX: f64 = 0.8450629115104675;
 const PP: [f64; 5] = [
@@ -83,21 +81,21 @@ const SB: [f64; 9] = [
 ];
 
 /// `erf(x) = x + x·r` for `|x| < 0.84375`; returns `r`.
-fn near_ratio(o: &mut Ops<'_>, a: Value) -> Value {
+fn near_ratio<O: FloatOps>(o: &mut O, a: O::Value) -> O::Value {
     let z = o.mul(a, a);
     let (p, q) = (o.polynomial(z, &PP), o.polynomial(z, &QQ));
     o.div(p, q)
 }
 
 /// `erf(a) − ERX` for `0.84375 <= a < 1.25`.
-fn middle(o: &mut Ops<'_>, a: Value) -> Value {
+fn middle<O: FloatOps>(o: &mut O, a: O::Value) -> O::Value {
     let s = o.add_c(a, -1.0);
     let (p, q) = (o.polynomial(s, &PA), o.polynomial(s, &QA));
     o.div(p, q)
 }
 
 /// Horner's scheme with coefficients that depend on a mask.
-fn horner_of(o: &mut Ops<'_>, x: Value, mask: Mask, yes: &[f64], no: &[f64]) -> Value {
+fn horner_of<O: FloatOps>(o: &mut O, x: O::Value, mask: O::Mask, yes: &[f64], no: &[f64]) -> O::Value {
     let mut sum = o.float(0.0);
     for (yes, no) in yes.iter().zip(no).rev() {
         let (yes, no) = (o.float(*yes), o.float(*no));
@@ -108,7 +106,7 @@ fn horner_of(o: &mut Ops<'_>, x: Value, mask: Mask, yes: &[f64], no: &[f64]) -> 
 }
 
 /// erfc(a) for `a >= 1.25`.
-fn far(o: &mut Ops<'_>, a: Value) -> Value {
+fn far<O: FloatOps>(o: &mut O, a: O::Value) -> O::Value {
     let square = o.mul(a, a);
     let one = o.float(1.0);
     let s = o.div(one, square);
@@ -117,7 +115,7 @@ fn far(o: &mut Ops<'_>, a: Value) -> Value {
     let ratio = o.div(r, q);
     // The high half of a has an exact square.
     let (bits, mask) = (o.bits(a), o.int(!0xffff_ffff));
-    let high = o.c.ins().band(bits, mask);
+    let high = o.int_and(bits, mask);
     let z = o.of_bits(high);
     let minus = o.neg(z);
     let first = o.mul(minus, z);
@@ -132,7 +130,7 @@ fn far(o: &mut Ops<'_>, a: Value) -> Value {
 }
 
 /// `(r, erfc a)`, the first for `a < 0.84375`, the second elsewhere.
-fn parts(o: &mut Ops<'_>, a: Value) -> (Value, Value) {
+fn parts<O: FloatOps>(o: &mut O, a: O::Value) -> (O::Value, O::Value) {
     let ratio = near_ratio(o, a);
     let middle = middle(o, a);
     let rest = o.float(1.0 - ERX);
@@ -143,7 +141,7 @@ fn parts(o: &mut Ops<'_>, a: Value) -> (Value, Value) {
 }
 
 /// erf(x): error at most 2 ulp, ±1 at ±inf, NaN kept.
-pub(super) fn erf(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn erf<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let a = o.at_most(a, 28.0);
     let (ratio, complement) = parts(o, a);
@@ -156,7 +154,7 @@ pub(super) fn erf(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// erfc(x) = 1 − erf(x): error at most 4 ulp, NaN kept.
-pub(super) fn erfc(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn erfc<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let a = o.at_most(a, 28.0);
     let (ratio, complement) = parts(o, a);
@@ -171,7 +169,7 @@ pub(super) fn erfc(o: &mut Ops<'_>, x: Value) -> Value {
     let near = o.select(above, shifted, small);
     let two = o.float(2.0);
     let mirrored = o.sub(two, complement);
-    let negative = o.cmp(FloatCC::LessThan, x, zero);
+    let negative = o.cmp(Compare::Lt, x, zero);
     let rest = o.select(negative, mirrored, complement);
     let is_near = o.lt_c(a, 0.84375);
     o.select(is_near, near, rest)

@@ -1,8 +1,6 @@
 //! sin, cos, tan in f64 by `x = n·π/2 + r` (fdlibm's kernels).
 
-use crate::cpu::ops::{Mask, Ops};
-use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value};
+use crate::{Compare, FloatOps};
 use std::f64::consts::FRAC_2_PI;
 
 /// 1.5·2^52: adding it leaves the nearest integer in the low bits.
@@ -11,7 +9,7 @@ const SHIFT: f64 = 6_755_399_441_055_744.0;
 /// `(r, low bits of n)`. π/2 has 33 + 33 + 53 bits here, so that the relative error of
 /// `r` is that of one rounding for `|x| <= 2^20·π/2`; beyond, the reduction loses bits,
 /// and above 2^51 results are meaningless numbers in `[−1, 1]`.
-fn reduced(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
+fn reduced<O: FloatOps>(o: &mut O, x: O::Value) -> (O::Value, O::Value) {
     let (two_over_pi, shift) = (o.float(FRAC_2_PI), o.float(SHIFT));
     let shifted = o.fma(x, two_over_pi, shift);
     let n = o.add_c(shifted, -SHIFT);
@@ -24,14 +22,14 @@ fn reduced(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
 }
 
 /// Whether a bit of `n` is set.
-fn bit(o: &mut Ops<'_>, n: Value, bit: i64) -> Mask {
+fn bit<O: FloatOps>(o: &mut O, n: O::Value, bit: i64) -> O::Mask {
     let (mask, zero) = (o.int(bit), o.int(0));
-    let masked = o.c.ins().band(n, mask);
-    Mask(o.c.ins().icmp(IntCC::NotEqual, masked, zero))
+    let masked = o.int_and(n, mask);
+    o.int_differ(masked, zero)
 }
 
 /// `(sin r, cos r)` for `|r| <= π/4`: error below 1 ulp each.
-fn kernels(o: &mut Ops<'_>, r: Value) -> (Value, Value) {
+fn kernels<O: FloatOps>(o: &mut O, r: O::Value) -> (O::Value, O::Value) {
     const S: [f64; 6] = [
         -0.16666666666666632,
         0.00833333333332249,
@@ -65,35 +63,35 @@ fn kernels(o: &mut Ops<'_>, r: Value) -> (Value, Value) {
 }
 
 /// `(sin x, cos x)`, infinite and NaN `x` give NaN.
-fn sin_cos(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
+fn sin_cos<O: FloatOps>(o: &mut O, x: O::Value) -> (O::Value, O::Value) {
     let (r, n) = reduced(o, x);
     let (s, c) = kernels(o, r);
     let odd = bit(o, n, 1);
     let (sin, cos) = (o.select(odd, c, s), o.select(odd, s, c));
     let negative_sin = bit(o, n, 2);
     let one = o.int(1);
-    let next = o.c.ins().iadd(n, one);
+    let next = o.int_add(n, one);
     let negative_cos = bit(o, next, 2);
     let (minus_sin, minus_cos) = (o.neg(sin), o.neg(cos));
     (o.select(negative_sin, minus_sin, sin), o.select(negative_cos, minus_cos, cos))
 }
 
 /// sin(x): error at most 2 ulp for `|x| <= 2^20`.
-pub(super) fn sin(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn sin<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let (sin, _) = sin_cos(o, x);
     // −0 stays −0: the reduction gives −0 − 0·c = −0 only without FMA's sign rules.
     let zero = o.float(0.0);
-    let is_zero = o.cmp(cranelift_codegen::ir::condcodes::FloatCC::Equal, x, zero);
+    let is_zero = o.cmp(Compare::Eq, x, zero);
     o.select(is_zero, x, sin)
 }
 
 /// cos(x): error at most 2 ulp for `|x| <= 2^20`.
-pub(super) fn cos(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn cos<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     sin_cos(o, x).1
 }
 
 /// tan(x) = sin(x)/cos(x): error at most 4 ulp for `|x| <= 2^20`.
-pub(super) fn tan(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn tan<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let (_, cos) = sin_cos(o, x);
     let sin = sin(o, x);
     o.div(sin, cos)

@@ -1,7 +1,6 @@
 //! e^x and e^x − 1 by `x = n·ln 2 + r`, `|r| <= ln 2 / 2`, and a polynomial in `r`.
 
-use crate::cpu::ops::Ops;
-use cranelift_codegen::ir::{InstBuilder, Value};
+use crate::FloatOps;
 use std::f64::consts::LOG2_E;
 
 /// Adding it to a small number leaves the nearest integer in the low bits.
@@ -10,17 +9,17 @@ fn rounding_shift(double: bool) -> f64 {
 }
 
 /// `x` as `n·ln 2 + r`.
-pub(super) struct Reduced {
+pub(crate) struct Reduced<V> {
     /// The whole number.
-    pub n: Value,
+    pub n: V,
     /// The bits of `n` plus the shift: `n` itself in the low bits.
-    pub bits: Value,
+    pub bits: V,
     /// `e^r − 1`.
-    pub p: Value,
+    pub p: V,
 }
 
 /// Reduces `x`; `|x|` below 2^20 (f32: 2^7) or NaN.
-pub(super) fn reduced(o: &mut Ops<'_>, x: Value) -> Reduced {
+pub(crate) fn reduced<O: FloatOps>(o: &mut O, x: O::Value) -> Reduced<O::Value> {
     // ln 2 to few bits, so that its product with any n is exact, and the rest.
     const SINGLE_LN2: (f64, f64) = (355.0 / 512.0, -2.121_944_4e-4_f32 as f64);
     const DOUBLE_LN2: (f64, f64) = (6.931_471_803_691_238e-1, 1.908_214_929_270_587_7e-10);
@@ -65,16 +64,16 @@ pub(super) fn reduced(o: &mut Ops<'_>, x: Value) -> Reduced {
 }
 
 /// `2^(n + by)` from [`Reduced::bits`], for normal results; others are any number.
-fn power_of_two(o: &mut Ops<'_>, bits: Value, by: i64) -> Value {
+fn power_of_two<O: FloatOps>(o: &mut O, bits: O::Value, by: i64) -> O::Value {
     let (bias, mantissa_bits) = if o.is_double() { (1023, 52) } else { (127, 23) };
     let bias = o.int(bias + by);
-    let biased = o.c.ins().iadd(bits, bias);
+    let biased = o.int_add(bits, bias);
     let bits = o.shift(biased, mantissa_bits);
     o.of_bits(bits)
 }
 
 /// `v·2^n` in two steps, so that results may be denormal; NaN if `v` is.
-fn scaled(o: &mut Ops<'_>, v: Value, n: Value) -> Value {
+fn scaled<O: FloatOps>(o: &mut O, v: O::Value, n: O::Value) -> O::Value {
     let shift = rounding_shift(o.is_double());
     let half = o.mul_c(n, 0.5);
     let half_shifted = o.add_c(half, shift);
@@ -89,7 +88,7 @@ fn scaled(o: &mut Ops<'_>, v: Value, n: Value) -> Value {
 
 /// e^x: error at most 2 ulp, infinite above the largest number, NaN kept, 0 below the
 /// smallest denormal (f64) or below −86.9 (f32, where e^x is under 2·10^-38).
-pub(super) fn exp(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn exp<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     if o.is_double() {
         let x = o.at_least(x, -746.0);
         let x = o.at_most(x, 710.0);
@@ -107,7 +106,7 @@ pub(super) fn exp(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// `(1 + p)·2^n` in f32 for n in −125..=128, infinite above.
-pub(super) fn near_one_scaled(o: &mut Ops<'_>, p: Value, bits: Value) -> Value {
+pub(crate) fn near_one_scaled<O: FloatOps>(o: &mut O, p: O::Value, bits: O::Value) -> O::Value {
     let two = o.float(2.0);
     let doubled = o.fma(p, two, two);
     let half_scale = power_of_two(o, bits, -1);
@@ -115,7 +114,7 @@ pub(super) fn near_one_scaled(o: &mut Ops<'_>, p: Value, bits: Value) -> Value {
 }
 
 /// e^x − 1 for `|x| < 80`: error at most 2 ulp.
-pub(super) fn expm1_bounded(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn expm1_bounded<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let Reduced { bits, p, .. } = reduced(o, x);
     let scale = power_of_two(o, bits, 0);
     let whole = o.add_c(scale, -1.0);

@@ -1,11 +1,9 @@
 //! Natural logarithms by `x = m·2^e`, `m` in `[√½, √2)`.
 
-use crate::cpu::ops::Ops;
-use cranelift_codegen::ir::condcodes::FloatCC;
-use cranelift_codegen::ir::{InstBuilder, Value};
+use crate::{Compare, FloatOps};
 
 /// `(m − 1, e)` for normal positive `x`, both as floats.
-fn split(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
+fn split<O: FloatOps>(o: &mut O, x: O::Value) -> (O::Value, O::Value) {
     // 1 − √½ as a distance of bits, √½, the mantissa, and 2^52 (2^23) with the bias.
     let double = o.is_double();
     let (distance, sqrt_half, mantissa, bits, integer_bits, offset) = match double {
@@ -28,21 +26,21 @@ fn split(o: &mut Ops<'_>, x: Value) -> (Value, Value) {
     };
     let raw = o.bits(x);
     let distance = o.int(distance);
-    let moved = o.c.ins().iadd(raw, distance);
+    let moved = o.int_add(raw, distance);
     let exponent = o.shift(moved, -bits);
     let integer_bits = o.int(integer_bits);
-    let exponent = o.c.ins().bor(exponent, integer_bits);
+    let exponent = o.int_or(exponent, integer_bits);
     let exponent = o.of_bits(exponent);
     let exponent = o.add_c(exponent, -offset);
     let (mantissa, sqrt_half) = (o.int(mantissa), o.int(sqrt_half));
-    let m = o.c.ins().band(moved, mantissa);
-    let m = o.c.ins().iadd(m, sqrt_half);
+    let m = o.int_and(moved, mantissa);
+    let m = o.int_add(m, sqrt_half);
     let m = o.of_bits(m);
     (o.add_c(m, -1.0), exponent)
 }
 
 /// `ln(1 + f) + e·ln 2` in f32.
-fn single(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
+fn single<O: FloatOps>(o: &mut O, f: O::Value, e: O::Value) -> O::Value {
     const P: [f64; 9] = [
         0.333_333_14_f32 as f64,
         -0.250_001_67_f32 as f64,
@@ -67,7 +65,7 @@ fn single(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
 }
 
 /// `ln(1 + f) + e·ln 2` in f64 (fdlibm's `e_log`).
-fn double(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
+fn double<O: FloatOps>(o: &mut O, f: O::Value, e: O::Value) -> O::Value {
     const P: [f64; 7] = [
         0.6666666666666735,
         0.3999999999940942,
@@ -94,13 +92,13 @@ fn double(o: &mut Ops<'_>, f: Value, e: Value) -> Value {
 }
 
 /// ln x for normal positive `x`.
-fn log_normal(o: &mut Ops<'_>, x: Value) -> Value {
+fn log_normal<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let (f, e) = split(o, x);
     if o.is_double() { double(o, f, e) } else { single(o, f, e) }
 }
 
 /// ln x: error at most 2 ulp, −inf at ±0, NaN below, NaN and +inf kept.
-pub(super) fn log(o: &mut Ops<'_>, x: Value) -> Value {
+pub(crate) fn log<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let (tiny, scale, shift, largest) = match o.is_double() {
         true => (f64::MIN_POSITIVE, 18_014_398_509_481_984.0, 54.0, f64::MAX),
         false => (f64::from(f32::MIN_POSITIVE), 8_388_608.0, 23.0, f64::from(f32::MAX)),
@@ -116,15 +114,15 @@ pub(super) fn log(o: &mut Ops<'_>, x: Value) -> Value {
     let (huge, nan) = (o.gt_c(x, largest), o.is_nan(x));
     let kept = o.or(huge, nan);
     let y = o.select(kept, x, y);
-    let is_zero = o.cmp(FloatCC::Equal, x, zero);
+    let is_zero = o.cmp(Compare::Eq, x, zero);
     let minus_infinity = o.float(f64::NEG_INFINITY);
     let y = o.select(is_zero, minus_infinity, y);
-    let (negative, undefined) = (o.cmp(FloatCC::LessThan, x, zero), o.float(f64::NAN));
+    let (negative, undefined) = (o.cmp(Compare::Lt, x, zero), o.float(f64::NAN));
     o.select(negative, undefined, y)
 }
 
 /// ln(1 + y) for `y` in `[0, 1]`: error at most 3 ulp, NaN kept.
-pub(super) fn log1p_unit(o: &mut Ops<'_>, y: Value) -> Value {
+pub(crate) fn log1p_unit<O: FloatOps>(o: &mut O, y: O::Value) -> O::Value {
     let u = o.add_c(y, 1.0);
     let log = log_normal(o, u);
     let lost = rounding_loss(o, y, u);
@@ -135,20 +133,20 @@ pub(super) fn log1p_unit(o: &mut Ops<'_>, y: Value) -> Value {
 }
 
 /// ln(1 + y): error at most 3 ulp; −inf at −1, NaN below, NaN and +inf kept.
-pub(super) fn log1p(o: &mut Ops<'_>, y: Value) -> Value {
+pub(crate) fn log1p<O: FloatOps>(o: &mut O, y: O::Value) -> O::Value {
     let u = o.add_c(y, 1.0);
     let log = log(o, u);
     let lost = rounding_loss(o, y, u);
     // Nothing is lost that matters above, and at −1 the quotient has no meaning.
     let (magnitude, zero) = (o.abs(u), o.float(0.0));
-    let (large, tiny) = (o.gt_c(magnitude, 1e15), o.cmp(FloatCC::Equal, u, zero));
+    let (large, tiny) = (o.gt_c(magnitude, 1e15), o.cmp(Compare::Eq, u, zero));
     let skip = o.or(large, tiny);
     let lost = o.select(skip, zero, lost);
     o.add(log, lost)
 }
 
 /// `ln(1 + y) − ln u` to first order, for `u` the rounded `1 + y`.
-fn rounding_loss(o: &mut Ops<'_>, y: Value, u: Value) -> Value {
+fn rounding_loss<O: FloatOps>(o: &mut O, y: O::Value, u: O::Value) -> O::Value {
     let whole = o.add_c(u, -1.0);
     let lost = o.sub(y, whole);
     o.div(lost, u)

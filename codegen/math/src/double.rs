@@ -5,13 +5,12 @@ use super::inverse::{acos, acosh, asin, asinh, atan, atanh};
 use super::log::{log, log1p_unit};
 use super::special::{erf, erfc};
 use super::trig::{cos, sin, tan};
-use crate::cpu::ops::Ops;
+use crate::FloatOps;
 use cascata_ir::op::UnaryOp;
-use cranelift_codegen::ir::Value;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// A transcendental function; others are not asked for.
-pub(in crate::cpu) fn double(o: &mut Ops<'_>, op: UnaryOp, x: Value) -> Value {
+pub fn double<O: FloatOps>(o: &mut O, op: UnaryOp, x: O::Value) -> O::Value {
     match op {
         UnaryOp::Exp => exp(o, x),
         UnaryOp::Log => log(o, x),
@@ -46,7 +45,7 @@ pub(in crate::cpu) fn double(o: &mut Ops<'_>, op: UnaryOp, x: Value) -> Value {
 }
 
 /// 1/(1 + e^−x): error at most 3 ulp.
-fn sigmoid(o: &mut Ops<'_>, x: Value) -> Value {
+fn sigmoid<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let minus = o.neg(x);
     let e = exp(o, minus);
     let (one, sum) = (o.float(1.0), o.add_c(e, 1.0));
@@ -54,7 +53,7 @@ fn sigmoid(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// tanh(x): error at most 4 ulp.
-fn tanh(o: &mut Ops<'_>, x: Value) -> Value {
+fn tanh<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let z = o.mul_c(a, -2.0);
     let z = o.at_least(z, -44.0);
@@ -65,7 +64,7 @@ fn tanh(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// e^|x|/2 without early overflow.
-fn half_exp(o: &mut Ops<'_>, magnitude: Value) -> Value {
+fn half_exp<O: FloatOps>(o: &mut O, magnitude: O::Value) -> O::Value {
     let half = o.mul_c(magnitude, 0.5);
     let root = exp(o, half);
     let scaled = o.mul_c(root, 0.5);
@@ -73,7 +72,7 @@ fn half_exp(o: &mut Ops<'_>, magnitude: Value) -> Value {
 }
 
 /// sinh(x): error at most 4 ulp below 22, relative error at most 2^-48 above.
-fn sinh(o: &mut Ops<'_>, x: Value) -> Value {
+fn sinh<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let small = o.at_most(a, 22.0);
     let e = expm1_bounded(o, small);
@@ -88,7 +87,7 @@ fn sinh(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// cosh(x): error at most 4 ulp below 22, relative error at most 2^-48 above.
-fn cosh(o: &mut Ops<'_>, x: Value) -> Value {
+fn cosh<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let small = o.at_most(a, 22.0);
     let e = exp(o, small);
@@ -102,7 +101,7 @@ fn cosh(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// `x·sigmoid(2·√(2/π)·(x + 0.044715·x³))`: relative error at most 2^-46.
-fn gelu_tanh(o: &mut Ops<'_>, x: Value) -> Value {
+fn gelu_tanh<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let square = o.mul(x, x);
     let slope = 2.0 * (2.0 / PI).sqrt();
     let (cubic, linear) = (o.float(0.044715 * slope), o.float(slope));
@@ -113,7 +112,7 @@ fn gelu_tanh(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// ln(1 + e^x): error at most 4 ulp.
-fn softplus(o: &mut Ops<'_>, x: Value) -> Value {
+fn softplus<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let a = o.neg(a);
     let z = exp(o, a);
@@ -123,7 +122,7 @@ fn softplus(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// x·tanh(softplus(x)): error at most 6 ulp.
-fn mish(o: &mut Ops<'_>, x: Value) -> Value {
+fn mish<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let e = o.at_most(x, 40.0);
     let e = exp(o, e);
     let t = o.add_c(e, 2.0);

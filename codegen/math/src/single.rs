@@ -2,14 +2,12 @@
 
 use super::exp::{Reduced, exp, expm1_bounded, near_one_scaled, reduced};
 use super::log::{log, log1p_unit};
-use crate::cpu::ops::Ops;
+use crate::{Compare, FloatOps};
 use cascata_ir::op::UnaryOp;
-use cranelift_codegen::ir::Value;
-use cranelift_codegen::ir::condcodes::FloatCC;
 use std::f64::consts::FRAC_1_SQRT_2;
 
 /// One of the functions that the module text of `math` lists.
-pub(in crate::cpu) fn single(o: &mut Ops<'_>, op: UnaryOp, x: Value) -> Value {
+pub fn single<O: FloatOps>(o: &mut O, op: UnaryOp, x: O::Value) -> O::Value {
     match op {
         UnaryOp::Exp => exp(o, x),
         UnaryOp::Log => log(o, x),
@@ -26,7 +24,7 @@ pub(in crate::cpu) fn single(o: &mut Ops<'_>, op: UnaryOp, x: Value) -> Value {
 
 /// erf(x): an odd polynomial near 0, `1 − e^(x·Q(x))` beyond; error at most 4 ulp, ±1 at
 /// ±inf, NaN kept.
-fn erf(o: &mut Ops<'_>, x: Value) -> Value {
+fn erf<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     const NEAR: [f64; 6] = [
         0.128_379_15_f32 as f64,
         -0.376_124_7_f32 as f64,
@@ -60,7 +58,7 @@ fn erf(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// tanh(x) = ∓E/(E + 2) with `E = e^(−2|x|) − 1`: error at most 4 ulp, NaN kept.
-fn tanh(o: &mut Ops<'_>, x: Value) -> Value {
+fn tanh<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let z = o.mul_c(a, -2.0);
     let z = o.at_least(z, -20.0);
@@ -71,30 +69,30 @@ fn tanh(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// 1/(1 + e^−x), as z/(1 + z) with `z = e^−|x|` below 0: error at most 4 ulp, NaN kept.
-fn sigmoid(o: &mut Ops<'_>, x: Value) -> Value {
+fn sigmoid<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let a = o.neg(a);
     let z = exp(o, a);
     let (zero, one) = (o.float(0.0), o.float(1.0));
-    let negative = o.cmp(FloatCC::LessThan, x, zero);
+    let negative = o.cmp(Compare::Lt, x, zero);
     let numerator = o.select(negative, z, one);
     let denominator = o.add(one, z);
     o.div(numerator, denominator)
 }
 
 /// `x`, but not below −200, where the other factor has long become 0.
-fn bounded(o: &mut Ops<'_>, x: Value) -> Value {
+fn bounded<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     o.at_least(x, -200.0)
 }
 
 /// x·sigmoid(x): error at most 4 ulp while the result is above 1e-36; −0 at −inf.
-fn silu(o: &mut Ops<'_>, x: Value) -> Value {
+fn silu<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let (x, gate) = (bounded(o, x), sigmoid(o, x));
     o.mul(x, gate)
 }
 
 /// x·(1 + erf(x/√2))/2: absolute error at most 1e-6·max(1, |x|); −0 at −inf.
-fn gelu_erf(o: &mut Ops<'_>, x: Value) -> Value {
+fn gelu_erf<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let scaled = o.mul_c(x, FRAC_1_SQRT_2);
     let erf = erf(o, scaled);
     let twice = o.add_c(erf, 1.0);
@@ -104,7 +102,7 @@ fn gelu_erf(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// `x·sigmoid(2·√(2/π)·(x + 0.044715·x³))`: absolute error at most 1e-6·max(1, |x|).
-fn gelu_tanh(o: &mut Ops<'_>, x: Value) -> Value {
+fn gelu_tanh<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let square = o.mul(x, x);
     let (cubic, linear) = (o.float(0.071_354_814_f32.into()), o.float(1.595_769_f32.into()));
     let slope = o.fma(square, cubic, linear);
@@ -115,7 +113,7 @@ fn gelu_tanh(o: &mut Ops<'_>, x: Value) -> Value {
 }
 
 /// ln(1 + e^x) = max(x, 0) + ln(1 + e^−|x|): error at most 4 ulp, NaN kept.
-fn softplus(o: &mut Ops<'_>, x: Value) -> Value {
+fn softplus<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let a = o.abs(x);
     let a = o.neg(a);
     let z = exp(o, a);
@@ -126,7 +124,7 @@ fn softplus(o: &mut Ops<'_>, x: Value) -> Value {
 
 /// x·tanh(softplus(x)) = x·t/(t + 2) with `t = e^x·(e^x + 2)`: error at most 6 ulp while
 /// the result is above 1e-36.
-fn mish(o: &mut Ops<'_>, x: Value) -> Value {
+fn mish<O: FloatOps>(o: &mut O, x: O::Value) -> O::Value {
     let e = o.at_most(x, 20.0);
     let e = exp(o, e);
     let t = o.add_c(e, 2.0);
