@@ -212,6 +212,18 @@ pub enum Stmt {
     },
     /// Threads of a block wait for each other.
     Barrier,
+    /// `local = op` over the values of a group of neighbouring threads, in each of them.
+    GroupReduce {
+        /// The variable; declared by this statement.
+        local: LocalId,
+        /// As of [`Stmt::Reduce`].
+        op: BinaryOp,
+        /// Of one thread.
+        value: Expr,
+        /// Threads of a group, a power of two that divides the threads of the loop. Values
+        /// are combined as a butterfly: neighbours, then pairs, then fours, …
+        width: u32,
+    },
 }
 
 /// How a loop may run.

@@ -73,7 +73,7 @@ impl Changes {
                 self.locals.insert(*local);
                 self.buffers.insert(dst.buffer);
             }
-            Stmt::Check { .. } | Stmt::Barrier => {}
+            Stmt::Check { .. } | Stmt::Barrier | Stmt::GroupReduce { .. } => {}
         }
     }
 

@@ -126,7 +126,8 @@ impl Check<'_> {
             | Stmt::MapRow { .. }
             | Stmt::ReduceRow { .. }
             | Stmt::ExpSum { .. }
-            | Stmt::Barrier => Err("it calls a micro-kernel".into()),
+            | Stmt::Barrier
+            | Stmt::GroupReduce { .. } => Err("it calls a micro-kernel".into()),
         }
     }
 

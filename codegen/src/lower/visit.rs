@@ -117,5 +117,6 @@ pub(super) fn visit_stmt(stmt: &mut Stmt, v: &mut dyn Visitor) {
             visit_expr(bias, v);
         }
         Stmt::Barrier => {}
+        Stmt::GroupReduce { value, .. } => visit_expr(value, v),
     }
 }

@@ -156,7 +156,8 @@ impl<'k> Program<'k> {
             _ => size(&self.kernel.grid, params, || "the grid".to_string())?,
         };
         let memories = self.memories(params, buffers)?;
-        let width = self.kernel.symbols.len() + self.kernel.locals.len();
+        // One register more for what a group of threads combines.
+        let width = self.kernel.symbols.len() + self.kernel.locals.len() + 1;
         let mut machine = Machine::new(width, memories, options.reverse_vector);
         for (register, value) in params.iter().enumerate() {
             machine.set_register(register, *value);

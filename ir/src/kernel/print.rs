@@ -190,6 +190,10 @@ impl<'a> Printer<'a> {
                 self.line(&format!("exp_sum {local}, {dst} <- {src}, n: {n}, bias: {bias}"));
             }
             Stmt::Barrier => self.line("barrier"),
+            Stmt::GroupReduce { local, op, value, width } => {
+                let (local, value) = (self.local(*local), self.expr(value));
+                self.line(&format!("group_reduce {op} {local} <- {value}, width: {width}"));
+            }
         }
     }
 

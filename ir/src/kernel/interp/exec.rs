@@ -3,7 +3,7 @@
 use super::error::{Fault, Step};
 use super::index::Index;
 use super::machine::Machine;
-use super::program::{Action, Node, Target};
+use super::program::{Action, GroupPlan, Node, Target};
 use crate::kernel::{LoopKind, Stmt};
 
 /// More than any device has in a block.
@@ -65,6 +65,7 @@ impl Machine {
                 self.barrier();
                 Ok(())
             }
+            Action::Group(_) => unreachable!("verified: it stands in a loop over threads"),
         }
         .map_err(fault)
     }
@@ -143,8 +144,34 @@ impl Machine {
                 let taken = if raw.map_err(fault)? != 0 { then } else { otherwise };
                 self.in_step(taken, count)
             }
+            Action::Group(plan) => self.group(plan, count).map_err(fault),
             _ => self.node(node),
         }
+    }
+
+    /// A butterfly over each group: after step `d` every thread has what `2·d` threads give.
+    fn group(&mut self, plan: &GroupPlan, count: usize) -> Step<()> {
+        let mut values = Vec::with_capacity(count);
+        for thread in 0..count {
+            self.switch(thread);
+            values.push(plan.value.eval(self)? as i64);
+        }
+        let mut distance = 1;
+        while distance < plan.width {
+            let before = values.clone();
+            for (thread, value) in values.iter_mut().enumerate() {
+                self.switch(thread);
+                self.set_register(plan.register, before[thread]);
+                self.set_register(plan.other, before[thread ^ distance]);
+                *value = plan.joined.eval(self)? as i64;
+            }
+            distance *= 2;
+        }
+        for (thread, value) in values.into_iter().enumerate() {
+            self.switch(thread);
+            self.set_register(plan.register, value);
+        }
+        Ok(())
     }
 
     /// The value that every thread gives; 0 when there are no threads.

@@ -51,6 +51,19 @@ pub(super) enum Action<'k> {
     PackB(Box<PackBPlan>),
     Row(Box<RowPlan>),
     Barrier,
+    /// Gives a local what a group of threads gives together.
+    Group(Box<GroupPlan>),
+}
+
+/// A reduction over groups of threads.
+pub(super) struct GroupPlan {
+    pub(super) register: usize,
+    /// Where [`GroupPlan::joined`] finds the other thread's value.
+    pub(super) other: usize,
+    pub(super) value: Value,
+    /// Of `register` and `other`.
+    pub(super) joined: Value,
+    pub(super) width: usize,
 }
 
 /// A symbol's register and declared range.
@@ -94,7 +107,7 @@ impl<'k> Compiler<'k> {
             Action::For { kind: LoopKind::Threads, .. } => false,
             Action::For { body, .. } => any_barrier(body),
             Action::If { then, otherwise, .. } => any_barrier(then) || any_barrier(otherwise),
-            Action::Barrier => true,
+            Action::Barrier | Action::Group(_) => true,
             _ => false,
         };
         Node { source, action, has_barrier }
@@ -156,6 +169,15 @@ impl<'k> Compiler<'k> {
                 Action::Row(Box::new(RowPlan::exp_sum(register, dst, src, n, bias)))
             }
             Stmt::Barrier => Action::Barrier,
+            Stmt::GroupReduce { local, op, value, width } => {
+                let (value, dtype) = self.expr(value);
+                let (register, other) = (self.register(*local), self.spare_register());
+                let both = [register, other].map(Value::Register);
+                let [own, others] = both;
+                let joined = self.joined(*op, dtype, own, others);
+                let width = *width as usize;
+                Action::Group(Box::new(GroupPlan { register, other, value, joined, width }))
+            }
         }
     }
 }

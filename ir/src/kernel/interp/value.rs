@@ -56,6 +56,11 @@ impl Compiler<'_> {
         self.kernel.symbols.len() + local.index()
     }
 
+    /// Behind those of all locals.
+    pub(super) fn spare_register(&self) -> usize {
+        self.kernel.symbols.len() + self.kernel.locals.len()
+    }
+
     /// The expression and its dtype.
     pub(super) fn expr(&self, expr: &Expr) -> (Value, DType) {
         match expr {

@@ -44,6 +44,7 @@ impl<'a> Parser<'a> {
             "reduce_row" => Self::reduce_row,
             "exp_sum" => Self::exp_sum,
             "barrier" => |_: &mut Self| Ok(Stmt::Barrier),
+            "group_reduce" => Self::group_reduce,
             _ => return self.change(),
         };
         self.advance()?;
@@ -152,6 +153,21 @@ impl<'a> Parser<'a> {
         let src = self.place()?;
         let n = self.row_len()?;
         Ok(Stmt::ExpSum { local, dst, src, n, bias: self.labelled_expr("bias")? })
+    }
+
+    fn group_reduce(&mut self) -> Result<Stmt, ParseError> {
+        let op = match self.token {
+            Token::Word(word) => BinaryOp::from_name(word),
+            _ => None,
+        };
+        let op = op.ok_or_else(|| self.expected("an op such as 'add'"))?;
+        self.advance()?;
+        let local = self.local()?;
+        self.expect("<-")?;
+        let value = self.expr()?;
+        self.label("width")?;
+        let width = u32::try_from(self.integer()?).map_err(|_| self.error("a width is 1 or more"))?;
+        Ok(Stmt::GroupReduce { local, op, value, width })
     }
 
     fn row_len(&mut self) -> Result<Dim, ParseError> {

@@ -76,6 +76,8 @@ pub enum Problem {
     ChangedByThread { local: String, symbol: String },
     #[error("a loop over threads inside a vector loop or another loop over threads")]
     NestedThreads,
+    #[error("groups of {width} threads: not a power of two that divides {threads:?} threads")]
+    GroupWidth { width: u32, threads: Option<i64> },
     #[error("a barrier outside of a loop over threads")]
     BarrierOutsideThreads,
     #[error("a barrier inside a vector loop")]

@@ -12,6 +12,8 @@ use cascata_types::{Dim, Entity as _, SymbolId};
 pub(super) struct Loop {
     pub(super) var: SymbolId,
     pub(super) kind: LoopKind,
+    /// The number of iterations, where it is a number.
+    pub(super) extent: Option<i64>,
     /// More than one iteration, as far as is known.
     pub(super) repeats: bool,
     /// Variables from outside that are reduced in it.

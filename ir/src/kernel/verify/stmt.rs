@@ -66,6 +66,14 @@ impl<'k> Verifier<'k> {
                 self.declare(*local, Some(DType::F32), loops | in_bias);
             }
             Stmt::Barrier => self.barrier(),
+            Stmt::GroupReduce { local, op, value, width } => {
+                let (found, _) = self.expr(value);
+                self.barrier();
+                self.reduction(*op, found);
+                self.group(*width);
+                // What a group has in common still differs from group to group.
+                self.declare(*local, found, self.scope.thread_loops());
+            }
         }
     }
 
@@ -95,7 +103,7 @@ impl<'k> Verifier<'k> {
         }
         let mark = self.scope.enter();
         let repeats = extent.as_const().is_none_or(|n| n > 1);
-        let entered = Loop { var, kind, repeats, reduced: Vec::new(), read: Vec::new() };
+        let entered = Loop { var, kind, repeats, extent: extent.as_const(), reduced: Vec::new(), read: Vec::new() };
         self.scope.push_loop(entered, loops);
         let place = self.place.clone();
         self.body(body);
@@ -160,14 +168,10 @@ impl<'k> Verifier<'k> {
     }
 
     fn reduce(&mut self, id: LocalId, op: BinaryOp, value: &Expr) {
-        use BinaryOp::*;
         let (found, loops) = self.expr(value);
-        if !matches!(op, Add | Mul | Max | Min | And | Or) {
-            self.report(Problem::NotAReduction(op.name()));
-        }
+        self.reduction(op, found);
         let Some(dtype) = self.local_in_scope(id) else { return };
         self.expect_dtype("the value", dtype, found);
-        self.binary(op, dtype);
         let mut thread_loops = Vec::new();
         for inner in self.scope.change(id, loops) {
             match inner.kind {
@@ -178,6 +182,26 @@ impl<'k> Verifier<'k> {
         for var in thread_loops {
             let (local, symbol) = (self.local_name(id), self.symbol_name(var));
             self.report(Problem::ChangedByThread { local, symbol });
+        }
+    }
+
+    fn reduction(&mut self, op: BinaryOp, dtype: Option<DType>) {
+        use BinaryOp::*;
+        if !matches!(op, Add | Mul | Max | Min | And | Or) {
+            self.report(Problem::NotAReduction(op.name()));
+        }
+        if let Some(dtype) = dtype {
+            self.binary(op, dtype);
+        }
+    }
+
+    /// A group divides the threads of its loop.
+    fn group(&mut self, width: u32) {
+        let threads = self.scope.loops.iter().find(|l| l.kind == LoopKind::Threads);
+        let Some(threads) = threads.map(|l| l.extent) else { return };
+        let divides = threads.is_some_and(|t| t % i64::from(width.max(1)) == 0);
+        if !width.is_power_of_two() || !divides {
+            self.report(Problem::GroupWidth { width, threads });
         }
     }
 
