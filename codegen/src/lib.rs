@@ -3,4 +3,5 @@
 
 pub mod build;
 pub mod cpu;
+pub mod gpu;
 pub mod lower;

@@ -161,7 +161,7 @@ fn plans_are_cached_by_what_they_depend_on() {
 }
 
 fn complaints(m: &Model) -> Vec<String> {
-    let sizes = SectionSizes { code: vec![1 << 20; 2], weights: 1 << 20 };
+    let sizes = SectionSizes { code: vec![1 << 20; 2], ptx: vec![], weights: 1 << 20 };
     m.manifest().verify(&sizes).err().unwrap_or_default().iter().map(ToString::to_string).collect()
 }
 
@@ -293,7 +293,7 @@ fn hostile_loops_are_refused() {
 #[test]
 fn hostile_numbers_never_panic() {
     let text = serde_json::to_string(&loops(50).manifest()).unwrap();
-    let sizes = SectionSizes { code: vec![1 << 20; 2], weights: 1 << 20 };
+    let sizes = SectionSizes { code: vec![1 << 20; 2], ptx: vec![], weights: 1 << 20 };
     let digits: Vec<usize> =
         text.char_indices().filter(|(_, c)| c.is_ascii_digit()).map(|(i, _)| i).collect();
     for at in digits {

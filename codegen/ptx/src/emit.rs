@@ -48,8 +48,6 @@ pub(crate) enum Local {
 /// The text of a kernel, and what its launch needs.
 pub(crate) fn kernel(kernel: &Kernel) -> Result<(String, PtxKernel), PtxError> {
     let error = |problems: Vec<String>| PtxError { kernel: kernel.name.clone(), problems };
-    cascata_ir::kernel::verify(kernel)
-        .map_err(|all| error(all.iter().map(|e| e.problem.to_string()).collect()))?;
     let threads = threads_of(&kernel.body).unwrap_or(LONE_THREADS);
     let layout = Layout::new(kernel, threads);
     let info = PtxKernel {

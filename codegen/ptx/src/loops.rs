@@ -8,7 +8,7 @@ use cascata_ir::kernel::{LoopKind, Stmt};
 use cascata_ir::op::BinaryOp;
 use cascata_types::{Dim, SymbolId};
 
-/// Vector loops of a thread are unrolled up to this many iterations, so that small arrays of
+/// Loops of a thread are unrolled up to this many iterations, so that small arrays of
 /// the thread's own become registers.
 const UNROLLED: i64 = 16;
 /// Threads of a warp.
@@ -22,7 +22,7 @@ impl<'k> Emit<'k> {
             (LoopKind::Threads, None) => {
                 self.problem("a loop over a number of threads that is not known".into());
             }
-            (LoopKind::Vector, Some(n)) if self.in_threads && n <= UNROLLED => {
+            (_, Some(n)) if self.in_threads && n <= UNROLLED => {
                 for i in 0..n {
                     self.symbols.insert(var, Symbol::Number(i));
                     self.body(body);

@@ -219,6 +219,7 @@ impl<'l, 'g> Body<'l, 'g> {
         let (order, operands) = self.launch_order();
         let mut renumber = Renumber(&order);
         stmts.iter_mut().for_each(|s| visit_stmt(s, &mut renumber));
+        hold_extents(&mut self.symbols, &stmts);
         let mut slots: Vec<Option<Buffer>> = vec![None; order.len()];
         for (id, buffer) in self.buffers.iter() {
             slots[order[&id].0 as usize] = Some(buffer.clone());
@@ -250,6 +251,26 @@ impl<'l, 'g> Body<'l, 'g> {
         let order = operands.iter().chain(&scratch).enumerate();
         let order = order.map(|(i, id)| (*id, BufferId(i as u32))).collect();
         (order, operands.iter().map(|id| self.operands[id]).collect())
+    }
+}
+
+/// Widens the ranges of loop variables that count more than they were made for: axes are
+/// merged after their variables are made.
+fn hold_extents(symbols: &mut SymbolTable, stmts: &[Stmt]) {
+    for stmt in stmts {
+        match stmt {
+            Stmt::For { var, extent, body, .. } => {
+                let last = extent.bounds(symbols).1.saturating_sub(1);
+                let symbol = symbols.get_mut(*var);
+                symbol.max = symbol.max.max(last);
+                hold_extents(symbols, body);
+            }
+            Stmt::If { then, otherwise, .. } => {
+                hold_extents(symbols, then);
+                hold_extents(symbols, otherwise);
+            }
+            _ => {}
+        }
     }
 }
 

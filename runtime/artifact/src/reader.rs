@@ -128,6 +128,7 @@ pub fn parse_manifest(header: &Header, bytes: &[u8]) -> Result<Manifest, FormatE
     let manifest: Manifest = serde_json::from_slice(bytes)?;
     let sizes = SectionSizes {
         code: header.of_kind(SectionKind::Code).map(|s| s.length).collect(),
+        ptx: header.of_kind(SectionKind::Ptx).map(|s| s.length).collect(),
         weights: header.of_kind(SectionKind::Weights).next().map_or(0, |s| s.length),
     };
     manifest.verify(&sizes).map_err(FormatError::Manifest)?;

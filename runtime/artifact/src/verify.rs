@@ -7,10 +7,11 @@
 
 mod entry;
 mod flow;
+mod gpu;
 
 use crate::abi::ABI_VERSION;
 use crate::error::ManifestError;
-use crate::manifest::{KernelInfo, Manifest};
+use crate::manifest::{Entry, KernelInfo, Manifest, Weight};
 use crate::weights::WEIGHT_ALIGN;
 use cascata_types::{Atom, Dim, SymbolId, TensorType, ValueType};
 use std::collections::HashSet;
@@ -26,6 +27,8 @@ const MAX_DIM_SIZE: u64 = 4096;
 pub struct SectionSizes {
     /// Of each code section.
     pub code: Vec<u64>,
+    /// Of each PTX section.
+    pub ptx: Vec<u64>,
     /// Of the weight section.
     pub weights: u64,
 }
@@ -52,21 +55,17 @@ impl Manifest {
                 format!("{} is over the limit of {MAX_ZEROS_BYTES}", self.zeros_bytes),
             );
         }
-        unique(&mut errors, "kernels", self.kernels.iter().map(|k| &k.name));
-        for (i, kernel) in self.kernels.iter().enumerate() {
-            verify_kernel(&mut errors, i, kernel);
-        }
         unique(&mut errors, "imports", self.imports.iter().map(|i| format!("{i:?}")));
         self.verify_code(&mut errors, sections);
         self.verify_weights(&mut errors, sections);
         unique(&mut errors, "strings", self.strings.iter().chain([&String::new()]));
-        unique(&mut errors, "entries", self.entries.iter().map(|e| &e.name));
         if self.entries.is_empty() {
             errors.push("entries", "there is no entry point");
         }
-        for (i, e) in self.entries.iter().enumerate() {
-            entry::verify(&mut errors, self, &format!("entries[{i}]"), e);
-        }
+        let kernels = self.kernels.iter().collect();
+        let program = Program { kernels, entries: &self.entries, weights: &self.weights };
+        program.verify(&mut errors, "");
+        self.verify_gpu(&mut errors, sections);
         if errors.0.is_empty() { Ok(()) } else { Err(errors.0) }
     }
 
@@ -119,12 +118,32 @@ impl Manifest {
     }
 }
 
-fn verify_kernel(errors: &mut Errors, index: usize, kernel: &KernelInfo) {
-    let at = format!("kernels[{index}].writes");
-    unique(errors, &at, kernel.writes.iter());
+/// Entries with the kernels that they launch.
+struct Program<'a> {
+    kernels: Vec<&'a KernelInfo>,
+    entries: &'a [Entry],
+    weights: &'a [Weight],
+}
+
+impl Program<'_> {
+    /// Checks kernels and entries; paths start with `at`.
+    fn verify(&self, errors: &mut Errors, at: &str) {
+        unique(errors, &format!("{at}kernels"), self.kernels.iter().map(|k| &k.name));
+        for (i, kernel) in self.kernels.iter().enumerate() {
+            verify_kernel(errors, &format!("{at}kernels[{i}].writes"), kernel);
+        }
+        unique(errors, &format!("{at}entries"), self.entries.iter().map(|e| &e.name));
+        for (i, e) in self.entries.iter().enumerate() {
+            entry::verify(errors, self, &format!("{at}entries[{i}]"), e);
+        }
+    }
+}
+
+fn verify_kernel(errors: &mut Errors, at: &str, kernel: &KernelInfo) {
+    unique(errors, at, kernel.writes.iter());
     for w in kernel.writes.iter().filter(|w| **w >= kernel.buffers) {
         errors.push(
-            &at,
+            at,
             format!("buffer {w} is out of range: '{}' takes {}", kernel.name, kernel.buffers),
         );
     }

@@ -144,6 +144,7 @@ impl<'a> ArtifactWriter<'a> {
     fn verify(&self) -> Result<(), WriteError> {
         let sizes = SectionSizes {
             code: self.code.iter().map(|c| c.len() as u64).collect(),
+            ptx: self.ptx.iter().map(|t| t.len() as u64).collect(),
             weights: section_bytes(&self.manifest.weights),
         };
         self.manifest.verify(&sizes).map_err(WriteError::Manifest)

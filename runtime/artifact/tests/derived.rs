@@ -42,7 +42,7 @@ fn definitions_look_back_only_and_stay_short() {
     let errors = |change: &dyn Fn(&mut Entry)| -> String {
         let mut manifest = manifest();
         change(&mut manifest.entries[0]);
-        let sizes = SectionSizes { code: vec![100, 100], weights: 1 << 30 };
+        let sizes = SectionSizes { code: vec![100, 100], ptx: vec![], weights: 1 << 30 };
         let errors = manifest.verify(&sizes).expect_err("a defect");
         errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };

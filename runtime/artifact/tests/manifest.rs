@@ -10,7 +10,7 @@ use common::manifest;
 
 fn sizes(m: &Manifest) -> SectionSizes {
     let weights = m.weights.iter().map(|w| w.offset.saturating_add(w.bytes)).max().unwrap_or(0);
-    SectionSizes { code: vec![100, 100], weights }
+    SectionSizes { code: vec![100, 100], ptx: vec![], weights }
 }
 
 /// The verifier's complaints after a change, one line each.

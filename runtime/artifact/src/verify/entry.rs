@@ -1,8 +1,8 @@
 //! Checks of one entry point.
 
-use super::{Errors, flow, tensor_type, unique, verify_dim};
+use super::{Errors, Program, flow, tensor_type, unique, verify_dim};
 use crate::manifest::{
-    Branch, Buffer, Entry, Launch, Loop, Manifest, Port, Step, Storage, TextOp, TextStep, Variant,
+    Branch, Buffer, Entry, Launch, Loop, Port, Step, Storage, TextOp, TextStep, Variant,
 };
 use cascata_types::{DType, Dim, Encoding, Symbol, SymbolId};
 
@@ -10,7 +10,7 @@ use cascata_types::{DType, Dim, Encoding, Symbol, SymbolId};
 const MAX_DEPTH: usize = 64;
 
 /// Checks one entry; `at` is its path.
-pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: &Entry) {
+pub(super) fn verify(errors: &mut Errors, program: &Program, at: &str, entry: &Entry) {
     let before = errors.0.len();
     unique(errors, &format!("{at}.symbols"), entry.symbols.iter().map(|(_, s)| &s.name));
     for (_, s) in entry.symbols.iter().filter(|(_, s)| s.min > s.max) {
@@ -19,7 +19,7 @@ pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: 
             format!("'{}' has the empty range {}..={}", s.name, s.min, s.max),
         );
     }
-    let mut c = Checker { errors, manifest, entry, sizes: vec![1; entry.symbols.len()] };
+    let mut c = Checker { errors, program, entry, sizes: vec![1; entry.symbols.len()] };
     c.derived(at);
     c.variants(at);
     c.ports(&format!("{at}.inputs"), &entry.inputs);
@@ -31,12 +31,12 @@ pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: 
     if c.errors.0.len() > before {
         return;
     }
-    flow::verify(c.errors, manifest, at, entry);
+    flow::verify(c.errors, program, at, entry);
 }
 
 struct Checker<'a, 'e> {
     errors: &'e mut Errors,
-    manifest: &'a Manifest,
+    program: &'a Program<'a>,
     entry: &'a Entry,
     /// How many factors each symbol has when written out, derived ones last.
     sizes: Vec<u64>,
@@ -73,7 +73,7 @@ impl Checker<'_, '_> {
         for (i, variant) in entry.variants.iter().enumerate() {
             let at = format!("{at}.variants[{i}]");
             variant.guard.iter().for_each(|dim| self.dim(&at, dim));
-            let entries = &self.manifest.entries;
+            let entries = self.program.entries;
             if !self.errors.index(&at, "entry", variant.entry, entries.len()) {
                 continue;
             }
@@ -110,10 +110,10 @@ impl Checker<'_, '_> {
 
     /// A default is what a caller could have given.
     fn default(&mut self, at: &str, port: &Port, weight: u32) {
-        if !self.errors.index(at, "weight", weight, self.manifest.weights.len()) {
+        if !self.errors.index(at, "weight", weight, self.program.weights.len()) {
             return;
         }
-        let w = &self.manifest.weights[weight as usize];
+        let w = &self.program.weights[weight as usize];
         let fits = port.ty.as_tensor().is_some_and(|t| {
             let size = t.dtype.size_bytes().unwrap_or(0) as i64;
             let bytes = (t.elements() * size).as_const();
@@ -143,7 +143,7 @@ impl Checker<'_, '_> {
                     self.strings_agree(&at, buffer, entry.outputs.get(*n as usize));
                 }
                 Storage::Weight(n) => {
-                    self.errors.index(&at, "weight", *n, self.manifest.weights.len());
+                    self.errors.index(&at, "weight", *n, self.program.weights.len());
                 }
                 Storage::Slot => {
                     if buffer.ty.encoding != Encoding::Dense {
@@ -305,10 +305,10 @@ impl Checker<'_, '_> {
         for dim in all.chain([&variant.tiles, &variant.scratch_bytes, &variant.min_tiles]) {
             self.dim(at, dim);
         }
-        if !self.errors.index(at, "kernel", variant.kernel, self.manifest.kernels.len()) {
+        if !self.errors.index(at, "kernel", variant.kernel, self.program.kernels.len()) {
             return;
         }
-        let kernel = &self.manifest.kernels[variant.kernel as usize];
+        let kernel = self.program.kernels[variant.kernel as usize];
         for (what, given, taken) in [
             ("dims", variant.dims.len(), kernel.dims),
             ("buffers", launch.buffers.len(), kernel.buffers),

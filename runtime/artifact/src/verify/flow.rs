@@ -2,17 +2,17 @@
 //! are used, buffers live where they are touched and are written before they are read.
 
 use super::entry::step_path;
-use super::{Errors, tensor_type};
-use crate::manifest::{Branch, Entry, Launch, Loop, Manifest, Step, Storage, TextStep};
+use super::{Errors, Program, tensor_type};
+use crate::manifest::{Branch, Entry, Launch, Loop, Step, Storage, TextStep};
 use cascata_types::{Dim, SymbolId};
 use std::collections::HashSet;
 
 /// Checks one entry whose indices are all right.
-pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: &Entry) {
+pub(super) fn verify(errors: &mut Errors, program: &Program, at: &str, entry: &Entry) {
     let written = vec![false; entry.buffers.len()];
     let given = entry.given_slots();
     let bound = HashSet::new();
-    let mut f = Flow { errors, manifest, entry, bound, written, given, path: vec![], at };
+    let mut f = Flow { errors, program, entry, bound, written, given, path: vec![], at };
     f.inputs();
     f.block(0);
     f.outputs();
@@ -21,7 +21,7 @@ pub(super) fn verify(errors: &mut Errors, manifest: &Manifest, at: &str, entry: 
 /// The walk over all steps in an order in which they may run.
 struct Flow<'a, 'e> {
     errors: &'e mut Errors,
-    manifest: &'a Manifest,
+    program: &'a Program<'a>,
     entry: &'a Entry,
     /// Symbols that have a value at the step under consideration.
     bound: HashSet<SymbolId>,
@@ -203,7 +203,7 @@ impl Flow<'_, '_> {
     }
 
     fn writes(&mut self, launch: &Launch) {
-        let kernels = launch.variants.iter().map(|v| &self.manifest.kernels[v.kernel as usize]);
+        let kernels = launch.variants.iter().map(|v| self.program.kernels[v.kernel as usize]);
         let common = |slot: &u32| kernels.clone().all(|k| k.writes.contains(slot));
         let slots: HashSet<u32> = kernels.clone().flat_map(|k| k.writes.iter().copied()).collect();
         let mut slots: Vec<(u32, bool)> = slots.into_iter().map(|s| (s, common(&s))).collect();
