@@ -114,7 +114,7 @@ fn build_options(
 ) -> Result<BuildOptions, CompileError> {
     let targets = options.targets.iter().map(|t| CpuTarget::new(*t)).collect::<Result<_, _>>();
     let targets = targets.map_err(CompileError::Target)?;
-    Ok(BuildOptions { targets, keep_kernel_ir: options.keep_text, provenance })
+    Ok(BuildOptions { targets, gpu: options.gpu.clone(), keep_kernel_ir: options.keep_text, provenance })
 }
 
 /// Every symbol of the profile points is one of the graph's.

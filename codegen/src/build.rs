@@ -7,6 +7,7 @@
 use crate::cpu::{CodeBlob, CodegenError, CpuLevel, CpuTarget, compile_all};
 use crate::lower::{LowerError, Lowering, WeightId};
 use bytes::Bytes;
+use cascata_artifact::gpu::GpuTarget;
 use cascata_artifact::manifest::{
     CodeVariant, Entry, EntryVariant, KernelInfo, Manifest, Provenance, Weight,
 };
@@ -21,6 +22,7 @@ use strings::Strings;
 
 mod entry;
 mod facts;
+mod gpu;
 mod strings;
 mod weights;
 
@@ -28,6 +30,8 @@ mod weights;
 pub struct BuildOptions {
     /// Targets that get machine code, lowest first.
     pub targets: Vec<CpuTarget>,
+    /// GPUs that get a program beside the CPU's; needs feature `ptx`.
+    pub gpu: Vec<GpuTarget>,
     /// Keep the printed Kernel IR in the artifact.
     pub keep_kernel_ir: bool,
     /// Recorded as it is.
@@ -43,6 +47,17 @@ pub enum BuildError {
     /// Kernels that did not become machine code, all of them.
     #[error("{} did not compile:\n{}", count(.0.len(), "kernel"), list(.0))]
     Codegen(Vec<CodegenError>),
+    /// Kernels that did not become PTX, all of them.
+    #[cfg(feature = "ptx")]
+    #[error("{} did not compile:\n{}", count(.0.len(), "GPU kernel"), list(.0))]
+    Ptx(Vec<cascata_ptx::PtxError>),
+    /// A GPU was asked for.
+    #[error(
+        "no program for {}: this compiler was built without feature `ptx` (tests/setup_ptx.sh \
+         installs what that needs, `cargo build --features ptx` builds it)",
+        .0.name()
+    )]
+    NoPtx(GpuTarget),
 }
 
 fn count(n: usize, what: &str) -> String {
@@ -62,6 +77,7 @@ pub struct Built<'g> {
     /// The manifest.
     pub manifest: Manifest,
     code: Vec<CodeBlob>,
+    ptx: Vec<String>,
     parts: Vec<Part<'g>>,
     /// The weights of the manifest: which part has them.
     weights: Vec<(usize, WeightId)>,
@@ -118,7 +134,8 @@ impl Built<'_> {
             self.manifest.weights.push(Weight { name, dtype, offset: 0, bytes, param: true });
             self.defaults.push(data);
             // Variants have the same inputs in the same order.
-            for entry in &mut self.manifest.entries {
+            let programs = self.manifest.gpu.iter_mut().flat_map(|p| &mut p.entries);
+            for entry in self.manifest.entries.iter_mut().chain(programs) {
                 entry.inputs[port].default = Some(index);
             }
         }
@@ -128,6 +145,7 @@ impl Built<'_> {
     fn writer(&self) -> ArtifactWriter<'_> {
         let writer = ArtifactWriter::new(self.manifest.clone());
         let writer = self.code.iter().fold(writer, |w, blob| w.code(blob.bytes()));
+        let writer = self.ptx.iter().fold(writer, |w, text| w.ptx(text));
         self.attachments.iter().fold(writer, |w, (name, text)| w.attachment(name, text.as_bytes()))
     }
 
@@ -188,10 +206,14 @@ pub fn build_variants<'g>(
     let code = options.targets.iter().zip(&compiled).map(|(t, c)| variant(t, c)).collect();
     let mut manifest = manifest(&kernels, join(entries, graphs), code, weights, options);
     manifest.strings.clone_from(&strings.list);
+    let programs = gpu::programs(&kernels, &manifest.entries, &options.gpu)?;
+    let (programs, ptx) = programs.into_iter().map(|p| (p.program, p.ptx)).unzip();
+    manifest.gpu = programs;
     let code = compiled.into_iter().map(|c| c.code).collect();
     Ok(Built {
         manifest,
         code,
+        ptx,
         parts,
         weights: used,
         strings,

@@ -13,6 +13,11 @@ use cascata_artifact::{
 use memmap2::Mmap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(feature = "cuda")]
+use {
+    crate::sys::gpu::GpuCode,
+    std::sync::{Mutex, PoisonError, Weak},
+};
 
 /// A loaded artifact, shared by any number of sessions; clones are the same artifact.
 ///
@@ -31,6 +36,9 @@ struct Loaded {
     _code: CodeMemory,
     kernels: Vec<KernelFn>,
     zeros: Mmap,
+    /// Code and weights on the GPUs that use them now.
+    #[cfg(feature = "cuda")]
+    on_gpus: Mutex<Vec<(u32, Weak<GpuCode>)>>,
 }
 
 /// Options of loading.
@@ -112,6 +120,8 @@ impl LoadOptions {
             _code: code,
             kernels,
             zeros,
+            #[cfg(feature = "cuda")]
+            on_gpus: Mutex::new(Vec::new()),
         }));
         if self.check_weights.unwrap_or(!self.trusted.is_empty()) {
             artifact.check_weights()?;
@@ -207,6 +217,43 @@ impl Artifact {
             Ok(())
         };
         check().map_err(|p| at(&loaded.path, p))
+    }
+
+    /// The PTX of a GPU program, checked.
+    ///
+    /// # Errors
+    /// The file cannot be read any more, or the section is damaged.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn ptx(&self, program: usize) -> Result<String, LoadError> {
+        let read = || -> Result<String, Problem> {
+            let sections = self.0.header.of_kind(SectionKind::Ptx);
+            let missing = || Problem::Format(FormatError::Missing { section: SectionKind::Ptx });
+            let section = sections.into_iter().nth(program).ok_or_else(missing)?;
+            let bytes = self.0.source.read(section)?;
+            section.check(&bytes)?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        read().map_err(|p| at(&self.0.path, p))
+    }
+
+    /// Code and weights on a GPU, which all sessions there share.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_gpu(&self, index: u32) -> Result<Arc<GpuCode>, LoadError> {
+        let mut all = self.0.on_gpus.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(_, code)| code.strong_count() > 0);
+        let held = all.iter().find(|(i, _)| *i == index).and_then(|(_, code)| code.upgrade());
+        if let Some(code) = held {
+            return Ok(code);
+        }
+        let code = Arc::new(GpuCode::load(self, index)?);
+        all.push((index, Arc::downgrade(&code)));
+        Ok(code)
+    }
+
+    /// The whole weight section.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn weights(&self) -> &[u8] {
+        self.0.source.weights()
     }
 
     pub(crate) fn kernel(&self, index: u32) -> KernelFn {

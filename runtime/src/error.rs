@@ -62,12 +62,45 @@ pub enum LoadError {
     /// Threads cannot be started.
     #[error("cannot start the thread pool: {0}")]
     Threads(std::io::Error),
+    /// The GPU cannot be used.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+}
+
+/// Why a GPU cannot be used, or does not do what it should.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the fields are what the message says")]
+pub enum DeviceError {
+    /// This runtime knows no GPUs.
+    #[error("this runtime was built without feature `cuda`: it runs on CPUs only")]
+    NotBuilt,
+    /// No driver, or none that works.
+    #[error("there is no NVIDIA driver to use: {reason}")]
+    NoDriver { reason: String },
+    /// No such GPU.
+    #[error("there is no GPU {index}: the driver knows {count}")]
+    NoSuchGpu { index: u32, count: u32 },
+    /// No program of the artifact runs on the GPU.
+    #[error(
+        "the artifact has no program for {name} (compute capability {major}.{minor}), only {}; compile it with `--gpu sm_80`",
+        if .programs.is_empty() { "for CPUs".to_string() } else { .programs.join(", ") }
+    )]
+    NoProgram { name: String, major: u32, minor: u32, programs: Vec<String> },
+    /// The driver refuses the PTX.
+    #[error("the driver does not take the artifact's PTX: {error}\n{log}")]
+    Ptx { error: String, log: String },
+    /// A call of the driver failed.
+    #[error("{call} failed while {doing}: {error}")]
+    Call { call: &'static str, doing: String, error: String },
 }
 
 /// Why a run failed. The session stays usable.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the fields are what the message says")]
 pub enum RunError {
+    /// The GPU.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// Everything that is wrong with the inputs.
     #[error("{}", lines(.0))]
     Inputs(Vec<InputError>),

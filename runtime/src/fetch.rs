@@ -55,7 +55,7 @@ impl Fetch {
         entry: &Entry,
         values: &Values,
         id: u32,
-        read: impl FnOnce(&mut [u8]) -> Option<()>,
+        read: impl FnOnce(&mut [u8]) -> Result<Option<()>, RunError>,
     ) -> Result<(), RunError> {
         let Some(wanted) = self.wanted.iter_mut().find(|w| w.buffers.contains(&id)) else {
             return Ok(());
@@ -64,7 +64,7 @@ impl Fetch {
         let dims = buffer_dims(entry, values, id)?;
         let mut tensor = new_output(buffer.ty.dtype, &dims)?;
         let needs = tensor.bytes().len() as u64;
-        read(tensor.bytes_mut()).ok_or(RunError::Plan {
+        read(tensor.bytes_mut())?.ok_or(RunError::Plan {
             buffer: buffer.name.clone(),
             needs,
             has: 0,

@@ -1,6 +1,5 @@
 //! Time per launch.
 
-use crate::artifact::Artifact;
 use crate::bind::{Values, eval};
 use crate::fetch::Fetch;
 use crate::plan::PlannedLaunch;
@@ -54,7 +53,7 @@ impl Profiler {
     pub(crate) fn record(
         &mut self,
         started: Instant,
-        artifact: &Artifact,
+        kernel: &str,
         (block, launch): (u32, &Launch),
         planned: &PlannedLaunch,
         values: &Values,
@@ -65,7 +64,7 @@ impl Profiler {
             step: planned.step,
             values: launch.values.clone(),
             source: launch.source.clone(),
-            kernel: artifact.manifest().kernels[planned.kernel as usize].name.clone(),
+            kernel: kernel.into(),
             start_ns: started.duration_since(self.begin).as_nanos() as u64,
             ns,
             flops: eval(&launch.flops, values).unwrap_or(0),

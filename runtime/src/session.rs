@@ -39,11 +39,24 @@ pub struct SessionOptions {
     entry: Option<String>,
     cached_plans: usize,
     poison: bool,
+    device: Device,
+}
+
+/// What a session runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// A GPU by its number, with CUDA's driver; needs feature `cuda`.
+    Cuda(u32),
+    /// The first GPU if it runs a program of the artifact, else the CPU.
+    Auto,
 }
 
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self { entry: None, cached_plans: 64, poison: false }
+        Self { entry: None, cached_plans: 64, poison: false, device: Device::Cpu }
     }
 }
 
@@ -60,6 +73,14 @@ impl SessionOptions {
     #[must_use]
     pub fn cached_plans(mut self, plans: usize) -> Self {
         self.cached_plans = plans;
+        self
+    }
+
+    /// Where it runs; the CPU by default. See [`Session::device`] for what [`Device::Auto`]
+    /// came to.
+    #[must_use]
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
         self
     }
 
@@ -102,7 +123,8 @@ impl Artifact {
                 entries: self.entries().map(str::to_string).collect(),
             })?;
         check_ports(&entries[entry])?;
-        let lane = |entry| Lane::new(self, runtime, entry, options);
+        let place = Place::choose(self, options.device)?;
+        let lane = |entry| Lane::new(self, runtime, entry, options, &place);
         let variants = entries[entry].variants.iter();
         Ok(Session {
             variants: variants.map(|v| (v.guard.clone(), lane(v.entry as usize))).collect(),
@@ -111,9 +133,49 @@ impl Artifact {
     }
 }
 
+/// The device of a session, ready.
+enum Place {
+    Cpu,
+    #[cfg(feature = "cuda")]
+    Gpu(std::sync::Arc<crate::sys::gpu::GpuCode>),
+}
+
+impl Place {
+    #[cfg(feature = "cuda")]
+    fn choose(artifact: &Artifact, device: Device) -> Result<Self, LoadError> {
+        match device {
+            Device::Cpu => Ok(Place::Cpu),
+            Device::Cuda(index) => Ok(Place::Gpu(artifact.on_gpu(index)?)),
+            Device::Auto => Ok(artifact.on_gpu(0).map_or(Place::Cpu, Place::Gpu)),
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    fn choose(_: &Artifact, device: Device) -> Result<Self, LoadError> {
+        match device {
+            Device::Cpu | Device::Auto => Ok(Place::Cpu),
+            Device::Cuda(_) => Err(crate::error::DeviceError::NotBuilt.into()),
+        }
+    }
+
+    fn entries<'a>(&self, artifact: &'a Artifact) -> &'a [Entry] {
+        match self {
+            Place::Cpu => &artifact.manifest().entries,
+            #[cfg(feature = "cuda")]
+            Place::Gpu(code) => &code.program(artifact).entries,
+        }
+    }
+}
+
 impl Lane {
-    fn new(artifact: &Artifact, runtime: &Runtime, entry: usize, options: &SessionOptions) -> Self {
-        let program = Program::new(&artifact.manifest().entries[entry]);
+    fn new(
+        artifact: &Artifact,
+        runtime: &Runtime,
+        entry: usize,
+        options: &SessionOptions,
+        place: &Place,
+    ) -> Self {
+        let program = Program::new(&place.entries(artifact)[entry]);
         let cache = PlanCache::new(options.cached_plans, program.segments().count());
         let executable = Executable {
             artifact: artifact.clone(),
@@ -123,6 +185,11 @@ impl Lane {
             imports: ImportTable::resolve(&artifact.manifest().imports, runtime.isa()),
             cache,
             poison: options.poison,
+            #[cfg(feature = "cuda")]
+            gpu: match place {
+                Place::Cpu => None,
+                Place::Gpu(code) => Some(code.clone()),
+            },
         };
         Self { executable, idle: Mutex::new(Vec::new()) }
     }
@@ -136,7 +203,7 @@ impl Lane {
         watch: Option<&mut Watch>,
     ) -> Result<(), RunError> {
         let idle = self.lock_idle().pop();
-        let mut ctx = idle.unwrap_or_else(|| self.executable.context());
+        let mut ctx = idle.map_or_else(|| self.executable.context(), Ok)?;
         ctx.cancel.clone_from(&options.cancel);
         let result = self.executable.run(&mut ctx, inputs, outputs, watch);
         ctx.cancel = None;
@@ -177,6 +244,14 @@ impl Session {
     /// The runtime.
     pub fn runtime(&self) -> &Runtime {
         &self.general.executable.runtime
+    }
+
+    /// The name of the GPU that it runs on; `None` for the CPU.
+    pub fn device(&self) -> Option<&str> {
+        #[cfg(feature = "cuda")]
+        return self.general.executable.gpu.as_ref().map(|code| code.gpu.name());
+        #[cfg(not(feature = "cuda"))]
+        None
     }
 
     /// The entry point, with its symbols.

@@ -7,7 +7,6 @@
 
 use crate::error::RunError;
 use crate::sys::memory::AlignedBuf;
-use crate::sys::run::reserve;
 use crate::tensor::TensorView;
 use cascata_artifact::manifest::{Entry, TextOp};
 use cascata_types::text;
@@ -169,4 +168,8 @@ fn joined(a: &str, b: &str) -> Result<String, RunError> {
         n if n > text::MAX_BYTES => Err(problem(format!("a string of {n} bytes"))),
         _ => Ok(format!("{a}{b}")),
     }
+}
+
+fn reserve(memory: &mut AlignedBuf, bytes: u64, what: &str) -> Result<(), RunError> {
+    memory.reserve(bytes).map_err(|e| RunError::OutOfMemory { what: what.into(), bytes: e.bytes })
 }

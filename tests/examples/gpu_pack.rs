@@ -8,6 +8,7 @@
 //! * `model`: the real models with ONNX Runtime's outputs, one artifact each.
 
 use anyhow::{Context, Result, bail};
+use cascata_artifact::gpu::GpuTarget;
 use cascata_codegen::build::BuildError;
 use cascata_codegen::cpu::CpuLevel;
 use cascata_ir::graph::Graph;
@@ -58,11 +59,12 @@ fn main() -> Result<()> {
     let args = Args(std::env::args().skip(1).collect());
     let folder = args.0.first().context("gpu_pack FOLDER …")?.clone();
     let target = args.get("--target", "sm_90a");
+    let target = GpuTarget::ALL.into_iter().find(|t| t.name() == target).context("no such target")?;
     let works = works(&args)?;
     let (next, results) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
         while let Some(work) = works.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let result = pack(work, &target);
+            let result = pack(work, target);
             let mut results = results.lock().unwrap_or_else(|e| e.into_inner());
             results.insert(work.name(), result);
             if results.len().is_multiple_of(100) {
@@ -148,7 +150,7 @@ fn models() -> Result<Vec<Work>> {
 }
 
 /// Compiles; none where the CPU has no kernel either.
-fn pack(work: &Work, target: &str) -> Result<Option<Packed>> {
+fn pack(work: &Work, target: GpuTarget) -> Result<Option<Packed>> {
     match work {
         Work::Backend(group, folder) => backend_case(group, folder, target),
         Work::Random(seed) => random_graph(*seed, target),
@@ -156,16 +158,16 @@ fn pack(work: &Work, target: &str) -> Result<Option<Packed>> {
     }
 }
 
-fn compile(graph: Graph, target: &str) -> Result<Option<Vec<u8>>> {
+fn compile(graph: Graph, target: GpuTarget) -> Result<Option<Vec<u8>>> {
     let fused = pipeline::fused_graph(graph, OptLevel::O2)?;
-    match pipeline::gpu_artifact(&fused, &[CpuLevel::V3], target) {
+    match pipeline::gpu_artifact(&fused, &[CpuLevel::V3], &[target]) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if matches!(e.downcast_ref(), Some(BuildError::Unsupported(_))) => Ok(None),
         Err(e) => Err(e),
     }
 }
 
-fn backend_case(group: &'static str, folder: &Path, target: &str) -> Result<Option<Packed>> {
+fn backend_case(group: &'static str, folder: &Path, target: GpuTarget) -> Result<Option<Packed>> {
     let Some(case) = onnx_backend::Case::read(folder) else { return Ok(None) };
     let Ok(import) = imported(&case) else { return Ok(None) };
     if case.skip.is_some() || case.reference.is_some() {
@@ -185,7 +187,7 @@ fn backend_case(group: &'static str, folder: &Path, target: &str) -> Result<Opti
     Ok(Some(Packed { group, artifact, cases }))
 }
 
-fn random_graph(seed: u64, target: &str) -> Result<Option<Packed>> {
+fn random_graph(seed: u64, target: GpuTarget) -> Result<Option<Packed>> {
     let case = generate(seed);
     let Some(artifact) = compile(case.graph.clone(), target)? else { return Ok(None) };
     let graph = &case.graph;
@@ -205,7 +207,7 @@ fn random_graph(seed: u64, target: &str) -> Result<Option<Packed>> {
     Ok(Some(Packed { group: "random", artifact, cases }))
 }
 
-fn model(cases: &[references::Case], target: &str) -> Result<Option<Packed>> {
+fn model(cases: &[references::Case], target: GpuTarget) -> Result<Option<Packed>> {
     let import = cascata_frontends::onnx::import(&cases[0].path, &Default::default())?;
     let Some(artifact) = compile(import.graph, target)? else { return Ok(None) };
     let mut runs = Vec::new();

@@ -82,7 +82,7 @@ fn compile(graph: &Graph, without: &[&str]) -> Result<Outcome> {
     options.egraph.without = without.iter().map(ToString::to_string).collect();
     let report = optimise(&mut graph, &options, &mut |_, _| ())?;
     let build_options =
-        BuildOptions { targets: vec![], keep_kernel_ir: false, provenance: Default::default() };
+        BuildOptions { targets: vec![], gpu: vec![], keep_kernel_ir: false, provenance: Default::default() };
     let entries = build(&graph, &build_options).ok().map(|b| b.manifest.entries);
     let steps: Option<Vec<Step>> = entries.map(|e| e.into_iter().flat_map(|e| e.steps).collect());
     let nameless = steps.iter().flatten().enumerate().filter(|(_, s)| is_nameless(s));

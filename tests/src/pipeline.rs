@@ -1,6 +1,7 @@
 //! A model file to a running session in one call.
 
 use anyhow::{Context, Result};
+use cascata_artifact::gpu::GpuTarget;
 use cascata_codegen::build::{BuildOptions, build};
 use cascata_codegen::cpu::{CpuLevel, CpuTarget};
 use cascata_frontends::onnx::{ImportOptions, import};
@@ -35,10 +36,23 @@ pub fn fused_graph(mut graph: Graph, level: OptLevel) -> Result<Graph> {
 /// # Errors
 /// An op without a kernel, or code generation failed.
 pub fn artifact(graph: &Graph, levels: &[CpuLevel]) -> Result<Vec<u8>> {
+    let options = BuildOptions { keep_kernel_ir: true, ..build_options(levels)? };
+    Ok(build(graph, &options)?.to_bytes()?)
+}
+
+/// Builds an artifact in memory that runs on GPUs, too.
+///
+/// # Errors
+/// As [`artifact`]; feature `ptx` is off.
+pub fn gpu_artifact(graph: &Graph, levels: &[CpuLevel], gpu: &[GpuTarget]) -> Result<Vec<u8>> {
+    let options = BuildOptions { gpu: gpu.to_vec(), ..build_options(levels)? };
+    Ok(build(graph, &options)?.to_bytes()?)
+}
+
+fn build_options(levels: &[CpuLevel]) -> Result<BuildOptions> {
     let targets = levels.iter().map(|l| CpuTarget::new(*l)).collect::<Result<_, _>>()?;
     let provenance = Default::default();
-    let options = BuildOptions { targets, keep_kernel_ir: true, provenance };
-    Ok(build(graph, &options)?.to_bytes()?)
+    Ok(BuildOptions { targets, gpu: vec![], keep_kernel_ir: false, provenance })
 }
 
 /// A session over artifact bytes.

@@ -58,6 +58,7 @@ impl From<RunError> for Failure {
             RunError::Panicked { .. } | RunError::Plan { .. } => Status::Internal,
             RunError::Check { .. }
             | RunError::DataDependent { .. }
+            | RunError::Device(_)
             | RunError::Formula { .. }
             | RunError::NotComputed { .. }
             | RunError::Text { .. }

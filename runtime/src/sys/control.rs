@@ -2,7 +2,7 @@
 //! and binds the symbols that depend on it.
 
 use super::exec::DoesNotFit;
-use super::run::{OutputSet, Run, reserve};
+use super::run::{OutputSet, Run};
 use crate::bind::InputSet;
 use crate::error::RunError;
 use crate::plan::{buffer_bytes, symbol_value};
@@ -66,7 +66,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         }
         for c in &l.carried {
             let bytes = self.ctx.frame.bytes(c.initial);
-            reserve(&mut self.ctx.slots[c.param as usize], bytes, "a carried value")?;
+            self.ctx.slots[c.param as usize].reserve(bytes, "a carried value")?;
             self.copy(c.initial, c.param, 0)?;
             self.fill(c.param, bytes)?;
         }
@@ -87,10 +87,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
             let (used, row) = (self.ctx.rows[first + i], self.ctx.frame.bytes(s.row));
             let len = used.saturating_add(row);
             let memory = &mut self.ctx.slots[s.result as usize];
-            let what = || "the rows of a loop".to_string();
-            memory
-                .extend(used, len)
-                .map_err(|e| RunError::OutOfMemory { what: what(), bytes: e.bytes })?;
+            memory.extend(used, len, "the rows of a loop")?;
             self.copy(s.row, s.result, used)?;
             self.ctx.rows[first + i] = len;
         }
@@ -133,20 +130,19 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
     /// Writes a slot that the host fills.
     fn write(&mut self, slot: u32, bytes: &[u8]) -> Result<(), RunError> {
         let memory = &mut self.ctx.slots[slot as usize];
-        reserve(memory, bytes.len() as u64, "a loop's parameter")?;
-        memory.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
+        memory.reserve(bytes.len() as u64, "a loop's parameter")?;
+        memory.write(bytes)?;
         self.fill(slot, bytes.len() as u64)
     }
 
     /// Copies a buffer into a slot from byte `at` on; the slot has room.
     fn copy(&mut self, from: u32, slot: u32, at: u64) -> Result<(), RunError> {
         let bytes = self.ctx.frame.bytes(from);
-        let range = at as usize..at.saturating_add(bytes) as usize;
-        let has = self.ctx.slots[slot as usize].len() as u64;
-        let into = self.ctx.slots[slot as usize].as_mut_slice().get_mut(range);
+        let into = &mut self.ctx.slots[slot as usize];
+        let has = into.len() as u64;
         // SAFETY: the verifier has checked that the buffer is written, hence placed, before;
         // no kernel runs now; it is another buffer than the slot.
-        match into.and_then(|into| unsafe { self.ctx.frame.read(from, 0, into) }) {
+        match unsafe { self.ctx.frame.copy_into(from, into, at)? } {
             Some(()) => Ok(()),
             None => {
                 Err(self.exe.misfit(slot, &DoesNotFit { needs: at.saturating_add(bytes), has }))
@@ -171,7 +167,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
     fn element(&mut self, buffer: u32, i: usize, into: &mut [u8]) -> Result<(), RunError> {
         // SAFETY: the buffer was placed in this run (see `Run::launch`) and written by an
         // earlier step (the verifier has checked), and no kernel runs now.
-        match unsafe { self.ctx.frame.read(buffer, i * into.len(), into) } {
+        match unsafe { self.ctx.frame.read(buffer, i * into.len(), into)? } {
             Some(()) => Ok(()),
             None => {
                 let (needs, has) = (((i + 1) * into.len()) as u64, self.ctx.frame.bytes(buffer));

@@ -4,6 +4,8 @@
 //! is; whoever places a buffer checks that it fits. [`Frame::launch`] hands the pointers
 //! to a kernel.
 
+use crate::error::RunError;
+use crate::sys::block::{Block, Home};
 use crate::sys::memory::AlignedBuf;
 use crate::sys::pool::{JobPanicked, Pool};
 use cascata_artifact::abi::{Context, Import, KernelFn, Status};
@@ -51,6 +53,10 @@ pub(crate) struct LaunchArgs<'a> {
 
 /// Where the buffers of one run lie.
 pub(crate) struct Frame {
+    /// What the pointers point into.
+    home: Home,
+    /// An address of a few bytes that nobody uses, for buffers without elements.
+    nothing: Block,
     places: Vec<Place>,
     /// The memory of each output port.
     outputs: Vec<Place>,
@@ -67,13 +73,21 @@ pub(crate) struct DoesNotFit {
 
 impl Frame {
     /// A frame for that many buffers and outputs, none of them placed (they have 0 bytes).
-    pub(crate) fn new(buffers: usize, outputs: usize) -> Self {
+    ///
+    /// # Errors
+    /// A GPU has no room for a few bytes.
+    pub(crate) fn new(home: &Home, buffers: usize, outputs: usize) -> Result<Self, RunError> {
+        let mut nothing = Block::empty(home);
+        nothing.reserve(64, "an empty buffer")?;
+        nothing.fill(0)?;
         let nowhere = Place { ptr: Ptr(AlignedBuf::empty().as_mut_ptr()), bytes: 0 };
-        Self {
+        Ok(Self {
+            home: home.clone(),
+            nothing,
             places: vec![nowhere; buffers],
             outputs: vec![nowhere; outputs],
             pointers: Vec::new(),
-        }
+        })
     }
 
     fn set(&mut self, buffer: u32, ptr: *mut u8, has: usize, needs: u64) -> Result<(), DoesNotFit> {
@@ -82,8 +96,7 @@ impl Frame {
         }
         // Kernels that choose between operands may load the first element of an empty one
         // and drop it; the pointer of an empty slice is not an address.
-        static NOTHING: [u64; 8] = [0; 8];
-        let ptr = if needs == 0 { NOTHING.as_ptr().cast::<u8>().cast_mut() } else { ptr };
+        let ptr = if needs == 0 { self.nothing.as_mut_ptr() } else { ptr };
         self.places[buffer as usize] = Place { ptr: Ptr(ptr), bytes: needs };
         Ok(())
     }
@@ -104,6 +117,29 @@ impl Frame {
             Place { ptr: Ptr(memory.as_mut_ptr()), bytes: memory.len() as u64 };
     }
 
+    /// Says where an output port's memory is: the first bytes of a block.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn set_port_block(&mut self, port: u32, memory: &mut Block, bytes: u64) {
+        self.outputs[port as usize] = Place { ptr: Ptr(memory.as_mut_ptr()), bytes };
+    }
+
+    /// Places a buffer that no kernel writes at an address of the GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn set_address(
+        &mut self,
+        buffer: u32,
+        (address, has): (*mut u8, u64),
+        needs: u64,
+    ) -> Result<(), DoesNotFit> {
+        self.set(buffer, address, has as usize, needs)
+    }
+
+    /// The address of a buffer.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn address(&self, buffer: u32) -> u64 {
+        self.places[buffer as usize].ptr.0 as u64
+    }
+
     /// Places a buffer in an output port's memory.
     pub(crate) fn set_output(
         &mut self,
@@ -119,7 +155,7 @@ impl Frame {
     pub(crate) fn set_arena(
         &mut self,
         buffer: u32,
-        arena: &mut AlignedBuf,
+        arena: &mut Block,
         offset: u64,
         needs: u64,
     ) -> Result<(), DoesNotFit> {
@@ -135,7 +171,7 @@ impl Frame {
     pub(crate) fn set_slot(
         &mut self,
         buffer: u32,
-        slot: &mut AlignedBuf,
+        slot: &mut Block,
         needs: u64,
     ) -> Result<(), DoesNotFit> {
         self.set_arena(buffer, slot, 0, needs)
@@ -167,16 +203,54 @@ impl Frame {
     /// # Safety
     /// The buffer's memory is still alive and initialised, nothing writes it now, and it does
     /// not overlap `into`.
-    pub(crate) unsafe fn read(&self, buffer: u32, at: usize, into: &mut [u8]) -> Option<()> {
+    pub(crate) unsafe fn read(
+        &self,
+        buffer: u32,
+        at: usize,
+        into: &mut [u8],
+    ) -> Result<Option<()>, RunError> {
         let place = self.places[buffer as usize];
-        let end = at.checked_add(into.len())?;
-        if place.bytes < end as u64 {
-            return None;
+        if at.checked_add(into.len()).is_none_or(|end| place.bytes < end as u64) {
+            return Ok(None);
         }
-        let (to, len) = (into.as_mut_ptr(), into.len());
-        // SAFETY: in bounds by the check above, alive and apart by the caller's promise.
-        unsafe { std::ptr::copy_nonoverlapping(place.ptr.0.add(at), to, len) };
-        Some(())
+        let from = place.ptr.0.wrapping_add(at);
+        match &self.home {
+            Home::Host => {
+                let (to, len) = (into.as_mut_ptr(), into.len());
+                // SAFETY: in bounds by the check above, alive and apart by the caller's promise.
+                unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
+            }
+            #[cfg(feature = "cuda")]
+            // SAFETY: as above.
+            Home::Gpu(gpu) => unsafe { gpu.download(into, from)? },
+        }
+        Ok(Some(()))
+    }
+
+    /// Copies a buffer to byte `at` of a block; `None` if that has no room.
+    ///
+    /// # Safety
+    /// As of [`Frame::read`], of the block.
+    pub(crate) unsafe fn copy_into(
+        &self,
+        buffer: u32,
+        to: &mut Block,
+        at: u64,
+    ) -> Result<Option<()>, RunError> {
+        let place = self.places[buffer as usize];
+        if at.checked_add(place.bytes).is_none_or(|end| end > to.len() as u64) {
+            return Ok(None);
+        }
+        let (from, to) = (place.ptr.0, to.as_mut_ptr().wrapping_add(at as usize));
+        let bytes = place.bytes as usize;
+        match &self.home {
+            // SAFETY: in bounds by the check above, alive and apart by the caller's promise.
+            Home::Host => unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) },
+            #[cfg(feature = "cuda")]
+            // SAFETY: as above.
+            Home::Gpu(gpu) => unsafe { gpu.copy(to, from, bytes)? },
+        }
+        Ok(Some(()))
     }
 
     /// Copies bytes to the start of a buffer; `None` if it is shorter.
@@ -184,15 +258,25 @@ impl Frame {
     /// # Safety
     /// The buffer is no input and no constant, its memory is still alive, and nothing else
     /// uses it now.
-    pub(crate) unsafe fn write(&mut self, buffer: u32, from: &[u8]) -> Option<()> {
+    pub(crate) unsafe fn write(&mut self, buffer: u32, from: &[u8]) -> Result<Option<()>, RunError> {
         let place = self.places[buffer as usize];
         if place.bytes < from.len() as u64 {
-            return None;
+            return Ok(None);
         }
-        // SAFETY: in bounds by the check above, alive and unused by the caller's promise;
-        // `from` is borrowed from elsewhere.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), place.ptr.0, from.len()) };
-        Some(())
+        match &self.home {
+            // SAFETY: in bounds by the check above, alive and unused by the caller's promise;
+            // `from` is borrowed from elsewhere.
+            Home::Host => unsafe {
+                std::ptr::copy_nonoverlapping(from.as_ptr(), place.ptr.0, from.len());
+            },
+            #[cfg(feature = "cuda")]
+            Home::Gpu(gpu) => {
+                // SAFETY: as above.
+                unsafe { gpu.upload(place.ptr.0, from)? };
+                gpu.wait("copying to the GPU")?;
+            }
+        }
+        Ok(Some(()))
     }
 
     /// Runs a kernel over all its tiles; the status of the first failing range.
@@ -204,7 +288,7 @@ impl Frame {
         &mut self,
         pool: &Pool,
         buffers: &[u32],
-        scratch: &mut AlignedBuf,
+        scratch: &mut Block,
         args: &LaunchArgs<'_>,
     ) -> Result<Status, JobPanicked> {
         self.pointers.clear();

@@ -2,9 +2,14 @@
 //! pool's shared job, and the call of generated kernels.
 #![allow(unsafe_code, reason = "the only place for it, beside the C API")]
 
+pub(crate) mod block;
 pub(crate) mod control;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub(crate) mod element;
 pub(crate) mod exec;
+#[cfg(feature = "cuda")]
+pub(crate) mod gpu;
 pub(crate) mod map;
 pub(crate) mod memory;
 pub(crate) mod pool;

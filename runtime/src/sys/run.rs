@@ -11,10 +11,11 @@ use crate::profile::Watch;
 use crate::program::{Program, Segment};
 use crate::runtime::Runtime;
 use crate::sys::exec::{DoesNotFit, Frame, ImportTable, LaunchArgs};
-use crate::sys::memory::{ALIGN, AlignedBuf};
+use crate::sys::block::{Block, Home};
+use crate::sys::memory::ALIGN;
 use crate::tensor::Tensor;
 use crate::texts::Texts;
-use cascata_artifact::manifest::{Entry, Launch, Step, Storage};
+use cascata_artifact::manifest::{Entry, KernelInfo, Launch, Step, Storage};
 use cascata_types::{DType, Entity, SymbolId};
 
 /// Bytes that the threads' scratch blocks are apart at least: two cache lines, so that
@@ -40,16 +41,19 @@ pub(crate) struct Executable {
     pub(crate) cache: PlanCache,
     /// Fill memory with NaN before it is used.
     pub(crate) poison: bool,
+    /// The program, where a GPU runs it.
+    #[cfg(feature = "cuda")]
+    pub(crate) gpu: Option<std::sync::Arc<super::gpu::GpuCode>>,
 }
 
 /// What one run needs for itself; kept between runs for its memory.
 pub(crate) struct RunContext {
     pub(super) frame: Frame,
     /// One arena per segment: a later one never moves what lives in an earlier one.
-    arenas: Vec<AlignedBuf>,
+    pub(super) arenas: Vec<Block>,
     /// Memory of slots, by buffer; empty for other buffers.
-    pub(super) slots: Vec<AlignedBuf>,
-    scratch: AlignedBuf,
+    pub(super) slots: Vec<Block>,
+    pub(super) scratch: Block,
     /// The strings of this run.
     pub(super) texts: Texts,
     pub(super) values: Vec<Option<i64>>,
@@ -61,6 +65,9 @@ pub(crate) struct RunContext {
     pub(super) rows: Vec<u64>,
     /// Looked at before each launch.
     pub(crate) cancel: Option<CancelToken>,
+    /// What a GPU's run keeps.
+    #[cfg(feature = "cuda")]
+    pub(super) gpu: super::gpu::GpuMemory,
 }
 
 /// One run: what its blocks share.
@@ -69,28 +76,55 @@ pub(super) struct Run<'r, I: ?Sized, O> {
     pub(super) ctx: &'r mut RunContext,
     pub(super) inputs: &'r I,
     pub(super) outputs: &'r mut O,
-    watch: Option<&'r mut Watch>,
+    pub(super) watch: Option<&'r mut Watch>,
 }
 
 impl Executable {
     pub(crate) fn entry(&self) -> &Entry {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            return &gpu.program(&self.artifact).entries[self.entry];
+        }
         &self.artifact.manifest().entries[self.entry]
     }
 
-    pub(crate) fn context(&self) -> RunContext {
-        let entry = self.entry();
-        RunContext {
-            frame: Frame::new(entry.buffers.len(), entry.outputs.len()),
-            arenas: self.program.segments().map(|_| AlignedBuf::empty()).collect(),
-            slots: entry.buffers.iter().map(|_| AlignedBuf::empty()).collect(),
-            scratch: AlignedBuf::empty(),
+    /// A kernel's name, messages and what it writes.
+    pub(super) fn kernel_info(&self, kernel: u32) -> &KernelInfo {
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = &self.gpu {
+            return &gpu.program(&self.artifact).kernels[kernel as usize].info;
+        }
+        &self.artifact.manifest().kernels[kernel as usize]
+    }
+
+    fn home(&self) -> Home {
+        #[cfg(feature = "cuda")]
+        if let Some(code) = &self.gpu {
+            return Home::Gpu(code.gpu.clone());
+        }
+        Home::Host
+    }
+
+    /// What a run needs for itself.
+    ///
+    /// # Errors
+    /// A GPU that does not work any more.
+    pub(crate) fn context(&self) -> Result<RunContext, RunError> {
+        let (entry, home) = (self.entry(), self.home());
+        Ok(RunContext {
+            frame: Frame::new(&home, entry.buffers.len(), entry.outputs.len())?,
+            arenas: self.program.segments().map(|_| Block::empty(&home)).collect(),
+            slots: entry.buffers.iter().map(|_| Block::empty(&home)).collect(),
+            scratch: Block::empty(&home),
             texts: Texts::new(&self.artifact.manifest().strings, entry),
             values: no_values(entry),
             bound: Vec::new(),
             key: Vec::new(),
             rows: Vec::new(),
             cancel: None,
-        }
+            #[cfg(feature = "cuda")]
+            gpu: super::gpu::GpuMemory::new(&home, entry),
+        })
     }
 
     /// Runs the entry once.
@@ -106,7 +140,11 @@ impl Executable {
         bind_symbols(self.entry(), inputs, &mut ctx.values).map_err(RunError::Inputs)?;
         let mut run = Run { exe: self, ctx, inputs, outputs, watch };
         run.take_strings()?;
+        #[cfg(feature = "cuda")]
+        run.enter_gpu()?;
         run.block(0)?;
+        #[cfg(feature = "cuda")]
+        run.leave_gpu()?;
         run.give_strings()
     }
 
@@ -122,17 +160,26 @@ impl Executable {
         self.cache.get(segment.id, key, || plan(self.entry(), segment, values))
     }
 
+    /// Scratch memory of all threads, or of all blocks of a GPU.
+    fn scratch_bytes(&self, plan: &SegmentPlan) -> u64 {
+        #[cfg(feature = "cuda")]
+        if let Some(code) = &self.gpu {
+            return code.scratch_bytes(plan);
+        }
+        scratch_stride(plan).saturating_mul(self.runtime.threads() as u64)
+    }
+
     pub(super) fn misfit(&self, buffer: u32, e: &DoesNotFit) -> RunError {
         let buffer = self.entry().buffers[buffer as usize].name.clone();
         RunError::Plan { buffer, needs: e.needs, has: e.has }
     }
 
     fn kernel_name(&self, kernel: u32) -> String {
-        self.artifact.manifest().kernels[kernel as usize].name.clone()
+        self.kernel_info(kernel).name.clone()
     }
 
-    fn kernel_error(&self, kernel: u32, status: i32, launch: &Launch) -> RunError {
-        let messages = &self.artifact.manifest().kernels[kernel as usize].messages;
+    pub(super) fn kernel_error(&self, kernel: u32, status: i32, launch: &Launch) -> RunError {
+        let messages = &self.kernel_info(kernel).messages;
         let message = status
             .checked_sub(1)
             .and_then(|i| usize::try_from(i).ok())
@@ -153,9 +200,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         for segment in &exe.program.blocks[block as usize] {
             let plan = exe.plan(segment, &self.ctx.values, &mut self.ctx.key)?;
             self.place(segment.id, &plan)?;
-            for launch in &plan.launches {
-                self.launch(block, &plan, launch)?;
-            }
+            self.launches(block, &plan, segment.id)?;
             if segment.ends {
                 match &exe.entry().steps_of(block)[segment.steps.end] {
                     Step::Bind { buffer, symbols } => self.bind(*buffer, symbols)?,
@@ -169,21 +214,28 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         Ok(())
     }
 
+    fn launches(&mut self, block: u32, plan: &SegmentPlan, _segment: usize) -> Result<(), RunError> {
+        #[cfg(feature = "cuda")]
+        if let Some(code) = self.exe.gpu.clone() {
+            return self.gpu_launches(&code, block, plan, _segment);
+        }
+        plan.launches.iter().try_for_each(|launch| self.launch(block, plan, launch))
+    }
+
     /// Gives every buffer that the segment touches first its memory.
     fn place(&mut self, segment: usize, plan: &SegmentPlan) -> Result<(), RunError> {
         let (exe, ctx) = (self.exe, &mut *self.ctx);
         let arena = &mut ctx.arenas[segment];
-        reserve(arena, plan.arena_bytes, "the arena")?;
-        let stride = scratch_stride(plan);
-        let scratch = stride.saturating_mul(exe.runtime.threads() as u64);
-        reserve(&mut ctx.scratch, scratch, "the threads' scratch")?;
+        arena.reserve(plan.arena_bytes, "the arena")?;
+        let scratch = exe.scratch_bytes(plan);
+        ctx.scratch.reserve(scratch, "the scratch memory of kernels")?;
         for &(slot, needs) in &plan.slots {
-            reserve(&mut ctx.slots[slot as usize], needs, "what a block hands out")?;
+            ctx.slots[slot as usize].reserve(needs, "what a block hands out")?;
         }
         if exe.poison {
-            arena.as_mut_slice().fill(0xff);
-            ctx.scratch.as_mut_slice().fill(0xff);
-            plan.slots.iter().for_each(|(s, _)| ctx.slots[*s as usize].as_mut_slice().fill(0xff));
+            arena.fill(0xff)?;
+            ctx.scratch.fill(0xff)?;
+            plan.slots.iter().try_for_each(|(s, _)| ctx.slots[*s as usize].fill(0xff))?;
         }
         let frame = &mut ctx.frame;
         for p in &plan.arena {
@@ -194,6 +246,10 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         for &(slot, needs) in &plan.slots {
             let memory = &mut ctx.slots[slot as usize];
             frame.set_slot(slot, memory, needs).map_err(|e| exe.misfit(slot, &e))?;
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(code) = exe.gpu.clone() {
+            return self.place_outside_on_gpu(&code, plan);
         }
         self.place_outside(plan)
     }
@@ -231,10 +287,14 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
             };
             result.map_err(|e| exe.misfit(buffer, &e))?;
         }
+        self.place_aliases(plan)
+    }
+
+    /// Places what lies inside of other buffers.
+    pub(super) fn place_aliases(&mut self, plan: &SegmentPlan) -> Result<(), RunError> {
         for (of, p) in &plan.aliases {
-            frame
-                .set_alias(p.buffer, *of, p.offset, p.bytes)
-                .map_err(|e| exe.misfit(p.buffer, &e))?;
+            let placed = self.ctx.frame.set_alias(p.buffer, *of, p.offset, p.bytes);
+            placed.map_err(|e| self.exe.misfit(p.buffer, &e))?;
         }
         Ok(())
     }
@@ -273,7 +333,8 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
             ctx.frame.launch(exe.runtime.pool(), &launch.buffers, &mut ctx.scratch, &args)
         };
         if let (Some(profiler), Some(started)) = (profiler, started) {
-            profiler.record(started, &exe.artifact, (block, launch), planned, &ctx.values);
+            let kernel = &exe.kernel_info(planned.kernel).name;
+            profiler.record(started, kernel, (block, launch), planned, &ctx.values);
         }
         match result {
             Ok(0) => self.fetch(launch, planned.kernel),
@@ -291,12 +352,12 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
     }
 
     /// Copies what a launch has written, where somebody wants it.
-    fn fetch(&mut self, launch: &Launch, kernel: u32) -> Result<(), RunError> {
+    pub(super) fn fetch(&mut self, launch: &Launch, kernel: u32) -> Result<(), RunError> {
         let exe = self.exe;
         let Some(fetch) = self.watch.as_deref_mut().and_then(|w| w.fetch.as_mut()) else {
             return Ok(());
         };
-        for write in &exe.artifact.manifest().kernels[kernel as usize].writes {
+        for write in &exe.kernel_info(kernel).writes {
             let id = launch.buffers[*write as usize];
             let frame = &self.ctx.frame;
             // SAFETY: the launch that has just ended wrote the buffer; no kernel runs now.
@@ -337,8 +398,4 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
 /// Distance between the threads' scratch blocks.
 pub(crate) fn scratch_stride(plan: &SegmentPlan) -> u64 {
     plan.scratch_bytes.checked_next_multiple_of(SCRATCH_ALIGN).unwrap_or(u64::MAX)
-}
-
-pub(crate) fn reserve(memory: &mut AlignedBuf, bytes: u64, what: &str) -> Result<(), RunError> {
-    memory.reserve(bytes).map_err(|e| RunError::OutOfMemory { what: what.into(), bytes: e.bytes })
 }

@@ -55,7 +55,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         }
         // SAFETY: the buffer was placed in this run (see `Run::launch`); the verifier has
         // checked that it is no input and no constant; no kernel runs now.
-        match unsafe { self.ctx.frame.write(text.result, &made) } {
+        match unsafe { self.ctx.frame.write(text.result, &made)? } {
             Some(()) => Ok(()),
             None => Err(self.exe.misfit(text.result, &misfit)),
         }
@@ -66,7 +66,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         let mut bytes = vec![0; self.ctx.frame.bytes(buffer) as usize];
         // SAFETY: the buffer was placed in this run (see `Run::launch`) and written by an
         // earlier step (the verifier has checked), and no kernel runs now.
-        match unsafe { self.ctx.frame.read(buffer, 0, &mut bytes) } {
+        match unsafe { self.ctx.frame.read(buffer, 0, &mut bytes)? } {
             Some(()) => Ok(bytes),
             None => Err(self.exe.misfit(buffer, &DoesNotFit { needs: bytes.len() as u64, has: 0 })),
         }

@@ -70,6 +70,7 @@ fn sizes_choose_among_whole_graphs() {
     assert_eq!(graphs.len(), 2);
     let options = BuildOptions {
         targets: vec![CpuTarget::new(CpuLevel::V3).unwrap()],
+        gpu: vec![],
         keep_kernel_ir: false,
         provenance: Default::default(),
     };

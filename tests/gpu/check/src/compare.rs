@@ -16,7 +16,7 @@ pub fn excess(dtype: DType, got: &[u8], want: &[u8], tolerance: Tolerance) -> f6
         return f64::INFINITY;
     };
     match tolerance {
-        Tolerance::Elements { rtol, atol, steps } if dtype.is_float() => {
+        Tolerance::Elements { rtol, atol, .. } if dtype.is_float() => {
             by_element(&got, &want, half_rtol(dtype, rtol), atol)
         }
         Tolerance::Elements { steps, .. } => {

@@ -1,0 +1,146 @@
+//! GPU programs: the same entries over mapped kernels, in PTX.
+
+use super::BuildError;
+#[cfg(feature = "ptx")]
+use super::info;
+use cascata_artifact::gpu::{GpuProgram, GpuTarget};
+use cascata_artifact::manifest::Entry;
+use cascata_ir::kernel::Kernel;
+
+/// A program and its PTX.
+pub(super) struct Program {
+    pub program: GpuProgram,
+    pub ptx: String,
+}
+
+/// Kernels that go into one PTX module when it is made: MLIR and LLVM take longer than in
+/// proportion for very long ones, and modules are made side by side.
+#[cfg(feature = "ptx")]
+const MODULE_KERNELS: usize = 16;
+
+/// The programs of all targets.
+///
+/// # Errors
+/// Kernels without GPU code, all of them; any target where the compiler was built without PTX.
+pub(super) fn programs(
+    kernels: &[Kernel],
+    entries: &[Entry],
+    targets: &[GpuTarget],
+) -> Result<Vec<Program>, BuildError> {
+    let mut targets = targets.to_vec();
+    targets.sort_unstable();
+    targets.dedup();
+    if targets.is_empty() {
+        return Ok(vec![]);
+    }
+    compile(kernels, entries, &targets)
+}
+
+#[cfg(not(feature = "ptx"))]
+fn compile(_: &[Kernel], _: &[Entry], targets: &[GpuTarget]) -> Result<Vec<Program>, BuildError> {
+    Err(BuildError::NoPtx(targets[0]))
+}
+
+#[cfg(feature = "ptx")]
+fn compile(
+    kernels: &[Kernel],
+    entries: &[Entry],
+    targets: &[GpuTarget],
+) -> Result<Vec<Program>, BuildError> {
+    let mapped: Vec<Kernel> = kernels.iter().map(named).collect();
+    targets.iter().map(|t| program(&mapped, entries, *t)).collect()
+}
+
+/// Mapped, under a name that PTX can have.
+#[cfg(feature = "ptx")]
+fn named(kernel: &Kernel) -> Kernel {
+    let mut mapped = crate::gpu::map(kernel);
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    mapped.name = format!("k_{}", mapped.name.chars().map(plain).collect::<String>());
+    mapped
+}
+
+#[cfg(feature = "ptx")]
+fn program(
+    kernels: &[Kernel],
+    entries: &[Entry],
+    target: GpuTarget,
+) -> Result<Program, BuildError> {
+    use cascata_artifact::gpu::GpuKernel;
+    let (ptx, launches) = modules(kernels, target).map_err(BuildError::Ptx)?;
+    let scratch: Vec<_> = launches.iter().map(|l| l.scratch_bytes.clone()).collect();
+    let described = kernels.iter().zip(&launches).map(|(kernel, launch)| GpuKernel {
+        info: info(kernel),
+        threads: launch.threads,
+        shared_bytes: launch.shared_bytes,
+        persistent: false,
+        tensor_maps: vec![],
+    });
+    let program =
+        GpuProgram { target, kernels: described.collect(), entries: with_scratch(entries, &scratch) };
+    Ok(Program { program, ptx })
+}
+
+/// The entries with what the kernels of this target need.
+#[cfg(feature = "ptx")]
+fn with_scratch(entries: &[Entry], scratch: &[cascata_types::Dim]) -> Vec<Entry> {
+    use cascata_artifact::manifest::Step;
+    let mut entries = entries.to_vec();
+    for entry in &mut entries {
+        let blocks = entry.blocks.iter_mut().map(|b| &mut b.steps);
+        for step in std::iter::once(&mut entry.steps).chain(blocks).flatten() {
+            let Step::Launch(launch) = step else { continue };
+            for variant in &mut launch.variants {
+                variant.scratch_bytes = scratch[variant.kernel as usize].clone();
+                variant.min_tiles = 1.into();
+            }
+        }
+    }
+    entries
+}
+
+/// The kernels' PTX as one text, made in parts by all CPUs.
+#[cfg(feature = "ptx")]
+fn modules(
+    kernels: &[Kernel],
+    target: GpuTarget,
+) -> Result<(String, Vec<cascata_ptx::PtxKernel>), Vec<cascata_ptx::PtxError>> {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let parts: Vec<&[Kernel]> = kernels.chunks(MODULE_KERNELS).collect();
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((i, part)) = {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            parts.get(i).map(|p| (i, p))
+        } {
+            let made = cascata_ptx::compile(part, cascata_ptx::PtxTarget { name: target.name() });
+            done.lock().unwrap_or_else(|e| e.into_inner()).push((i, made));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
+    done.sort_by_key(|(i, _)| *i);
+    let (mut text, mut launches, mut errors) = (String::new(), Vec::new(), Vec::new());
+    for (i, made) in done {
+        match made {
+            Ok(module) => {
+                text.push_str(if i == 0 { &module.text } else { without_header(&module.text) });
+                launches.extend(module.kernels);
+            }
+            Err(e) => errors.extend(e),
+        }
+    }
+    if errors.is_empty() { Ok((text, launches)) } else { Err(errors) }
+}
+
+/// A module behind its `.version`, `.target` and `.address_size`.
+#[cfg(feature = "ptx")]
+fn without_header(text: &str) -> &str {
+    let size = text.find(".address_size").unwrap_or(0);
+    text[size..].find('\n').map_or(text, |end| &text[size + end..])
+}
