@@ -68,7 +68,11 @@ fn program(
 ) -> Result<Program, BuildError> {
     use cascata_artifact::gpu::GpuKernel;
     let (ptx, launches) = modules(kernels, target).map_err(BuildError::Ptx)?;
-    let scratch: Vec<_> = launches.iter().map(|l| l.scratch_bytes.clone()).collect();
+    let needs: Vec<_> = kernels
+        .iter()
+        .map(|k| k.grid.clone())
+        .zip(launches.iter().map(|l| l.scratch_bytes.clone()))
+        .collect();
     let described = kernels.iter().zip(&launches).map(|(kernel, launch)| GpuKernel {
         info: info(kernel),
         threads: launch.threads,
@@ -77,13 +81,13 @@ fn program(
         tensor_maps: vec![],
     });
     let program =
-        GpuProgram { target, kernels: described.collect(), entries: with_scratch(entries, &scratch) };
+        GpuProgram { target, kernels: described.collect(), entries: for_blocks(entries, &needs) };
     Ok(Program { program, ptx })
 }
 
-/// The entries with what the kernels of this target need.
+/// The entries with the tiles and the scratch memory of this target's kernels.
 #[cfg(feature = "ptx")]
-fn with_scratch(entries: &[Entry], scratch: &[cascata_types::Dim]) -> Vec<Entry> {
+fn for_blocks(entries: &[Entry], needs: &[(cascata_types::Dim, cascata_types::Dim)]) -> Vec<Entry> {
     use cascata_artifact::manifest::Step;
     let mut entries = entries.to_vec();
     for entry in &mut entries {
@@ -91,7 +95,8 @@ fn with_scratch(entries: &[Entry], scratch: &[cascata_types::Dim]) -> Vec<Entry>
         for step in std::iter::once(&mut entry.steps).chain(blocks).flatten() {
             let Step::Launch(launch) = step else { continue };
             for variant in &mut launch.variants {
-                variant.scratch_bytes = scratch[variant.kernel as usize].clone();
+                let (tiles, scratch) = &needs[variant.kernel as usize];
+                (variant.tiles, variant.scratch_bytes) = (tiles.clone(), scratch.clone());
                 variant.min_tiles = 1.into();
             }
         }
