@@ -152,8 +152,9 @@ impl Mapper {
         }
         let (least, most) = g.m.bounds(&self.symbols);
         let mut out = if most > super::few::MOST_ROWS { whole } else { vec![] };
-        for rows in [super::few::MOST_ROWS, 1] {
-            if rows < least {
+        for (rows, fewer) in [(super::few::MOST_ROWS, 1), (1, 0)] {
+            // Never so few, or always fewer.
+            if rows < least || most <= fewer {
                 continue;
             }
             let body = few(self, rows);
