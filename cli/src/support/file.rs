@@ -54,13 +54,11 @@ pub fn read_trusted(path: &Path, trusted: &[PublicKey]) -> Result<ArtifactFile, 
     let part = header.section(SectionKind::Manifest).map_err(|e| fail(&e))?;
     let mut manifest = parse_manifest(&header, &section(part)?).map_err(|e| fail(&e))?;
     // People read formulas over the model's own symbols.
-    manifest.entries.iter_mut().for_each(Entry::expand_formulas);
+    let programs = manifest.gpu.iter_mut().flat_map(|p| &mut p.entries);
+    manifest.entries.iter_mut().chain(programs).for_each(Entry::expand_formulas);
     if let Some(part) = header.of_kind(SectionKind::Provenance).next() {
         let bulk: Provenance = serde_json::from_slice(&section(part)?).map_err(|e| fail(&e))?;
-        let provenance = &mut manifest.provenance;
-        provenance.explanations = bulk.explanations;
-        provenance.stages = bulk.stages;
-        provenance.kernel_ir = bulk.kernel_ir;
+        manifest.provenance.put_bulk(bulk);
     }
     Ok(ArtifactFile { header, manifest, bytes, signed })
 }

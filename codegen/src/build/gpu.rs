@@ -4,13 +4,36 @@ use super::BuildError;
 #[cfg(feature = "ptx")]
 use super::info;
 use cascata_artifact::gpu::{GpuProgram, GpuTarget};
-use cascata_artifact::manifest::Entry;
+use cascata_artifact::manifest::{Entry, Manifest};
 use cascata_ir::kernel::Kernel;
+use std::collections::BTreeMap;
 
-/// A program and its PTX.
+/// A program, its PTX and what that was made from.
 pub(super) struct Program {
-    pub program: GpuProgram,
-    pub ptx: String,
+    program: GpuProgram,
+    ptx: Ptx,
+    /// Printed, by name.
+    kernel_ir: BTreeMap<String, String>,
+}
+
+/// The PTX of a program.
+pub(super) struct Ptx {
+    pub text: String,
+    /// What it took to make.
+    pub seconds: f64,
+}
+
+/// Puts programs into the manifest; their PTX comes back.
+pub(super) fn add(programs: Vec<Program>, manifest: &mut Manifest, keep_ir: bool) -> Vec<Ptx> {
+    let mut texts = Vec::new();
+    for Program { program, ptx, kernel_ir } in programs {
+        if keep_ir {
+            manifest.provenance.gpu_kernel_ir.insert(program.target, kernel_ir);
+        }
+        manifest.gpu.push(program);
+        texts.push(ptx);
+    }
+    texts
 }
 
 /// Kernels that go into one PTX module when it is made: MLIR and LLVM take longer than in
@@ -47,17 +70,32 @@ fn compile(
     entries: &[Entry],
     targets: &[GpuTarget],
 ) -> Result<Vec<Program>, BuildError> {
-    let mapped: Vec<Kernel> = kernels.iter().map(named).collect();
+    let mut names = Names::default();
+    let mapped: Vec<Kernel> = kernels.iter().map(|k| mapped(k, &mut names)).collect();
     targets.iter().map(|t| program(&mapped, entries, *t)).collect()
 }
 
-/// Mapped, under a name that PTX can have.
+/// The kernel for blocks of threads, under a name that PTX can have.
 #[cfg(feature = "ptx")]
-fn named(kernel: &Kernel) -> Kernel {
-    let mut mapped = crate::gpu::map(kernel);
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    mapped.name = format!("k_{}", mapped.name.chars().map(plain).collect::<String>());
-    mapped
+fn mapped(kernel: &Kernel, names: &mut Names) -> Kernel {
+    Kernel { name: names.of(&kernel.name), ..crate::gpu::map(kernel) }
+}
+
+/// The names that PTX has for kernels: identifiers, each once.
+#[cfg(feature = "ptx")]
+#[derive(Default)]
+struct Names(std::collections::HashSet<String>);
+
+#[cfg(feature = "ptx")]
+impl Names {
+    fn of(&mut self, kernel: &str) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let name = format!("k_{}", kernel.chars().map(plain).collect::<String>());
+        let numbered = |n: usize| if n == 1 { name.clone() } else { format!("{name}_{n}") };
+        let free = (1..).map(numbered).find(|name| !self.0.contains(name)).unwrap_or_default();
+        self.0.insert(free.clone());
+        free
+    }
 }
 
 #[cfg(feature = "ptx")]
@@ -67,7 +105,9 @@ fn program(
     target: GpuTarget,
 ) -> Result<Program, BuildError> {
     use cascata_artifact::gpu::GpuKernel;
-    let (ptx, launches) = modules(kernels, target).map_err(BuildError::Ptx)?;
+    let start = std::time::Instant::now();
+    let (text, launches) = modules(kernels, target).map_err(BuildError::Ptx)?;
+    let ptx = Ptx { text, seconds: start.elapsed().as_secs_f64() };
     let needs: Vec<_> = kernels
         .iter()
         .map(|k| k.grid.clone())
@@ -82,15 +122,18 @@ fn program(
     });
     let program =
         GpuProgram { target, kernels: described.collect(), entries: for_blocks(entries, &needs) };
-    Ok(Program { program, ptx })
+    let kernel_ir = kernels.iter().map(|k| (k.name.clone(), k.to_string())).collect();
+    Ok(Program { program, ptx, kernel_ir })
 }
 
-/// The entries with the tiles and the scratch memory of this target's kernels.
+/// The entries with the tiles and the scratch memory of this target's kernels, which are over
+/// the entries' own symbols.
 #[cfg(feature = "ptx")]
 fn for_blocks(entries: &[Entry], needs: &[(cascata_types::Dim, cascata_types::Dim)]) -> Vec<Entry> {
     use cascata_artifact::manifest::Step;
     let mut entries = entries.to_vec();
     for entry in &mut entries {
+        entry.expand_formulas();
         let blocks = entry.blocks.iter_mut().map(|b| &mut b.steps);
         for step in std::iter::once(&mut entry.steps).chain(blocks).flatten() {
             let Step::Launch(launch) = step else { continue };
@@ -100,6 +143,7 @@ fn for_blocks(entries: &[Entry], needs: &[(cascata_types::Dim, cascata_types::Di
                 variant.min_tiles = 1.into();
             }
         }
+        entry.share_formulas();
     }
     entries
 }
@@ -148,4 +192,16 @@ fn modules(
 fn without_header(text: &str) -> &str {
     let size = text.find(".address_size").unwrap_or(0);
     text[size..].find('\n').map_or(text, |end| &text[size + end..])
+}
+
+#[cfg(all(test, feature = "ptx"))]
+mod tests {
+    use super::Names;
+
+    #[test]
+    fn names_are_identifiers_and_differ() {
+        let mut names = Names::default();
+        let found = ["a.b", "a_b", "a-b", "é"].map(|name| names.of(name));
+        assert_eq!(found, ["k_a_b", "k_a_b_2", "k_a_b_3", "k__"]);
+    }
 }

@@ -48,9 +48,7 @@ impl<'a> ArtifactReader<'a> {
         if let Some(section) = self.header.of_kind(SectionKind::Provenance).next() {
             section.check(section.slice(self.file))?;
             let bulk: Provenance = serde_json::from_slice(section.slice(self.file))?;
-            manifest.provenance.explanations = bulk.explanations;
-            manifest.provenance.stages = bulk.stages;
-            manifest.provenance.kernel_ir = bulk.kernel_ir;
+            manifest.provenance.put_bulk(bulk);
         }
         Ok(manifest)
     }
