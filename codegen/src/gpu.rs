@@ -170,7 +170,8 @@ impl Mapper {
     /// `var = t, t + T, … < extent`.
     fn strided(&mut self, t: SymbolId, var: SymbolId, extent: &Dim, mut body: Vec<Stmt>) -> Stmt {
         let most = extent.bounds(&self.symbols).1.max(0);
-        let turns = (most + self.threads - 1) / self.threads;
+        // Rounded up without a sum: the bound of an unbounded size is the greatest number.
+        let turns = most / self.threads + i64::from(most % self.threads > 0);
         let turn = self.symbols.fresh("turn", 0, (turns - 1).max(0));
         let count = (extent.clone() - Dim::sym(t)).ceil_div(&self.threads.into());
         let at = Dim::sym(turn) * self.threads + Dim::sym(t);

@@ -64,7 +64,7 @@ impl<'a> ArtifactReader<'a> {
     /// A damaged section, one that is missing, or text that is none.
     pub fn ptx(&self, program: usize) -> Result<&'a str, FormatError> {
         let section = self.header.of_kind(SectionKind::Ptx).nth(program);
-        let section = section.map_or_else(|| self.header.section(SectionKind::Ptx), Ok)?;
+        let section = section.ok_or(FormatError::Missing { section: SectionKind::Ptx })?;
         let bytes = section.slice(self.file);
         section.check(bytes)?;
         std::str::from_utf8(bytes).map_err(|e| FormatError::Header {
