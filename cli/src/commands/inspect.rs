@@ -206,7 +206,9 @@ impl Inspect {
                 provenance.gpu_kernel_ir.get(&target)
             }
         };
-        let Some(all) = all.filter(|all| !all.is_empty()) else { return Err(stripped("Kernel IR")) };
+        let Some(all) = all.filter(|all| !all.is_empty()) else {
+            return Err(stripped("Kernel IR"));
+        };
         let found: Vec<&str> =
             all.iter().filter(|(n, _)| n.contains(name)).map(|(_, text)| text.as_str()).collect();
         if found.is_empty() {

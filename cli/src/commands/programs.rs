@@ -88,7 +88,11 @@ pub fn kernels(file: &ArtifactFile, out: &mut String) {
                 kernel.tensor_maps.len().to_string(),
             ]);
         }
-        let _ = write!(out, "\nGPU {}, shared memory as launches give it\n{table}", program.target.name());
+        let _ = write!(
+            out,
+            "\nGPU {}, shared memory as launches give it\n{table}",
+            program.target.name()
+        );
     }
 }
 
@@ -109,9 +113,7 @@ fn scratch(entries: &[Entry], kernel: u32) -> String {
 /// The programs for `--json`, beside what the manifest says of them.
 pub fn json(file: &ArtifactFile) -> Value {
     let programs = file.manifest.gpu.iter().zip(file.ptx_bytes());
-    let one = |(p, ptx_bytes): (&GpuProgram, u64)| {
-        json!({ "target": p.target, "kernels": p.kernels.len(), "ptx_bytes": ptx_bytes })
-    };
+    let one = |(p, ptx_bytes): (&GpuProgram, u64)| json!({ "target": p.target, "kernels": p.kernels.len(), "ptx_bytes": ptx_bytes });
     programs.map(one).collect()
 }
 

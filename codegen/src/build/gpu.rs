@@ -1,12 +1,18 @@
 //! GPU programs: the same entries over mapped kernels, in PTX.
 
 use super::BuildError;
-#[cfg(feature = "ptx")]
-use super::info;
 use cascata_artifact::gpu::{GpuProgram, GpuTarget};
 use cascata_artifact::manifest::{Entry, Manifest};
 use cascata_ir::kernel::Kernel;
 use std::collections::BTreeMap;
+#[cfg(feature = "ptx")]
+use {
+    super::info,
+    cascata_artifact::gpu::GpuKernel,
+    cascata_ptx::{PtxError, PtxModule},
+    std::sync::PoisonError,
+    std::time::Instant,
+};
 
 /// A program, its PTX and what that was made from.
 pub(super) struct Program {
@@ -35,11 +41,6 @@ pub(super) fn add(programs: Vec<Program>, manifest: &mut Manifest, keep_ir: bool
     }
     texts
 }
-
-/// Kernels that go into one PTX module when it is made: MLIR and LLVM take longer than in
-/// proportion for very long ones, and modules are made side by side.
-#[cfg(feature = "ptx")]
-const MODULE_KERNELS: usize = 16;
 
 /// The programs of all targets.
 ///
@@ -72,7 +73,16 @@ fn compile(
 ) -> Result<Vec<Program>, BuildError> {
     let mut names = Names::default();
     let mapped: Vec<Kernel> = kernels.iter().map(|k| mapped(k, &mut names)).collect();
-    targets.iter().map(|t| program(&mapped, entries, *t)).collect()
+    let start = Instant::now();
+    // What newer GPUs run is made for the oldest: these kernels use nothing that only newer
+    // ones have, and LLVM makes the same of them.
+    let modules = modules(&mapped, targets[0]).map_err(BuildError::Ptx)?;
+    let seconds = start.elapsed().as_secs_f64() / targets.len() as f64;
+    let program = |target: &GpuTarget| {
+        let ptx = Ptx { text: joined(&modules, *target), seconds };
+        program(&mapped, &modules, entries, *target, ptx)
+    };
+    Ok(targets.iter().map(program).collect())
 }
 
 /// The kernel for blocks of threads, under a name that PTX can have.
@@ -101,19 +111,18 @@ impl Names {
 #[cfg(feature = "ptx")]
 fn program(
     kernels: &[Kernel],
+    modules: &[PtxModule],
     entries: &[Entry],
     target: GpuTarget,
-) -> Result<Program, BuildError> {
-    use cascata_artifact::gpu::GpuKernel;
-    let start = std::time::Instant::now();
-    let (text, launches) = modules(kernels, target).map_err(BuildError::Ptx)?;
-    let ptx = Ptx { text, seconds: start.elapsed().as_secs_f64() };
+    ptx: Ptx,
+) -> Program {
+    let launches = || modules.iter().flat_map(|m| &m.kernels);
     let needs: Vec<_> = kernels
         .iter()
         .map(|k| k.grid.clone())
-        .zip(launches.iter().map(|l| l.scratch_bytes.clone()))
+        .zip(launches().map(|l| l.scratch_bytes.clone()))
         .collect();
-    let described = kernels.iter().zip(&launches).map(|(kernel, launch)| GpuKernel {
+    let described = kernels.iter().zip(launches()).map(|(kernel, launch)| GpuKernel {
         info: info(kernel),
         threads: launch.threads,
         shared_bytes: launch.shared_bytes,
@@ -123,7 +132,7 @@ fn program(
     let program =
         GpuProgram { target, kernels: described.collect(), entries: for_blocks(entries, &needs) };
     let kernel_ir = kernels.iter().map(|k| (k.name.clone(), k.to_string())).collect();
-    Ok(Program { program, ptx, kernel_ir })
+    Program { program, ptx, kernel_ir }
 }
 
 /// The entries with the tiles and the scratch memory of this target's kernels, which are over
@@ -148,23 +157,25 @@ fn for_blocks(entries: &[Entry], needs: &[(cascata_types::Dim, cascata_types::Di
     entries
 }
 
-/// The kernels' PTX as one text, made in parts by all CPUs.
+/// A module of each kernel, made by all CPUs.
+///
+/// # Errors
+/// Every kernel without code.
 #[cfg(feature = "ptx")]
-fn modules(
-    kernels: &[Kernel],
-    target: GpuTarget,
-) -> Result<(String, Vec<cascata_ptx::PtxKernel>), Vec<cascata_ptx::PtxError>> {
+fn modules(kernels: &[Kernel], target: GpuTarget) -> Result<Vec<PtxModule>, Vec<PtxError>> {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    let parts: Vec<&[Kernel]> = kernels.chunks(MODULE_KERNELS).collect();
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let target = cascata_ptx::PtxTarget { name: target.name() };
+    if kernels.is_empty() {
+        return cascata_ptx::compile(&[], target).map(|head| vec![head]);
+    }
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
-        while let Some((i, part)) = {
+        loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
-            parts.get(i).map(|p| (i, p))
-        } {
-            let made = cascata_ptx::compile(part, cascata_ptx::PtxTarget { name: target.name() });
-            done.lock().unwrap_or_else(|e| e.into_inner()).push((i, made));
+            let Some(kernel) = kernels.get(i) else { break };
+            let made = cascata_ptx::compile(std::slice::from_ref(kernel), target);
+            done.lock().unwrap_or_else(PoisonError::into_inner).insert(i, made);
         }
     };
     std::thread::scope(|scope| {
@@ -172,26 +183,35 @@ fn modules(
             scope.spawn(work);
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
-    done.sort_by_key(|(i, _)| *i);
-    let (mut text, mut launches, mut errors) = (String::new(), Vec::new(), Vec::new());
-    for (i, made) in done {
+    let (mut modules, mut errors) = (Vec::new(), Vec::new());
+    for made in done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values() {
         match made {
-            Ok(module) => {
-                text.push_str(if i == 0 { &module.text } else { without_header(&module.text) });
-                launches.extend(module.kernels);
-            }
+            Ok(module) => modules.push(module),
             Err(e) => errors.extend(e),
         }
     }
-    if errors.is_empty() { Ok((text, launches)) } else { Err(errors) }
+    if errors.is_empty() { Ok(modules) } else { Err(errors) }
 }
 
-/// A module behind its `.version`, `.target` and `.address_size`.
+/// The modules as one, for a target: the first one's head with the target's name, and what all
+/// have behind theirs.
 #[cfg(feature = "ptx")]
-fn without_header(text: &str) -> &str {
-    let size = text.find(".address_size").unwrap_or(0);
-    text[size..].find('\n').map_or(text, |end| &text[size + end..])
+fn joined(modules: &[PtxModule], target: GpuTarget) -> String {
+    const TARGET: &str = ".target ";
+    const SIZE: &str = ".address_size";
+    let mut out = String::new();
+    for (i, module) in modules.iter().enumerate() {
+        let size = module.text.find(SIZE).unwrap_or(0);
+        let behind = module.text[size..].find('\n').map_or(module.text.len(), |end| size + end);
+        let (head, body) = module.text.split_at(behind);
+        for line in head.lines().filter(|_| i == 0) {
+            let named = line.starts_with(TARGET);
+            out +=
+                &if named { format!("{TARGET}{}\n", target.name()) } else { format!("{line}\n") };
+        }
+        out += body.trim_start_matches('\n');
+    }
+    out
 }
 
 #[cfg(all(test, feature = "ptx"))]
