@@ -14,6 +14,13 @@ const UNROLLED: i64 = 16;
 /// Threads of a warp.
 const WARP: u32 = 32;
 
+/// Whether threads meet in a loop. Its iterations are long and index no arrays; written out, LLVM
+/// would move all their arithmetic behind the last barrier, and every operand would wait for it
+/// in a register.
+fn is_pipeline(body: &[Stmt]) -> bool {
+    body.iter().any(holds_barrier)
+}
+
 impl<'k> Emit<'k> {
     pub fn for_loop(&mut self, var: SymbolId, extent: &Dim, kind: LoopKind, body: &'k [Stmt]) {
         let number = extent.as_const();
@@ -22,7 +29,7 @@ impl<'k> Emit<'k> {
             (LoopKind::Threads, None) => {
                 self.problem("a loop over a number of threads that is not known".into());
             }
-            (_, Some(n)) if self.in_threads && n <= UNROLLED => {
+            (_, Some(n)) if self.in_threads && n <= UNROLLED && !(n > 1 && is_pipeline(body)) => {
                 for i in 0..n {
                     self.symbols.insert(var, Symbol::Number(i));
                     self.body(body);
