@@ -56,7 +56,8 @@ impl<'k> Emit<'k> {
                 self.threads
             ));
         }
-        let tid = self.text.resize(self.tid, Ty::I64, false);
+        let tid = self.own_number();
+        let tid = self.text.resize(tid, Ty::I64, false);
         self.symbols.insert(var, Symbol::Value(tid));
         self.in_threads = true;
         if !all {
@@ -70,6 +71,17 @@ impl<'k> Emit<'k> {
         }
         self.in_threads = false;
         self.barrier();
+    }
+
+    /// The thread's number, read anew: what is computed from it stays inside of this loop. A
+    /// block runs few tiles, and hundreds of addresses that LLVM took out of the loop over tiles
+    /// would wait in registers.
+    fn own_number(&mut self) -> V {
+        let read = "llvm.inline_asm has_side_effects \"mov.u32 $0, %tid.x;\", \"=r\" : () -> i32";
+        let tid = self.text.define(Ty::I32, read.to_string());
+        // What LLVM knows of the register it does not know of assembly.
+        let most = self.text.int(Ty::I32, i64::from(self.threads.next_power_of_two()) - 1);
+        self.text.op("arith.andi", &[tid, most])
     }
 
     /// `op` over the values of each group of threads, in all of its threads.
