@@ -288,7 +288,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         step: usize,
     ) -> Result<(), RunError> {
         self.go_on(step)?;
-        // SAFETY (both): every buffer of these launches was placed in this run, as of the
+        // SAFETY: every buffer of these launches was placed in this run, as of the
         // CPU's launches; blocks grow only when their own segment starts, which changes the
         // parameters; the manifest's verifier has compared arities.
         let all = |shots: &mut [Shot]| {
@@ -305,6 +305,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
                     *graph = Some(code.gpu.record(|| all(shots))?);
                 }
                 if let Some(graph) = graph {
+                    // SAFETY: these are the launches of `all`, with the same parameters.
                     unsafe { graph.replay()? };
                 }
             }
