@@ -3,6 +3,9 @@
 # as a shared library (Debian has it as archives only), and ptxas in .venv-ptx, with which tests
 # assemble what is emitted. Quiet when there is nothing to do.
 #
+#   tests/setup_ptx.sh --check   installs nothing and uses no network: what is missing is an exit
+#                                with 3
+#
 # Exits with 0 if everything is there, with 3 if it may not be installed here (not root, no apt,
 # packages that apt does not know), saying why, and with 1 if installing failed.
 set -euo pipefail
@@ -19,6 +22,15 @@ cannot() {
     exit 3
 }
 
+may_install() { # may_install WHAT
+    [ "${check:-}" = "" ] || cannot "$1 is missing; tests/setup_ptx.sh installs it"
+}
+case ${1:-} in
+    "") ;;
+    --check) check=1 ;;
+    *) echo "usage: tests/setup_ptx.sh [--check]" >&2; exit 2 ;;
+esac
+
 missing() {
     local package
     for package in "${packages[@]}"; do
@@ -29,6 +41,7 @@ missing() {
 command -v dpkg > /dev/null || cannot "this is no Debian; install LLVM and MLIR 22 into $llvm"
 mapfile -t absent < <(missing)
 if [ ${#absent[@]} -gt 0 ]; then
+    may_install "${absent[*]}"
     [ "$(id -u)" = 0 ] || cannot "not root; to install: apt-get install ${absent[*]}"
     command -v apt-get > /dev/null || cannot "there is no apt-get to install ${absent[*]}"
     apt-cache show llvm-22-dev > /dev/null 2>&1 || apt-get -qq update ||
@@ -40,6 +53,7 @@ if [ ${#absent[@]} -gt 0 ]; then
 fi
 
 if [ ! -e $llvm/lib/libMLIR-C.so ]; then
+    may_install libMLIR-C.so
     [ -w $llvm/lib ] || cannot "not root; libMLIR-C.so cannot be written to $llvm/lib"
     command -v c++ > /dev/null || cannot "there is no C++ compiler to link libMLIR-C.so"
     echo "linking libMLIR-C.so"
@@ -51,6 +65,7 @@ if [ ! -e $llvm/lib/libMLIR-C.so ]; then
 fi
 
 if ! cmp --silent tests/py/requirements-ptx.txt .venv-ptx/requirements.txt; then
+    may_install .venv-ptx
     echo "installing tests/py/requirements-ptx.txt into .venv-ptx"
     python3 -m venv .venv-ptx
     .venv-ptx/bin/python -m pip install --quiet --disable-pip-version-check \

@@ -288,12 +288,13 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         step: usize,
     ) -> Result<(), RunError> {
         self.go_on(step)?;
-        // SAFETY: every buffer of these launches was placed in this run, as of the
-        // CPU's launches; blocks grow only when their own segment starts, which changes the
-        // parameters; the manifest's verifier has compared arities.
         let all = |shots: &mut [Shot]| {
-            shots.iter_mut().try_for_each(|shot| unsafe {
-                code.gpu.launch(code.functions[shot.kernel as usize], shot)
+            shots.iter_mut().try_for_each(|shot| {
+                let function = code.functions[shot.kernel as usize];
+                // SAFETY: every buffer of these launches was placed in this run, as of the CPU's
+                // launches; blocks grow only when their own segment starts, which changes the
+                // parameters; the manifest's verifier has compared arities.
+                unsafe { code.gpu.launch(function, shot) }
             })
         };
         if !code.graphs || shots.len() < 2 {
