@@ -58,7 +58,8 @@ impl GpuCode {
         let functions = kernels.map(|k| module.function(&k.info.name, k.shared_bytes));
         let functions = functions.collect::<Result<_, _>>()?;
         let bytes = artifact.weights();
-        let mut weights = GpuBuf::new(&gpu, bytes.len() as u64).ok_or_else(|| no_room(&gpu, bytes.len()))?;
+        let mut weights =
+            GpuBuf::new(&gpu, bytes.len() as u64).ok_or_else(|| no_room(&gpu, bytes.len()))?;
         weights.write(0, bytes)?;
         gpu.wait("copying weights")?;
         let graphs = std::env::var_os(GRAPHS).is_none_or(|v| v != "0");
