@@ -4,9 +4,9 @@
 #
 #   tests/gpu/pack.sh FOLDER [TARGET]        TARGET: sm_80, sm_90, sm_90a (default)
 #
-#   FOLDER/gpu-check, gpu-smoke   programs
-#   FOLDER/cases                  single kernels and what the Kernel IR interpreter gives
-#   FOLDER/corpus, models*        compiled models and what they must give, packed with xz
+#   FOLDER/gpu-check           the program that runs the bundles
+#   FOLDER/cases               single kernels and what the Kernel IR interpreter gives
+#   FOLDER/corpus, models*     compiled models and what they must give, packed with xz
 #
 # Needs tests/setup_env.sh (models) and tests/setup_ptx.sh (LLVM, MLIR).
 set -euo pipefail
@@ -33,10 +33,8 @@ pack() { # pack NAME ARGUMENTS...: a bundle, compressed
 }
 
 cargo build --quiet --locked --release -p cascata-gpu-check
-cargo build --quiet --locked --release -p cascata-runtime --features cuda --example gpu_smoke
 cp target/release/gpu-check "$folder/gpu-check"
-cp target/release/examples/gpu_smoke "$folder/gpu-smoke"
-strip "$folder/gpu-check" "$folder/gpu-smoke"
+strip "$folder/gpu-check"
 cargo run --quiet --locked -p cascata-ptx --features llvm --example gpu_cases -- "$folder/cases"
 pack corpus --groups onnx,contrib,random
 for i in "${!parts[@]}"; do

@@ -33,8 +33,7 @@ with lzma.open(sys.argv[1] + ".xz") as f, open(sys.argv[1], "wb") as g:
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$out/device.txt"
 date --utc +%Y-%m-%d > "$out/date.txt"
-chmod +x "$folder"/gpu-* 2> /dev/null
-[ -e "$folder/gpu-smoke" ] && part smoke "$folder/gpu-smoke" --bench
+chmod +x "$folder"/gpu-check 2> /dev/null
 [ -e "$folder/cases" ] && part kernels python3 "$here/run_cases.py" "$folder/cases" --json "$out/kernels.json"
 for bundle in "$folder"/corpus "$folder"/models*; do
     [ -e "$bundle" ] || continue
