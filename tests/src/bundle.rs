@@ -7,6 +7,9 @@ use cascata_ir::interp::Tensor;
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// Tensors are used where they lie.
+const ALIGN: usize = 64;
+
 /// How far a result may be from what it must be.
 #[derive(Clone, Copy, Debug)]
 pub enum Tolerance {
@@ -107,7 +110,8 @@ impl Bundle {
     }
 
     fn span(&mut self, bytes: &[u8]) -> Value {
-        let offset = self.data.len();
+        let offset = self.data.len().next_multiple_of(ALIGN);
+        self.data.resize(offset, 0);
         self.data.extend_from_slice(bytes);
         json!({ "offset": offset, "bytes": bytes.len() })
     }

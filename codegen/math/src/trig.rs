@@ -6,9 +6,13 @@ use std::f64::consts::FRAC_2_PI;
 /// 1.5·2^52: adding it leaves the nearest integer in the low bits.
 const SHIFT: f64 = 6_755_399_441_055_744.0;
 
+/// Above π/4 by more than the rounding of `n` and of `r` for small `x`.
+const LARGEST_R: f64 = 0.7854;
+
 /// `(r, low bits of n)`. π/2 has 33 + 33 + 53 bits here, so that the relative error of
 /// `r` is that of one rounding for `|x| <= 2^20·π/2`; beyond, the reduction loses bits,
-/// and above 2^51 results are meaningless numbers in `[−1, 1]`.
+/// and above 2^51 results are meaningless numbers. `r` is at most π/4 and its rounding in
+/// any case, so that sines stay sines.
 fn reduced<O: FloatOps>(o: &mut O, x: O::Value) -> (O::Value, O::Value) {
     let (two_over_pi, shift) = (o.float(FRAC_2_PI), o.float(SHIFT));
     let shifted = o.fma(x, two_over_pi, shift);
@@ -18,6 +22,8 @@ fn reduced<O: FloatOps>(o: &mut O, x: O::Value) -> (O::Value, O::Value) {
         let part = o.float(part);
         r = o.fnma(n, part, r);
     }
+    let r = o.at_most(r, LARGEST_R);
+    let r = o.at_least(r, -LARGEST_R);
     (r, o.bits(shifted))
 }
 

@@ -5,8 +5,9 @@
 
 use crate::error::DeviceError;
 use cudarc::driver::sys;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_void};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a block may have without being asked for.
 const PLAIN_SHARED: u32 = 48 << 10;
@@ -16,16 +17,27 @@ const PLAIN_SHARED: u32 = 48 << 10;
 pub(crate) struct Gpu(Arc<Inner>);
 
 struct Inner {
-    device: sys::CUdevice,
-    context: sys::CUcontext,
+    device: Device,
     stream: sys::CUstream,
+}
+
+/// A GPU and its primary context.
+#[derive(Clone)]
+struct Device {
+    context: sys::CUcontext,
     name: String,
     capability: (u32, u32),
     multiprocessors: u32,
 }
 
+/// The GPUs that were opened. A primary context is the process's own: it takes a tenth of a
+/// second to make, and lives as long as the process.
+static DEVICES: Mutex<BTreeMap<u32, Device>> = Mutex::new(BTreeMap::new());
+
 // SAFETY: the driver's handles may be used from any thread; the context is made current
 // before each use.
+unsafe impl Send for Device {}
+// SAFETY: as of `Device`.
 unsafe impl Send for Inner {}
 // SAFETY: as above; calls on one stream are serialised by the driver.
 unsafe impl Sync for Inner {}
@@ -68,22 +80,19 @@ pub(crate) fn count() -> Result<u32, DeviceError> {
     Ok(count as u32)
 }
 
-impl Gpu {
-    /// Makes a GPU ready.
-    pub(crate) fn open(index: u32) -> Result<Self, DeviceError> {
+impl Device {
+    fn open(index: u32) -> Result<Self, DeviceError> {
         let count = count()?;
         if index >= count {
             return Err(DeviceError::NoSuchGpu { index, count });
         }
         let doing = "opening the GPU";
-        let (mut device, mut context, mut stream) = (0, std::ptr::null_mut(), std::ptr::null_mut());
+        let (mut device, mut context) = (0, std::ptr::null_mut());
         // SAFETY: the driver writes handles; the index is in range.
         unsafe {
             check(sys::cuDeviceGet(&mut device, index as i32), "cuDeviceGet", doing)?;
             let retained = sys::cuDevicePrimaryCtxRetain(&mut context, device);
             check(retained, "cuDevicePrimaryCtxRetain", doing)?;
-            check(sys::cuCtxSetCurrent(context), "cuCtxSetCurrent", doing)?;
-            check(sys::cuStreamCreate(&mut stream, 0), "cuStreamCreate", doing)?;
         }
         use sys::CUdevice_attribute as A;
         let attribute = |which: A| {
@@ -103,25 +112,43 @@ impl Gpu {
         check(status, "cuDeviceGetName", doing)?;
         // SAFETY: as above.
         let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
-        Ok(Self(Arc::new(Inner { device, context, stream, name, capability, multiprocessors })))
+        Ok(Self { context, name, capability, multiprocessors })
+    }
+}
+
+impl Gpu {
+    /// Makes a GPU ready, with a stream of its own.
+    pub(crate) fn open(index: u32) -> Result<Self, DeviceError> {
+        let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+        let device = match devices.get(&index) {
+            Some(device) => device.clone(),
+            None => devices.entry(index).or_insert(Device::open(index)?).clone(),
+        };
+        let (doing, mut stream) = ("opening the GPU", std::ptr::null_mut());
+        // SAFETY: the context lives; the driver writes a handle.
+        unsafe {
+            check(sys::cuCtxSetCurrent(device.context), "cuCtxSetCurrent", doing)?;
+            check(sys::cuStreamCreate(&mut stream, 0), "cuStreamCreate", doing)?;
+        }
+        Ok(Self(Arc::new(Inner { device, stream })))
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.0.name
+        &self.0.device.name
     }
 
     pub(crate) fn capability(&self) -> (u32, u32) {
-        self.0.capability
+        self.0.device.capability
     }
 
     pub(crate) fn multiprocessors(&self) -> u32 {
-        self.0.multiprocessors
+        self.0.device.multiprocessors
     }
 
     /// Makes the context current in this thread; what follows needs that.
     pub(crate) fn enter(&self) -> Result<(), DeviceError> {
-        // SAFETY: the context is retained as long as `self` lives.
-        let status = unsafe { sys::cuCtxSetCurrent(self.0.context) };
+        // SAFETY: the context lives as long as the process.
+        let status = unsafe { sys::cuCtxSetCurrent(self.0.device.context) };
         check(status, "cuCtxSetCurrent", "entering the GPU's context")
     }
 
@@ -235,11 +262,10 @@ impl Gpu {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // SAFETY: made in `open`; nothing uses them any more. Errors cannot be told anybody.
+        // SAFETY: made in `open`; nothing uses it any more. Errors cannot be told anybody.
         unsafe {
-            sys::cuCtxSetCurrent(self.context);
+            sys::cuCtxSetCurrent(self.device.context);
             sys::cuStreamDestroy_v2(self.stream);
-            sys::cuDevicePrimaryCtxRelease_v2(self.device);
         }
     }
 }

@@ -5,10 +5,13 @@ use crate::compare::{excess, numbers, relative};
 use anyhow::{Context, Result, ensure};
 use cascata_runtime::{Artifact, Device, Runtime, Session, SessionOptions, Tensor, TensorView};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Runs of a model that are timed.
 const RUNS: usize = 30;
+/// Kernels of a model that are listed.
+const KERNELS: usize = 6;
 
 /// What became of a case.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -37,6 +40,16 @@ pub struct Times {
     /// The same artifact on this machine's CPUs.
     pub cpu_ms: f64,
     pub cpu_threads: usize,
+    /// Those that take most of a run in which each launch is waited for.
+    pub kernels: Vec<KernelTime>,
+}
+
+/// The launches of a kernel in a run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KernelTime {
+    pub name: String,
+    pub launches: usize,
+    pub ms: f64,
 }
 
 impl Outcome {
@@ -94,7 +107,8 @@ impl<'b> Runner<'b> {
         if case.group == "model" {
             let (gpu_ms, cpu_ms) = (median(&gpu, &inputs)?, median(&cpu, &inputs)?);
             let cpu_threads = self.runtime.threads();
-            outcome.times = Some(Times { load_ms, first_ms, gpu_ms, cpu_ms, cpu_threads });
+            let kernels = kernels(&gpu, &inputs)?;
+            outcome.times = Some(Times { load_ms, first_ms, gpu_ms, cpu_ms, cpu_threads, kernels });
         }
         Ok(())
     }
@@ -148,6 +162,20 @@ fn median(session: &Session, inputs: &[(&str, TensorView<'_>)]) -> Result<f64> {
     }
     all.sort_by(f64::total_cmp);
     Ok(all[RUNS / 2])
+}
+
+/// The kernels that take most of a run.
+fn kernels(session: &Session, inputs: &[(&str, TensorView<'_>)]) -> Result<Vec<KernelTime>> {
+    let mut sums: BTreeMap<String, (usize, u64)> = BTreeMap::new();
+    for launch in session.run_profiled(inputs)?.1 {
+        let sum = sums.entry(launch.kernel).or_default();
+        *sum = (sum.0 + 1, sum.1 + launch.ns);
+    }
+    let time = |(name, (launches, ns))| KernelTime { name, launches, ms: ns as f64 / 1e6 };
+    let mut all: Vec<KernelTime> = sums.into_iter().map(time).collect();
+    all.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    all.truncate(KERNELS);
+    Ok(all)
 }
 
 fn ms(start: Instant) -> f64 {

@@ -34,27 +34,35 @@ pub struct Options {
     /// Seconds that a case may take.
     #[arg(long, default_value_t = 20)]
     limit_s: u64,
-    /// Runs the cases from this one on and prints an outcome per line.
-    #[arg(long, hide = true)]
-    from: Option<usize>,
+    /// Processes that run cases side by side; times are of use with one only.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// Seconds after which no case is begun.
+    #[arg(long, default_value_t = u64::MAX)]
+    budget_s: u64,
+    /// Which cases of the bundle a worker runs, an outcome per line.
+    #[arg(long, hide = true, value_delimiter = ',')]
+    cases: Option<Vec<usize>>,
 }
 
 fn main() -> Result<()> {
     let options = Options::parse();
     let bundle = Bundle::read(&options.folder)?;
+    if let Some(cases) = &options.cases {
+        return work(&bundle, cases, options.device);
+    }
     let wanted = |c: &bundle::Case| format!("{}/{}", c.group, c.name).contains(&options.only);
     let picked: Vec<usize> =
         (0..bundle.cases.len()).filter(|i| wanted(&bundle.cases[*i])).collect();
-    if let Some(from) = options.from {
-        return work(&bundle, &picked[from.min(picked.len())..], options.device);
-    }
     let outcomes = supervise::run(&options, &bundle, &picked)?;
     let failed = supervise::print(&outcomes);
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&outcomes)?;
         std::fs::write(path, text).with_context(|| path.display().to_string())?;
     }
+    let left = picked.len() - outcomes.len();
     anyhow::ensure!(failed == 0, "{failed} of {} cases failed", outcomes.len());
+    anyhow::ensure!(left == 0, "no time for {left} of {} cases", picked.len());
     Ok(())
 }
 
@@ -62,8 +70,8 @@ fn main() -> Result<()> {
 fn work(bundle: &Bundle, cases: &[usize], device: u32) -> Result<()> {
     let runner = case::Runner::new(bundle, device)?;
     let mut out = std::io::stdout().lock();
-    for &i in cases {
-        let outcome = runner.run(&bundle.cases[i]);
+    for case in cases.iter().filter_map(|i| bundle.cases.get(*i)) {
+        let outcome = runner.run(case);
         writeln!(out, "{}", serde_json::to_string(&outcome)?)?;
         out.flush()?;
         if outcome.breaks_context() {
