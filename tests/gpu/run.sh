@@ -12,7 +12,7 @@ folder=$(realpath "$1")
 mkdir -p "$2"
 out=$(realpath "$2")
 limit=${3:-300}
-export PYTHONUNBUFFERED=1 CASCATA_CUBIN_CACHE=${CASCATA_CUBIN_CACHE:-/tmp/cascata-cubin}
+export PYTHONUNBUFFERED=1
 failed=()
 
 part() { # part NAME COMMAND...
@@ -31,6 +31,11 @@ with lzma.open(sys.argv[1] + ".xz") as f, open(sys.argv[1], "wb") as g:
     shutil.copyfileobj(f, g, 1 << 24)' "$1/bundle.bin"
 }
 
+workers() { # workers BUNDLE: what is timed runs alone
+    echo "--budget-s $((limit - 15))"
+    case $1 in models*) ;; *) echo "--workers 8" ;; esac
+}
+
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | tee "$out/device.txt"
 date --utc +%Y-%m-%d > "$out/date.txt"
 chmod +x "$folder"/gpu-check 2> /dev/null
@@ -38,7 +43,7 @@ chmod +x "$folder"/gpu-check 2> /dev/null
 for bundle in "$folder"/corpus "$folder"/models*; do
     [ -e "$bundle" ] || continue
     name=$(basename "$bundle")
-    unpack "$bundle" && part "$name" "$folder/gpu-check" "$bundle" --json "$out/$name.json"
+    unpack "$bundle" && part "$name" "$folder/gpu-check" "$bundle" --json "$out/$name.json" $(workers "$name")
 done
 for bench in "$folder"/bench_*/run_*.py; do
     [ -e "$bench" ] || continue
