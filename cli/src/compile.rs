@@ -10,6 +10,7 @@ use cascata_artifact::manifest::{Isolation, Manifest, Provenance};
 use cascata_artifact::sign::SecretKey;
 use cascata_codegen::build::{BuildError, BuildOptions, Built, build_variants};
 use cascata_codegen::cpu::{CodegenError, CpuTarget};
+use cascata_codegen::lower::Machine;
 use cascata_frontends::{Import, ImportError, files, import};
 use cascata_ir::graph::Graph;
 use cascata_ir::print::{PrintOptions, print};
@@ -117,6 +118,7 @@ fn build_options(
     let targets = options.targets.iter().map(|t| CpuTarget::new(*t)).collect::<Result<_, _>>();
     let targets = targets.map_err(CompileError::Target)?;
     Ok(BuildOptions {
+        machine: Machine::Cpu,
         targets,
         gpu: options.gpu.clone(),
         keep_kernel_ir: options.keep_text,

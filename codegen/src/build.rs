@@ -5,7 +5,7 @@
 //! all CPUs; the result does not depend on how many there are.
 
 use crate::cpu::{CodeBlob, CodegenError, CpuLevel, CpuTarget, compile_all};
-use crate::lower::{LowerError, Lowering, WeightId};
+use crate::lower::{LowerError, Lowering, Machine, WeightId};
 use bytes::Bytes;
 use cascata_artifact::gpu::GpuTarget;
 use cascata_artifact::manifest::{
@@ -30,6 +30,9 @@ mod weights;
 pub struct BuildOptions {
     /// Targets that get machine code, lowest first.
     pub targets: Vec<CpuTarget>,
+    /// What the kernels of these targets are cut for. Kernels that a GPU gets can so be run
+    /// by a CPU, slowly: tests compare what they compute.
+    pub machine: Machine,
     /// GPUs that get a program beside the CPU's; needs feature `ptx`.
     pub gpu: Vec<GpuTarget>,
     /// Keep the printed Kernel IR in the artifact.
@@ -187,13 +190,13 @@ pub fn build_variants<'g>(
     graphs: &[GraphVariant<'g>],
     options: &BuildOptions,
 ) -> Result<Built<'g>, BuildError> {
-    let lower = |(_, graph): &GraphVariant<'g>| {
-        let graph = *graph;
-        let (lowering, steps) = entry::lower(graph).map_err(BuildError::Unsupported)?;
-        Ok(Part { graph, lowering, steps })
-    };
-    let parts: Vec<Part> = graphs.iter().map(lower).collect::<Result<_, _>>()?;
-    let (kernels, kernels_of) = distinct(&parts);
+    let mut parts = lowered(graphs, options.machine)?;
+    if !options.gpu.is_empty() {
+        parts.extend(lowered(graphs, Machine::Gpu)?);
+    }
+    let (for_cpu, for_gpu) = parts.split_at(graphs.len());
+    let (kernels, kernels_of) = distinct(for_cpu);
+    let (gpu_kernels, gpu_kernels_of) = distinct(for_gpu);
     let compiled = options
         .targets
         .iter()
@@ -201,17 +204,25 @@ pub fn build_variants<'g>(
         .collect::<Result<Vec<_>, _>>()
         .map_err(BuildError::Codegen)?;
     let scratch = compiled.first().map_or(&[][..], |c| &c.scratch);
-    let described = parts.iter().zip(&kernels_of);
+    let unknown = vec![Dim::from(0); gpu_kernels.len()];
+    let described = parts.iter().zip(kernels_of.iter().chain(&gpu_kernels_of)).enumerate();
     let mut entries: Vec<Entry> = described
-        .map(|(p, of)| entry::describe(p.graph, &p.lowering, &p.steps, of, scratch))
+        .map(|(i, (p, of))| {
+            let scratch = if i < graphs.len() { scratch } else { &unknown };
+            entry::describe(p.graph, &p.lowering, &p.steps, of, scratch)
+        })
         .collect();
     let used = weights::number(&mut entries, &parts);
     let weights = weights::describe(&parts, &used);
     let strings = Strings::of(&parts, &used);
+    let gpu_entries = entries.split_off(graphs.len());
     let code = options.targets.iter().zip(&compiled).map(|(t, c)| variant(t, c)).collect();
     let mut manifest = manifest(&kernels, join(entries, graphs), code, weights, options);
     manifest.strings.clone_from(&strings.list);
-    let programs = gpu::programs(&kernels, &manifest.entries, &options.gpu)?;
+    let programs = match options.gpu.as_slice() {
+        [] => vec![],
+        targets => gpu::programs(&gpu_kernels, &join(gpu_entries, graphs), targets)?,
+    };
     let ptx = gpu::add(programs, &mut manifest, options.keep_kernel_ir);
     let code = compiled.into_iter().map(|c| c.code).collect();
     Ok(Built {
@@ -224,6 +235,15 @@ pub fn build_variants<'g>(
         defaults: vec![],
         attachments: BTreeMap::new(),
     })
+}
+
+fn lowered<'g>(graphs: &[GraphVariant<'g>], machine: Machine) -> Result<Vec<Part<'g>>, BuildError> {
+    let lower = |(_, graph): &GraphVariant<'g>| {
+        let graph = *graph;
+        let (lowering, steps) = entry::lower(graph, machine).map_err(BuildError::Unsupported)?;
+        Ok(Part { graph, lowering, steps })
+    };
+    graphs.iter().map(lower).collect()
 }
 
 /// The last entry, which serves all sizes, first; the others as its variants.

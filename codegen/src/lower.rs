@@ -12,6 +12,7 @@ mod body;
 mod columns;
 mod conv;
 mod epilogue;
+mod machine;
 mod map;
 mod matmul;
 mod nest;
@@ -28,6 +29,7 @@ use cascata_ir::kernel::Kernel;
 use cascata_ir::op::{GroupKind, Op};
 use cascata_types::{DType, Dim, PrimaryMap, SymbolId, entity};
 
+pub use machine::Machine;
 pub(crate) use visit::for_each_dim;
 pub use weights::{Weight, WeightData, WeightTable};
 
@@ -109,6 +111,7 @@ pub struct LowerError {
 #[derive(Debug)]
 pub struct Lowering<'g> {
     graph: &'g Graph,
+    machine: Machine,
     /// Temporaries of all groups.
     pub temps: PrimaryMap<TempId, Temp>,
     /// Packed and plain constants, each once.
@@ -119,9 +122,9 @@ pub struct Lowering<'g> {
 
 impl<'g> Lowering<'g> {
     /// Nothing lowered yet.
-    pub fn new(graph: &'g Graph) -> Self {
+    pub fn new(graph: &'g Graph, machine: Machine) -> Self {
         let (temps, weights) = (PrimaryMap::new(), WeightTable::default());
-        Self { graph, temps, weights, launches: Vec::new() }
+        Self { graph, machine, temps, weights, launches: Vec::new() }
     }
 
     /// Lowers one group node; its launches are appended.

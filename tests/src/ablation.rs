@@ -6,6 +6,7 @@
 use crate::references::cache;
 use anyhow::{Context, Result};
 use cascata_codegen::build::{BuildOptions, build};
+use cascata_codegen::lower::Machine;
 use cascata_frontends::onnx::{ImportOptions, import};
 use cascata_ir::graph::Graph;
 use cascata_passes::egraph::runner::RuleCount;
@@ -83,6 +84,7 @@ fn compile(graph: &Graph, without: &[&str]) -> Result<Outcome> {
     let report = optimise(&mut graph, &options, &mut |_, _| ())?;
     let build_options = BuildOptions {
         targets: vec![],
+        machine: Machine::Cpu,
         gpu: vec![],
         keep_kernel_ir: false,
         provenance: Default::default(),

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use cascata_artifact::gpu::GpuTarget;
 use cascata_codegen::build::{BuildOptions, build};
 use cascata_codegen::cpu::{CpuLevel, CpuTarget};
+use cascata_codegen::lower::Machine;
 use cascata_frontends::onnx::{ImportOptions, import};
 use cascata_ir::graph::Graph;
 use cascata_ir::interp;
@@ -49,10 +50,20 @@ pub fn gpu_artifact(graph: &Graph, levels: &[CpuLevel], gpu: &[GpuTarget]) -> Re
     Ok(build(graph, &options)?.to_bytes()?)
 }
 
+/// As [`artifact`], of the kernels that a GPU gets, in code for the CPU.
+///
+/// # Errors
+/// As [`artifact`].
+pub fn gpu_kernels_for_cpu(graph: &Graph, levels: &[CpuLevel]) -> Result<Vec<u8>> {
+    let options = BuildOptions { machine: Machine::Gpu, ..build_options(levels)? };
+    Ok(build(graph, &options)?.to_bytes()?)
+}
+
 fn build_options(levels: &[CpuLevel]) -> Result<BuildOptions> {
     let targets = levels.iter().map(|l| CpuTarget::new(*l)).collect::<Result<_, _>>()?;
     let provenance = Default::default();
-    Ok(BuildOptions { targets, gpu: vec![], keep_kernel_ir: false, provenance })
+    let machine = Machine::Cpu;
+    Ok(BuildOptions { targets, machine, gpu: vec![], keep_kernel_ir: false, provenance })
 }
 
 /// A session over artifact bytes.

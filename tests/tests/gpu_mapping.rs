@@ -5,7 +5,7 @@
 //! random. Sums of floats are taken in another order.
 
 use cascata_codegen::gpu;
-use cascata_codegen::lower::Lowering;
+use cascata_codegen::lower::{Lowering, Machine};
 use cascata_ir::graph::Graph;
 use cascata_ir::kernel::interp::{HostBuffer, Outcome, Program, RunOptions, launch_buffers};
 use cascata_ir::kernel::{Kernel, Space, Stmt, verify};
@@ -22,7 +22,7 @@ const LARGEST: i64 = 1 << 14;
 
 /// Every kernel of a fused graph.
 fn kernels(graph: &Graph) -> Vec<Kernel> {
-    let mut lowering = Lowering::new(graph);
+    let mut lowering = Lowering::new(graph, Machine::Gpu);
     for region in graph.regions.values() {
         for id in &region.nodes {
             if matches!(graph.nodes[*id].op, Op::Group { .. }) {

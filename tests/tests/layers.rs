@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use cascata_codegen::build::{BuildOptions, build};
+use cascata_codegen::lower::Machine;
 use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::op::{BinaryOp, Op, UnaryOp};
 use cascata_passes::pipeline::{OptLevel, Options, optimise};
@@ -146,6 +147,7 @@ fn measure(layers: usize) -> Result<Row> {
     }
     let (seconds, graph, rewriting) = best.expect("a run");
     let options = BuildOptions {
+        machine: Machine::Cpu,
         targets: vec![],
         gpu: vec![],
         keep_kernel_ir: false,

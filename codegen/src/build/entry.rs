@@ -1,7 +1,7 @@
 //! Steps, buffers and weights of an artifact's entry.
 
 use super::facts;
-use crate::lower::{BareStep, LowerError, Lowering, Operand, Variant};
+use crate::lower::{BareStep, LowerError, Lowering, Machine, Operand, Variant};
 use cascata_artifact::manifest as m;
 use cascata_ir::graph::{DimCheck, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::op::{Effect, Op};
@@ -43,8 +43,11 @@ struct Body {
 }
 
 /// Lowers every group, in the body and in the regions of branches and loops.
-pub(super) fn lower(graph: &Graph) -> Result<(Lowering<'_>, Vec<Step>), Vec<LowerError>> {
-    let mut lowering = Lowering::new(graph);
+pub(super) fn lower(
+    graph: &Graph,
+    machine: Machine,
+) -> Result<(Lowering<'_>, Vec<Step>), Vec<LowerError>> {
+    let mut lowering = Lowering::new(graph, machine);
     let mut errors = Vec::new();
     let steps = lower_region(&mut lowering, graph, Graph::ROOT, &mut errors);
     if errors.is_empty() { Ok((lowering, steps)) } else { Err(errors) }

@@ -3,16 +3,21 @@
 //! Bound by bytes: the operand once. A block of columns is accumulated in L1 while the
 //! reduced axes are walked in memory order, so that every access is contiguous.
 
-use super::access::{binary, cast};
+use super::access::{binary, cast, compare};
 use super::body::{Body, dot};
+use super::epilogue::bind_axes;
+use super::machine::Machine;
 use super::nest::{Axis, estimate, merge_axes, nest};
 use super::{Group, LowerError, Lowering, Operand};
-use cascata_ir::kernel::{Expr, LoopKind, Place, Stmt};
+use cascata_ir::kernel::{BufferId, Expr, LoopKind, Place, Stmt};
 use cascata_ir::op::{BinaryOp, Op, ReduceOp};
 use cascata_types::{DType, Dim, Scalar, SymbolId};
 
 /// Columns accumulated together.
 const BLOCK_COLS: i64 = 256;
+/// Columns that a block of a GPU's threads adds up together, and threads for each.
+const PART_COLS: i64 = 32;
+const PARTS: i64 = 8;
 
 /// The binary op that a reduction repeats.
 pub(super) fn joins(op: ReduceOp) -> BinaryOp {
@@ -79,37 +84,29 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let inner = all[split..].to_vec();
     let columns = inner.iter().fold(Dim::from(1), |n, a| n * a.extent.clone());
 
-    let blocks = columns.ceil_div(&BLOCK_COLS.into());
+    let width = match body.lowering.machine {
+        Machine::Cpu => BLOCK_COLS,
+        Machine::Gpu => PART_COLS,
+    };
+    let blocks = columns.ceil_div(&width.into());
     let block = Axis { var: body.index("block", &blocks), extent: blocks };
-    let col0 = Dim::sym(block.var) * BLOCK_COLS;
-    let cols = (columns.clone() - col0.clone()).minimum(&BLOCK_COLS.into());
+    let col0 = Dim::sym(block.var) * width;
+    let cols = (columns.clone() - col0.clone()).minimum(&width.into());
     let sums = sums(*op, dtype);
-    let acc = body.scratch("acc", sums, BLOCK_COLS.into());
-    let at = |j: SymbolId| Place { buffer: acc, at: Dim::sym(j) };
-
-    let j = body.index("j", &BLOCK_COLS.into());
-    let start = Expr::Const(neutral(*op, sums));
-    let init = Stmt::Store { buffer: acc, at: Dim::sym(j), value: start };
-    let mut stmts = vec![vector(j, &cols, vec![init])];
-
-    // Accumulate: the reduced axes outside, the columns inside.
+    let walk = Walk { op: *op, sums, walked: walked.clone(), inner: inner.clone(), cols, col0 };
     let idx: Vec<Dim> = all.iter().map(|a| Dim::sym(a.var)).collect();
     let value = cast(sums, dtype, body.value_at(x, &idx)?);
-    let j = body.index("j", &BLOCK_COLS.into());
-    let joined = binary(joins(*op), Expr::Load(at(j)), value);
-    let step = vec![Stmt::Store { buffer: acc, at: Dim::sym(j), value: joined }];
-    let column = col0.clone() + Dim::sym(j);
-    let prelude = body.take_prelude();
-    let (prelude, step) = along_columns(inner.clone(), &column, prelude, step);
-    let mut loops: Vec<(Axis, LoopKind)> =
-        walked.iter().map(|a| (a.clone(), LoopKind::Serial)).collect();
-    loops.push((Axis { var: j, extent: cols.clone() }, LoopKind::Vector));
-    stmts.extend(nest(loops, prelude, step));
+    let j = body.index("j", &width.into());
+    let acc = body.scratch("acc", sums, width.into());
+    let mut stmts = match body.lowering.machine {
+        Machine::Cpu => walk.in_order(&mut body, value, acc),
+        Machine::Gpu => walk.in_parts(&mut body, value, acc),
+    };
+    let Walk { cols, col0, .. } = walk;
 
     // The way out. Kept axes keep their place; reduced ones are 0 or gone.
     let count = walked.iter().fold(Dim::from(1), |n, a| n * a.extent.clone());
-    let j = body.index("j", &BLOCK_COLS.into());
-    let sum = Expr::Load(at(j));
+    let sum = Expr::load(acc, Dim::sym(j));
     let sum = match op {
         ReduceOp::Mean => {
             let count = cast(sums, DType::I64, Expr::Index(count));
@@ -137,12 +134,89 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let mut outer = kept_outer;
     outer.push(block);
     body.flops = shape.iter().fold(Dim::from(1), |n, d| n * d.clone());
-    let depth = walked.iter().fold(Dim::from(BLOCK_COLS), |n, a| n * a.extent.clone());
+    let depth = walked.iter().fold(Dim::from(width), |n, a| n * a.extent.clone());
     let elements = estimate(&depth, &body.symbols);
     let (grid, mut head) = body.grid(&outer, elements);
     head.extend(stmts);
     body.finish(&name, grid, head);
     Ok(())
+}
+
+/// A block of columns, and the axes that are walked for it.
+struct Walk {
+    op: ReduceOp,
+    /// What is added up in.
+    sums: DType,
+    walked: Vec<Axis>,
+    inner: Vec<Axis>,
+    cols: Dim,
+    col0: Dim,
+}
+
+impl Walk {
+    fn start(&self) -> Expr {
+        Expr::Const(neutral(self.op, self.sums))
+    }
+
+    /// Adds the columns up in `acc`: the reduced axes outside, the columns inside.
+    fn in_order(&self, body: &mut Body, value: Expr, acc: BufferId) -> Vec<Stmt> {
+        let at = |j: SymbolId| Place { buffer: acc, at: Dim::sym(j) };
+        let prelude = body.take_prelude();
+        let j = body.index("j", &BLOCK_COLS.into());
+        let init = Stmt::Store { buffer: acc, at: Dim::sym(j), value: self.start() };
+        let mut stmts = vec![vector(j, &self.cols, vec![init])];
+        let j = body.index("j", &BLOCK_COLS.into());
+        let joined = binary(joins(self.op), Expr::Load(at(j)), value);
+        let step = vec![Stmt::Store { buffer: acc, at: Dim::sym(j), value: joined }];
+        let column = self.col0.clone() + Dim::sym(j);
+        let (prelude, step) = along_columns(self.inner.clone(), &column, prelude, step);
+        let mut loops: Vec<(Axis, LoopKind)> =
+            self.walked.iter().map(|a| (a.clone(), LoopKind::Serial)).collect();
+        loops.push((Axis { var: j, extent: self.cols.clone() }, LoopKind::Vector));
+        stmts.extend(nest(loops, prelude, step));
+        stmts
+    }
+
+    /// Adds the columns up in `acc`: [`PARTS`] sums of each, over every `PARTS`-th step of the
+    /// walk, then those.
+    fn in_parts(&self, body: &mut Body, value: Expr, acc: BufferId) -> Vec<Stmt> {
+        let partial = body.scratch("part", self.sums, (PARTS * PART_COLS).into());
+        let prelude = body.take_prelude();
+        let steps = self.walked.iter().fold(Dim::from(1), |n, a| n * a.extent.clone());
+        let all = Dim::from(PARTS * PART_COLS);
+        let (q, j) = (body.index("q", &all), body.index("j", &PART_COLS.into()));
+        let (part, turns) = (body.index("p", &PARTS.into()), steps.ceil_div(&PARTS.into()));
+        let turn = body.index("turn", &turns);
+        let own = body.local("own", self.sums);
+        let step = Dim::sym(turn) * PARTS + Dim::sym(part);
+        let column = self.col0.clone() + Dim::sym(j);
+        let add = vec![Stmt::reduce(own, joins(self.op), value)];
+        let (prelude, add) = along_columns(self.inner.clone(), &column, prelude, add);
+        let mut walk = bind_axes(&self.walked, &step);
+        walk.extend(prelude.into_iter().chain(add));
+        let count = (steps - Dim::sym(part)).ceil_div(&PARTS.into());
+        let column_of_part = vec![
+            Stmt::declare(own, self.start()),
+            Stmt::serial(turn, count, walk),
+            Stmt::store(partial, Dim::sym(q), Expr::Local(own)),
+        ];
+        let there = compare(BinaryOp::Lt, Dim::sym(j), self.cols.clone());
+        let parts = vec![
+            Stmt::bind(j, Expr::Index(Dim::sym(q).modulo(&PART_COLS.into()))),
+            Stmt::bind(part, Expr::Index(Dim::sym(q).floor_div(&PART_COLS.into()))),
+            Stmt::when(there, column_of_part),
+        ];
+        let (j, p) = (body.index("j", &PART_COLS.into()), body.index("p", &PARTS.into()));
+        let sum = body.local("sum", self.sums);
+        let from = Expr::load(partial, Dim::sym(p) * PART_COLS + Dim::sym(j));
+        let add = Stmt::reduce(sum, joins(self.op), from);
+        let joined = vec![
+            Stmt::declare(sum, self.start()),
+            Stmt::serial(p, Dim::from(PARTS), vec![add]),
+            Stmt::store(acc, Dim::sym(j), Expr::Local(sum)),
+        ];
+        vec![vector(q, &all, parts), vector(j, &self.cols, joined)]
+    }
 }
 
 fn vector(var: SymbolId, extent: &Dim, body: Vec<Stmt>) -> Stmt {

@@ -10,14 +10,15 @@
 //! FMA chain over all taps and channels; integers are exact.
 
 use super::body::Body;
-use super::epilogue::{Block, Target};
+use super::epilogue::{Block, Target, bind_axes};
+use super::machine::Machine;
 use super::matmul::{BLOCK_COLS, BLOCK_ROWS, View, block_cols, block_rows, factors, row_blocks};
 use super::nest::{Axis, estimate};
 use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
 use cascata_ir::graph::{Node, ValueId};
 use cascata_ir::kernel::{BufferId, DwConv, Expr, Gemm, LocalId, Place, Rows, Stmt};
 use cascata_ir::op::{BinaryOp, ChannelLayout, Op};
-use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, Shape};
+use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, Shape, SymbolId};
 
 /// Below this many operations a tile is not worth another thread.
 const PARALLEL_FLOPS: i64 = 200_000;
@@ -247,7 +248,7 @@ fn gemm_conv(
     let (cg, og) = (geometry.tap_channels(), o.floor_div(&groups));
     let pixels = geometry.y[..geometry.y.len() - 1].iter().fold(Dim::from(1), |n, d| n * d.clone());
     let cols = block_cols(&og, BLOCK_COLS);
-    let blocks = row_blocks(&pixels);
+    let blocks = row_blocks(&pixels, BLOCK_ROWS);
     let counts = [groups.clone(), og.ceil_div(&cols.into()), blocks.clone()];
     let outer: Vec<Axis> = ["g", "cb", "rb"]
         .into_iter()
@@ -347,14 +348,15 @@ fn depthwise_conv(
     let mut body = Body::new(lowering, group);
     let c = geometry.channels();
     let pixels = geometry.y[..geometry.y.len() - 1].iter().fold(Dim::from(1), |n, d| n * d.clone());
-    let blocks = row_blocks(&pixels);
+    let most = body.lowering.machine.depthwise_rows();
+    let blocks = row_blocks(&pixels, most);
     let outer = vec![Axis { var: body.index("rb", &blocks), extent: blocks.clone() }];
     let (row0, rows) = block_rows(&Dim::sym(outer[0].var), &pixels, &blocks);
     let block = Block { rows, cols: c.clone(), row0, col0: Dim::from(0) };
     let fused = body.fused_epilogue(node.outputs[0], &c, bias.is_some());
-    let target = body.target(&fused, group.outputs[0], &block, (BLOCK_ROWS.into(), c.clone()))?;
+    let target = body.target(&fused, group.outputs[0], &block, (most.into(), c.clone()))?;
     let bias = bias_place(&mut body, bias, fused.bias, &block.col0);
-    let offsets = body.scratch("offsets", DType::I32, geometry.taps() * BLOCK_ROWS);
+    let offsets = body.scratch("offsets", DType::I32, geometry.taps() * most);
     let mut stmts = offset_table(&mut body, geometry, offsets, &block);
     stmts.push(Stmt::DwConv(Box::new(DwConv {
         base: Place { buffer: body.input(x), at: Dim::from(0) },
@@ -378,8 +380,7 @@ fn depthwise_conv(
 /// Fills `offsets[tap·rows + i]` for the pixels of a block: the element where the tap's
 /// input pixel starts, or −1 outside of the operand.
 ///
-/// The pixel's position is divided out once per block and then counted on; what depends
-/// on one kernel axis is computed once per step of that axis.
+/// What depends on one kernel axis is computed once per step of that axis.
 fn offset_table(
     body: &mut Body,
     geometry: &Geometry,
@@ -388,6 +389,32 @@ fn offset_table(
 ) -> Vec<Stmt> {
     let pixel_shape = geometry.y[..geometry.y.len() - 1].to_vec();
     let pixels = body.axes(&pixel_shape);
+    let i = body.index("row", &BLOCK_ROWS.into());
+    let x_strides = super::body::strides(&geometry.x);
+    let at = Dim::sym(pixels[0].var) * x_strides[0].clone();
+    let start = Partial { axis: 0, at: Expr::Index(at), valid: None, tap: Dim::from(0) };
+    let table = Table { geometry, offsets, rows: &block.rows, row: Dim::sym(i), pixels: &pixels };
+    let taps = table.taps(body, &x_strides, start);
+    match body.lowering.machine {
+        Machine::Cpu => counted_rows(body, i, block, &pixels, taps),
+        Machine::Gpu => {
+            let mut row = bind_axes(&pixels, &(block.row0.clone() + Dim::sym(i)));
+            row.extend(taps);
+            vec![Stmt::vector(i, block.rows.clone(), row)]
+        }
+    }
+}
+
+/// Rows one after the other: a pixel's position is divided out once per block and then
+/// counted on.
+fn counted_rows(
+    body: &mut Body,
+    i: SymbolId,
+    block: &Block,
+    pixels: &[Axis],
+    taps: Vec<Stmt>,
+) -> Vec<Stmt> {
+    let pixel_shape: Vec<Dim> = pixels.iter().map(|a| a.extent.clone()).collect();
     let first = super::access::delinearise(&block.row0, &pixel_shape);
     let counters: Vec<LocalId> = pixel_shape.iter().map(|_| body.local("at", DType::I64)).collect();
     let mut stmts: Vec<Stmt> = counters
@@ -395,14 +422,9 @@ fn offset_table(
         .zip(first)
         .map(|(local, at)| Stmt::declare(*local, Expr::Index(at)))
         .collect();
-    let i = body.index("row", &BLOCK_ROWS.into());
     let bind = |(axis, local): (&Axis, &LocalId)| Stmt::bind(axis.var, Expr::Local(*local));
     let mut row: Vec<Stmt> = pixels.iter().zip(&counters).map(bind).collect();
-    let x_strides = super::body::strides(&geometry.x);
-    let at = Dim::sym(pixels[0].var) * x_strides[0].clone();
-    let start = Partial { axis: 0, at: Expr::Index(at), valid: None, tap: Dim::from(0) };
-    let table = Table { geometry, offsets, rows: &block.rows, row: Dim::sym(i), pixels: &pixels };
-    row.extend(table.taps(body, &x_strides, start));
+    row.extend(taps);
     row.extend(count_on(&pixel_shape, &counters));
     stmts.push(Stmt::serial(i, block.rows.clone(), row));
     stmts

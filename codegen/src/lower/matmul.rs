@@ -348,9 +348,9 @@ fn scaled_strides(extents: &[Dim], unit: &Dim) -> Vec<Dim> {
     strides.into_iter().map(|s| s * unit.clone()).collect()
 }
 
-/// Number of row blocks of a contraction with `rows` rows; none has more than [`BLOCK_ROWS`].
-pub(super) fn row_blocks(rows: &Dim) -> Dim {
-    let blocks = rows.ceil_div(&(BLOCKS_AT_ONCE * BLOCK_ROWS).into()) * BLOCKS_AT_ONCE;
+/// Number of row blocks of a contraction with `rows` rows; none has more than `most`.
+pub(super) fn row_blocks(rows: &Dim, most: i64) -> Dim {
+    let blocks = rows.ceil_div(&(BLOCKS_AT_ONCE * most).into()) * BLOCKS_AT_ONCE;
     // A kernel for any number of rows lets a block be empty.
     if rows.as_const().is_some() { blocks.minimum(rows) } else { blocks }
 }
@@ -411,7 +411,7 @@ impl Blocks {
     }
 
     fn of(rows: &Dim) -> Self {
-        Self { rows: row_blocks(rows), cols: BLOCK_COLS }
+        Self { rows: row_blocks(rows, BLOCK_ROWS), cols: BLOCK_COLS }
     }
 }
 

@@ -4,13 +4,12 @@
 //! loop that defines all that it uses.
 
 use super::body::{Body, Grid};
+use super::epilogue::bind_axes;
+use super::machine::Machine;
 use super::visit::for_each_dim;
 use cascata_ir::kernel::{Expr, LoopKind, Stmt};
 use cascata_types::{Dim, SymbolId, SymbolTable};
 
-/// Work (in elements) that one tile should have: enough to hide the cost of a
-/// tile, little enough to share among threads.
-const TILE_ELEMENTS: i64 = 8192;
 /// A launch smaller than this (in elements) is not worth waking a thread for.
 const PARALLEL_ELEMENTS: i64 = 32768;
 /// What a dim that nothing is known of is taken for.
@@ -72,7 +71,10 @@ impl Body<'_, '_> {
             let extent = Dim::from(1);
             axes.push(Axis { var: self.index("i", &extent), extent });
         }
-        prefer_long_inner(&mut axes, &self.symbols);
+        match self.lowering.machine {
+            Machine::Cpu => prefer_long_inner(&mut axes, &self.symbols),
+            Machine::Gpu => prelude = self.flatten(&mut axes, prelude),
+        }
         let Tiling { grid, mut head, loops, cut } = self.tile(axes);
         if let Some((var, with)) = cut {
             super::epilogue::replace(&mut prelude, &mut inner, var, &with);
@@ -86,12 +88,26 @@ impl Body<'_, '_> {
         self.finish(name, grid, head);
     }
 
+    /// Makes the axes one, whose number theirs are divided out of.
+    fn flatten(&mut self, axes: &mut Vec<Axis>, prelude: Vec<Stmt>) -> Vec<Stmt> {
+        if axes.len() == 1 {
+            return prelude;
+        }
+        let extent = axes.iter().fold(Dim::from(1), |n, a| n * a.extent.clone());
+        let flat = Axis { var: self.index("flat", &extent), extent };
+        let mut all = bind_axes(axes, &Dim::sym(flat.var));
+        all.extend(prelude);
+        *axes = vec![flat];
+        all
+    }
+
     /// Cuts axes into a grid and the loops inside a tile.
     fn tile(&mut self, axes: Vec<Axis>) -> Tiling {
+        let tile_elements = self.lowering.machine.map_tile();
         let sizes: Vec<i64> = axes.iter().map(|a| estimate(&a.extent, &self.symbols)).collect();
         let mut inside = 1i64;
         let mut cut = axes.len();
-        while cut > 0 && inside.saturating_mul(sizes[cut - 1]) <= TILE_ELEMENTS {
+        while cut > 0 && inside.saturating_mul(sizes[cut - 1]) <= tile_elements {
             inside = inside.saturating_mul(sizes[cut - 1]);
             cut -= 1;
         }
@@ -99,7 +115,7 @@ impl Body<'_, '_> {
         let mut loops: Vec<Axis> = axes[cut..].to_vec();
         let mut cut_axis = None;
         if let Some(split) = outer.pop() {
-            let chunk = (TILE_ELEMENTS / inside).max(1);
+            let chunk = (tile_elements / inside).max(1);
             let chunk = if cut == axes.len() { (chunk / 16 * 16).max(16) } else { chunk };
             let blocks = split.extent.ceil_div(&chunk.into());
             let block = Axis { var: self.index("block", &blocks), extent: blocks };

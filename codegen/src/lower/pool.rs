@@ -13,9 +13,6 @@ use cascata_ir::kernel::{Expr, LoopKind, Stmt};
 use cascata_ir::op::{BinaryOp, PoolAttrs, PoolKind, ReduceOp, UnaryOp};
 use cascata_types::{DType, Dim, Scalar, SymbolId};
 
-/// Elements of a tile.
-const TILE_ELEMENTS: i64 = 4096;
-
 /// One pooled pixel under construction.
 struct Window<'a> {
     attrs: &'a PoolAttrs,
@@ -85,7 +82,7 @@ fn finish(
 ) {
     let taps: i64 = attrs.kernel.iter().product();
     let per_pixel = estimate(channels, &body.symbols).saturating_mul(taps).max(1);
-    let chunk = (TILE_ELEMENTS / per_pixel).max(1);
+    let chunk = (body.lowering.machine.row_tile() / per_pixel).max(1);
     let total = pixels.iter().fold(Dim::from(1), |n, a| n * a.extent.clone());
     let tiles = total.ceil_div(&chunk.into());
     let tile = Axis { var: body.index("tile", &tiles), extent: tiles };

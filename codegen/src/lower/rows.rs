@@ -16,9 +16,6 @@ use cascata_ir::kernel::{Expr, LocalId, LoopKind, Place, RowReduce, Stmt};
 use cascata_ir::op::{BinaryOp, Op, ReduceOp, UnaryOp};
 use cascata_types::{DType, Dim, Scalar, SymbolId};
 
-/// Elements of a tile: whole rows, at least this many elements.
-const TILE_ELEMENTS: i64 = 4096;
-
 pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
     let node = lowering.graph.nodes[lowering.root(group)].clone();
     let rank = lowering.graph.tensor(node.inputs[0]).rank();
@@ -325,7 +322,7 @@ impl<'l, 'g, 'n> Row<'l, 'g, 'n> {
     fn finish(mut self, name: &str) {
         let n = self.len();
         let per_row = estimate(&n, &self.body.symbols);
-        let rows_per_tile = (TILE_ELEMENTS / per_row).max(1);
+        let rows_per_tile = (self.body.lowering.machine.row_tile() / per_row).max(1);
         merge_axes(&mut self.outer, &mut [], &mut self.stmts);
         let total = self.outer.iter().fold(Dim::from(1), |p, a| p * a.extent.clone());
         let tiles = total.ceil_div(&rows_per_tile.into());

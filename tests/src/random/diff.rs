@@ -7,6 +7,7 @@ use crate::pipeline;
 use anyhow::{Context, Result};
 use cascata_codegen::build::BuildError;
 use cascata_codegen::cpu::CpuLevel;
+use cascata_codegen::lower::Machine;
 use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::interp::{self, Tensor};
 use cascata_passes::pipeline::OptLevel;
@@ -34,7 +35,7 @@ pub struct Mismatch {
 }
 
 /// How a graph is compiled.
-pub type Config = (OptLevel, CpuLevel);
+pub type Config = (OptLevel, CpuLevel, Machine);
 
 /// Runtimes that all runs of one worker share.
 pub struct Differ {
@@ -52,12 +53,19 @@ impl Differ {
         Ok(Self { runtimes: both.map(runtime).collect::<Result<_>>()? })
     }
 
-    /// The configurations of a seed: both levels of optimisation; code for old CPUs now and then.
+    /// The configurations of a seed: both levels of optimisation; code for old CPUs
+    /// now and then, and every other time the kernels that a GPU gets.
     pub fn configs(seed: u64) -> Vec<Config> {
-        let mut configs = vec![(OptLevel::O2, CpuLevel::V3), (OptLevel::O0, CpuLevel::V3)];
+        let mut configs = vec![
+            (OptLevel::O2, CpuLevel::V3, Machine::Cpu),
+            (OptLevel::O0, CpuLevel::V3, Machine::Cpu),
+        ];
         if seed.is_multiple_of(8) {
             let level = if seed.is_multiple_of(16) { OptLevel::O2 } else { OptLevel::O0 };
-            configs.push((level, CpuLevel::V1));
+            configs.push((level, CpuLevel::V1, Machine::Cpu));
+        }
+        if seed % 2 == 1 {
+            configs.push((OptLevel::O2, CpuLevel::V3, Machine::Gpu));
         }
         configs
     }
@@ -95,11 +103,14 @@ impl Differ {
         &self,
         case: &Case,
         graph: &Graph,
-        (opt, level): Config,
+        (opt, level, machine): Config,
         expected: &[Vec<Tensor>],
     ) -> Result<usize> {
         let fused = pipeline::fused_graph(graph.clone(), opt)?;
-        let bytes = pipeline::artifact(&fused, &[level])?;
+        let bytes = match machine {
+            Machine::Cpu => pipeline::artifact(&fused, &[level])?,
+            Machine::Gpu => pipeline::gpu_kernels_for_cpu(&fused, &[level])?,
+        };
         let artifact = Artifact::from_bytes(&bytes)?;
         let at = case.seed as usize + usize::from(opt == OptLevel::O0);
         let n = self.runtimes.len();

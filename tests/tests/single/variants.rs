@@ -4,6 +4,7 @@
 use super::*;
 use cascata_codegen::build::{BuildOptions, GraphVariant, build_variants};
 use cascata_codegen::cpu::CpuTarget;
+use cascata_codegen::lower::Machine;
 use cascata_passes::pipeline::Options;
 use cascata_runtime::format::manifest::Step;
 use cascata_runtime::{Artifact, Session, TensorView};
@@ -69,6 +70,7 @@ fn sizes_choose_among_whole_graphs() {
     let graphs: Vec<GraphVariant> = found.iter().map(|(guard, g)| (guard.as_slice(), g)).collect();
     assert_eq!(graphs.len(), 2);
     let options = BuildOptions {
+        machine: Machine::Cpu,
         targets: vec![CpuTarget::new(CpuLevel::V3).unwrap()],
         gpu: vec![],
         keep_kernel_ir: false,
