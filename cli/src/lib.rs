@@ -40,9 +40,9 @@ pub use cascata_kv as kv;
 pub use cascata_passes as passes;
 pub use cascata_runtime::calibrate;
 pub use cascata_runtime::{
-    Artifact, DType, Element, InputError, IoBinding, Isa, LaunchProfile, LoadError, LoadOptions,
-    MemoryPlan, RunError, Runtime, RuntimeBuilder, Session, SessionOptions, Tensor, TensorError,
-    TensorView, TensorViewMut,
+    Artifact, DType, Device, Element, InputError, IoBinding, Isa, LaunchProfile, LoadError,
+    LoadOptions, MemoryPlan, RunError, Runtime, RuntimeBuilder, Session, SessionOptions, Tensor,
+    TensorError, TensorView, TensorViewMut,
 };
 pub use compile::{CompileError, Compiled, compile};
 pub use fetch::fetch_values;

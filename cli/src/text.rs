@@ -6,7 +6,7 @@ mod rows;
 pub use model::SessionModel;
 
 use crate::engine::{ChatTemplate, Config, Engine, EngineError, RequestError, Tokenizer};
-use crate::{Artifact, LoadError, Runtime};
+use crate::{Artifact, LoadError, Runtime, SessionOptions};
 use serde_json::{Map, Value};
 
 /// Why an artifact generates no text.
@@ -41,9 +41,10 @@ pub enum TextError {
 pub fn engine_of(
     artifact: &Artifact,
     runtime: &Runtime,
+    session: &SessionOptions,
     mut config: Config,
 ) -> Result<Engine, TextError> {
-    let model = SessionModel::new(artifact.session(runtime)?)?;
+    let model = SessionModel::new(artifact.session_with(runtime, session)?)?;
     let generation = json(artifact, "generation_config.json")?;
     let described = json(artifact, "config.json")?;
     config.eos_tokens.extend(end_tokens(&generation));

@@ -4,6 +4,7 @@ use crate::artifact::Artifact;
 use crate::bind::{InputSet, Values, bind_symbols, eval, no_values};
 use crate::cache::PlanCache;
 use crate::cancel::RunOptions;
+use crate::device::Device;
 use crate::error::{LoadError, RunError, TensorError};
 use crate::fetch::Fetch;
 use crate::memory_plan::{MemoryPlan, symbol_values};
@@ -40,18 +41,6 @@ pub struct SessionOptions {
     cached_plans: usize,
     poison: bool,
     device: Device,
-}
-
-/// What a session runs on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Device {
-    /// The CPU.
-    #[default]
-    Cpu,
-    /// A GPU by its number, with CUDA's driver; needs feature `cuda`.
-    Cuda(u32),
-    /// The first GPU if it runs a program of the artifact, else the CPU.
-    Auto,
 }
 
 impl Default for SessionOptions {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use cascata::engine::{
     Config, Engine, Event, FinishReason, Message, Output, Params, Prompt, Sampling, Stats, Stream,
 };
-use cascata::{Runtime, engine_of};
+use cascata::{Device, Runtime, SessionOptions, engine_of};
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -50,6 +50,9 @@ pub struct Generate {
     /// Threads; 0 means one for each CPU
     #[arg(long, default_value_t = 0)]
     threads: usize,
+    /// Where it runs: cpu, cuda:N, or auto (the first GPU if the artifact has a program for it)
+    #[arg(long, default_value_t, value_name = "DEVICE")]
+    device: Device,
     /// Mebibytes of keys and values
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     kv_mib: u64,
@@ -102,7 +105,8 @@ impl Generate {
         let artifact = self.trust.load_options()?.load(&self.artifact)?;
         let config =
             Config { kv_budget_bytes: self.kv_mib.saturating_mul(1 << 20), ..Config::default() };
-        let engine = engine_of(&artifact, &runtime, config)?;
+        let engine =
+            engine_of(&artifact, &runtime, &SessionOptions::default().device(self.device), config)?;
         let start = Instant::now();
         let streams: Vec<Stream> = self
             .prompt

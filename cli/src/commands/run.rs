@@ -10,7 +10,7 @@ use crate::support::subject::{self, ModelArgs, Setup, Subject};
 use crate::support::table::Table;
 use crate::support::trust::TrustArgs;
 use anyhow::Result;
-use cascata::{Tensor, ir};
+use cascata::{Device, Tensor, ir};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -30,6 +30,9 @@ pub struct Run {
     /// Threads; 0 means one for each CPU
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
+    /// Where it runs: cpu, cuda:N, or auto (the first GPU if the artifact has a program for it)
+    #[arg(long, default_value_t, value_name = "DEVICE")]
+    device: Device,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -78,6 +81,7 @@ impl Run {
     pub fn run(self) -> Result<()> {
         let setup = Setup {
             threads: self.threads,
+            device: self.device,
             model: self.model.clone(),
             fetch: self.fetch.clone(),
             fetch_groups: false,

@@ -13,8 +13,8 @@ use cascata::ir::interp;
 use cascata::onnx::{DimOption, ImportOptions, ValueOption};
 use cascata::passes::pipeline::OptLevel;
 use cascata::{
-    CompileOptions, DType, InputError, LaunchProfile, RunError, Runtime, Session, Tensor,
-    TensorView, TextOptions, compile, import, native_level,
+    CompileOptions, DType, Device, InputError, LaunchProfile, RunError, Runtime, Session,
+    SessionOptions, Tensor, TensorView, TextOptions, compile, import, native_level,
 };
 use clap::Args;
 use std::fs::File;
@@ -102,6 +102,8 @@ impl ModelArgs {
 pub struct Setup {
     /// Threads; 0 means all.
     pub threads: usize,
+    /// Where an artifact runs.
+    pub device: Device,
     /// For the importer.
     pub model: ModelArgs,
     /// Values of a model that become outputs.
@@ -121,6 +123,10 @@ impl Subject {
             Some(how) => how,
         };
         setup.trust.refuse()?;
+        if setup.device != Device::Cpu {
+            let why = "--device is for artifacts: compile the model with --gpu first";
+            return Err(Usage(why.into()).into());
+        }
         let options = setup.model.import_options();
         match how {
             How::Interpret => {
@@ -138,7 +144,9 @@ impl Subject {
     fn load(&self, setup: &Setup) -> Result<Runner> {
         setup.model.refuse()?;
         let runtime = Runtime::builder().threads(setup.threads).build()?;
-        let session = setup.trust.load_options()?.load(&self.path)?.session(&runtime)?;
+        let options = SessionOptions::default().device(setup.device);
+        let artifact = setup.trust.load_options()?.load(&self.path)?;
+        let session = artifact.session_with(&runtime, &options)?;
         let is_output = |name: &&String| session.outputs().iter().any(|p| p.name == **name);
         let fetch = setup.fetch.iter().filter(|name| !is_output(name)).cloned().collect();
         Ok(Runner::Session(session, fetch))
