@@ -14,6 +14,8 @@
 //! ```
 //! A `;` starts a comment that ends with the line.
 
+mod attention;
+
 use super::names::{Names, is_plain};
 use super::{
     BufferId, DwConv, Expr, Gemm, Kernel, LocalId, LoopKind, PackB, Place, RowReduce, Rows, Space,
@@ -190,6 +192,7 @@ impl<'a> Printer<'a> {
                 self.line(&format!("exp_sum {local}, {dst} <- {src}, n: {n}, bias: {bias}"));
             }
             Stmt::Barrier => self.line("barrier"),
+            Stmt::TileAttention(attention) => self.tile_attention(attention),
             Stmt::GroupReduce { local, op, value, width } => {
                 let (local, value) = (self.local(*local), self.expr(value));
                 self.line(&format!("group_reduce {op} {local} <- {value}, width: {width}"));

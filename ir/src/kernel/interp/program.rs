@@ -1,5 +1,6 @@
 //! Statements, compiled: index expressions and scalar functions resolved once.
 
+use super::attention::AttentionPlan;
 use super::contraction::{DwConvPlan, GemmPlan, PackBPlan};
 use super::index::Index;
 use super::rows::RowPlan;
@@ -50,6 +51,7 @@ pub(super) enum Action<'k> {
     DwConv(Box<DwConvPlan>),
     PackB(Box<PackBPlan>),
     Row(Box<RowPlan>),
+    Attention(Box<AttentionPlan>),
     Barrier,
     /// Gives a local what a group of threads gives together.
     Group(Box<GroupPlan>),
@@ -167,6 +169,9 @@ impl<'k> Compiler<'k> {
             Stmt::ExpSum { local, dst, src, n, bias } => {
                 let (register, bias) = (self.register(*local), self.value(bias));
                 Action::Row(Box::new(RowPlan::exp_sum(register, dst, src, n, bias)))
+            }
+            Stmt::TileAttention(attention) => {
+                Action::Attention(Box::new(AttentionPlan::new(self.kernel, attention)))
             }
             Stmt::Barrier => Action::Barrier,
             Stmt::GroupReduce { local, op, value, width } => {
