@@ -13,7 +13,7 @@
 //! are in f32.
 
 use cascata_ir::kernel::{
-    BlockTable, Expr, Kernel, KernelBuilder, Place, Sees, Stmt, TileAttention, TileKeys,
+    BlockTable, BufferId, Expr, Kernel, KernelBuilder, Place, Sees, Stmt, TileAttention, TileKeys,
     TileResult, TileRows, TileSchedule,
 };
 use cascata_ir::op::{BinaryOp, UnaryOp};
@@ -60,6 +60,20 @@ pub struct Forest {
 /// first entry in the rows' buffer; 4: rows, at most the tile's rows by the heads that share
 /// a key head; 5: its first state; 6: keys that every row sees.
 pub const ITEM_FIELDS: i64 = 7;
+
+/// A tile of few rows: one warp, so that the GPU has many of them to read memory for.
+pub const NARROW: TileSchedule =
+    TileSchedule { rows: 16, keys: 64, warps: 1, stages: 2, ahead: false, wgmma: false };
+
+/// A tile of many rows, without spilled registers.
+pub fn wide(head_dim: u32, wgmma: bool) -> TileSchedule {
+    let base = TileSchedule { rows: 128, keys: 128, warps: 8, stages: 2, ahead: true, wgmma };
+    match (wgmma, head_dim) {
+        (true, _) => base,
+        (false, ..=64) => TileSchedule { keys: 64, warps: 4, ahead: false, ..base },
+        (false, _) => TileSchedule { rows: 64, keys: 64, warps: 4, ..base },
+    }
+}
 
 /// More than any cache holds.
 const MANY: i64 = 1 << 30;
@@ -141,15 +155,7 @@ impl Forest {
         let out = k.output("out", DType::F32, states * (h * d));
         let tile = k.tile("tile");
         let (item, head) = (Dim::sym(tile).floor_div(&g.into()), Dim::sym(tile).modulo(&g.into()));
-        let names = ["first", "keys", "block", "row", "count", "state", "least"];
-        let fields = names.map(|n| k.var(n, 0, MANY));
-        let mut body: Vec<Stmt> = (0..)
-            .zip(fields)
-            .map(|(i, field)| {
-                let at = item.clone() * ITEM_FIELDS + i;
-                Stmt::bind(field, Expr::load(work, at).cast(DType::I64))
-            })
-            .collect();
+        let (mut body, fields) = item_fields(&mut k, work, item);
         let [first, count, block, row, row_count, state, least] = fields.map(Dim::sym);
         let key_at = head.clone() * (tokens * d);
         let first_state = state * h + head.clone() * group;
@@ -205,8 +211,7 @@ impl Forest {
         let (row, head) = (Dim::sym(tile).floor_div(&h.into()), Dim::sym(tile).modulo(&h.into()));
         let [first, end, part] = ["first", "end", "part"].map(|n| k.var(n, 0, MANY));
         let (i, lane) = (k.var("i", 0, MANY), k.var("lane", 0, d - 1));
-        let [m, l, o, to, a, b] =
-            ["m", "l", "o", "to", "a", "b"].map(|n| k.local(n, DType::F32));
+        let [m, l, o, to, a, b] = ["m", "l", "o", "to", "a", "b"].map(|n| k.local(n, DType::F32));
         let bind = |symbol: SymbolId, buffer, at: Dim| {
             Stmt::bind(symbol, Expr::load(buffer, at).cast(DType::I64))
         };
@@ -247,4 +252,19 @@ impl Forest {
         ];
         k.finish(rows * h, tile, body)
     }
+}
+
+/// Statements that read an item's numbers, and the symbols that they give values to.
+fn item_fields(
+    k: &mut KernelBuilder,
+    work: BufferId,
+    item: Dim,
+) -> (Vec<Stmt>, [SymbolId; ITEM_FIELDS as usize]) {
+    let names = ["first", "keys", "block", "row", "count", "state", "least"];
+    let fields = names.map(|n| k.var(n, 0, MANY));
+    let bind = |(i, field)| {
+        let at = item.clone() * ITEM_FIELDS + i;
+        Stmt::bind(field, Expr::load(work, at).cast(DType::I64))
+    };
+    ((0i64..).zip(fields).map(bind).collect(), fields)
 }

@@ -21,6 +21,7 @@ use super::{
     BufferId, DwConv, Expr, Gemm, Kernel, LocalId, LoopKind, PackB, Place, RowReduce, Rows, Space,
     Stmt,
 };
+use crate::op::BinaryOp;
 use cascata_types::{DType, Dim, Entity as _, Scalar, Symbol, SymbolTable};
 use std::fmt::{self, Write as _};
 
@@ -194,10 +195,14 @@ impl<'a> Printer<'a> {
             Stmt::Barrier => self.line("barrier"),
             Stmt::TileAttention(attention) => self.tile_attention(attention),
             Stmt::GroupReduce { local, op, value, width } => {
-                let (local, value) = (self.local(*local), self.expr(value));
-                self.line(&format!("group_reduce {op} {local} <- {value}, width: {width}"));
+                self.group_reduce(*local, *op, value, *width)
             }
         }
+    }
+
+    fn group_reduce(&mut self, local: LocalId, op: BinaryOp, value: &Expr, width: u32) {
+        let (local, value) = (self.local(local), self.expr(value));
+        self.line(&format!("group_reduce {op} {local} <- {value}, width: {width}"));
     }
 
     fn gemm(&mut self, g: &Gemm) {

@@ -14,8 +14,9 @@
 use super::Effect;
 use super::attention_copy::Copy;
 use crate::emit::{Emit, visit};
-use crate::{PtxError, PtxTarget};
+use crate::index::Symbol;
 use crate::text::{Text, Ty, V};
+use crate::{PtxError, PtxTarget};
 use cascata_ir::kernel::{Kernel, Sees, Stmt, TileAttention, TileSchedule};
 use cascata_types::DType;
 
@@ -84,7 +85,10 @@ impl Shape {
             && matches!(self.row_tiles, 1 | 2)
             && self.keys.is_multiple_of(16)
             && self.stages >= 2
-            && (!self.wgmma || self.row_tiles == 1 && self.threads.is_multiple_of(4 * WARP) && self.keys <= 256)
+            && (!self.wgmma
+                || self.row_tiles == 1
+                    && self.threads.is_multiple_of(4 * WARP)
+                    && self.keys <= 256)
             && self.bytes() <= crate::memory::MOST_SHARED as u32;
         let threads = self.threads;
         (!whole || !fits).then(|| {
@@ -158,13 +162,13 @@ pub(super) struct Tile<'e, 'k> {
     pub lane_col: V,
     /// The warp's first row.
     pub warp_row: V,
-    /// Addresses in shared memory of this lane's queries for `ldmatrix`, by the lowest two bits
-    /// of the number of a pair of 16-byte columns.
-    pub q_lane: Vec<V>,
+    /// Address in shared memory of this lane's queries for `ldmatrix`, in the first pair of
+    /// 16-byte columns.
+    pub q_lane: V,
     /// Bytes from there to this lane's values of the ring's first step.
     pub to_values: V,
     /// As `q_lane`, of keys of the ring's first step.
-    pub k_lane: Vec<V>,
+    pub k_lane: V,
     /// `scale · log2 e`.
     pub factor: V,
     /// Rows and keys that exist.
@@ -188,7 +192,10 @@ impl<'k> Emit<'k> {
             return self.problem("attention of a tile in a loop over threads".into());
         }
         if s.threads != self.threads {
-            return self.problem(format!("a tile of {} threads in a block of {}", s.threads, self.threads));
+            return self.problem(format!(
+                "a tile of {} threads in a block of {}",
+                s.threads, self.threads
+            ));
         }
         if let Some(problem) = s.problem() {
             return self.problem(problem);
@@ -200,6 +207,7 @@ impl<'k> Emit<'k> {
         tile.prologue();
         let state = tile.all_steps();
         tile.drain();
+        tile.renew();
         tile.write(state);
         // The next use of the memory.
         self.barrier();
@@ -209,36 +217,59 @@ impl<'k> Emit<'k> {
 impl<'e, 'k> Tile<'e, 'k> {
     fn new(e: &'e mut Emit<'k>, a: &'k TileAttention, s: Shape, shared: V) -> Self {
         let counts = (e.dim(&a.rows.count), e.dim(&a.keys.count));
-        let [row_count, key_count] =
-            [counts.0, counts.1].map(|v| e.text.resize(v, Ty::I32, true));
+        let [row_count, key_count] = [counts.0, counts.1].map(|v| e.text.resize(v, Ty::I32, true));
         let (tid, t) = (e.tid, &mut e.text);
         let base = t.define(Ty::I32, format_args!("llvm.ptrtoint {shared} : !llvm.ptr<3> to i32"));
         let lane = t.with("arith.andi", tid, 31);
-        let warp = t.with("arith.shrui", tid, 5);
-        let warp_row = t.with("arith.muli", warp, i64::from(16 * s.row_tiles));
-        let lane_row = t.with("arith.shrui", lane, 2);
-        let quad = t.with("arith.andi", lane, 3);
-        let lane_col = t.with("arith.shli", quad, 1);
+        let [warp_row, lane_row, lane_col] = thread_place(t, s, tid);
         let pitch = i64::from(s.pitch());
         let q_rows = t.with("arith.muli", warp_row, pitch);
         let q_base = t.op("arith.addi", &[base, q_rows]);
-        let q_lane = matrix_lanes(t, q_base, lane, pitch, (3, 4));
+        let q_lane = matrix_lane(t, q_base, lane, pitch, (3, 4));
         let values_at = t.i32(i64::from(s.values_at()));
         let to_values = t.op("arith.subi", &[values_at, q_rows]);
         let k_base = t.with("arith.addi", base, i64::from(s.keys_at()));
-        let k_lane = matrix_lanes(t, k_base, lane, pitch, (4, 3));
+        let k_lane = matrix_lane(t, k_base, lane, pitch, (4, 3));
         let scale = a.scale.to_f64() * std::f64::consts::LOG2_E;
         let factor = t.float(Ty::F32, scale);
         let copy = Copy::new(e, a, s, base);
         let (steps, full_steps) = bounds(e, a, s, row_count, key_count);
         Tile {
-            e, a, s, shared: base, lane_row, lane_col, warp_row, q_lane, to_values, k_lane, factor, row_count,
-            key_count, steps, full_steps, copy,
+            e,
+            a,
+            s,
+            shared: base,
+            lane_row,
+            lane_col,
+            warp_row,
+            q_lane,
+            to_values,
+            k_lane,
+            factor,
+            row_count,
+            key_count,
+            steps,
+            full_steps,
+            copy,
         }
     }
 
     pub fn t(&mut self) -> &mut Text {
         &mut self.e.text
+    }
+
+    /// Computes again what was computed from the thread's and the tile's number, so that it
+    /// takes no registers in the loop before.
+    fn renew(&mut self) {
+        let (s, tile) = (self.s, self.e.kernel.tile);
+        let tid = self.t().asm("mov.u32 $0, %tid.x;", &[Ty::I32], &[], Effect::Memory)[0];
+        [self.warp_row, self.lane_row, self.lane_col] = thread_place(self.t(), s, tid);
+        if let Some(Symbol::Value(v)) = self.e.symbols.get(&tile).copied() {
+            let again = self.t().asm("mov.b64 $0, $1;", &[Ty::I64], &[v], Effect::Memory)[0];
+            self.e.symbols.insert(tile, Symbol::Value(again));
+        }
+        let count = self.e.dim(&self.a.rows.count);
+        self.row_count = self.t().resize(count, Ty::I32, true);
     }
 
     /// How many steps keys are ahead of values.
@@ -291,6 +322,7 @@ impl<'e, 'k> Tile<'e, 'k> {
         let (steps, full) = (self.steps, self.full_steps);
         if !self.s.ahead {
             state = self.step_loop((first, full), state, |t, i, s| t.step(i, s, false, true));
+            self.renew();
             return self.step_loop((full, steps), state, |t, i, s| t.step(i, s, true, true));
         }
         self.wait(self.s.stages - 1);
@@ -298,6 +330,7 @@ impl<'e, 'k> Tile<'e, 'k> {
         let last = self.t().with("arith.addi", steps, -1);
         let full = self.t().op("arith.minsi", &[full, last]);
         state = self.step_loop((first, full), state, |t, i, s| t.step(i, s, false, true));
+        self.renew();
         state = self.step_loop((full, last), state, |t, i, s| t.step(i, s, true, true));
         let zero = self.t().i32(0);
         let any = self.t().cmpi("sgt", steps, zero);
@@ -380,12 +413,21 @@ impl<'e, 'k> Tile<'e, 'k> {
     }
 }
 
-/// Addresses of a lane's row of four 8×8 matrices for `ldmatrix`: one bit of the lane's number
+/// The warp's first row, the lane's row in a row tile, and its first column of eight.
+fn thread_place(t: &mut Text, s: Shape, tid: V) -> [V; 3] {
+    let lane = t.with("arith.andi", tid, 31);
+    let warp = t.with("arith.shrui", tid, 5);
+    let warp_row = t.with("arith.muli", warp, i64::from(16 * s.row_tiles));
+    let lane_row = t.with("arith.shrui", lane, 2);
+    let quad = t.with("arith.andi", lane, 3);
+    [warp_row, lane_row, t.with("arith.shli", quad, 1)]
+}
+
+/// Address of a lane's row of four 8×8 matrices for `ldmatrix`: one bit of the lane's number
 /// says which eight rows, the other which 16-byte column of a pair, so that the two registers
 /// of each right operand are neighbours. Columns are swapped by the row's lowest bits, so that
-/// eight rows lie in different banks. One address for each value of the pair number's lowest
-/// two bits.
-fn matrix_lanes(t: &mut Text, base: V, lane: V, pitch: i64, (low, high): (i64, i64)) -> Vec<V> {
+/// eight rows lie in different banks: see [`Tile::pairs`] for the other pairs.
+fn matrix_lane(t: &mut Text, base: V, lane: V, pitch: i64, (low, high): (i64, i64)) -> V {
     let in_eight = t.with("arith.andi", lane, 7);
     let bit = |t: &mut Text, n: i64| {
         let moved = t.with("arith.shrui", lane, n);
@@ -397,12 +439,8 @@ fn matrix_lanes(t: &mut Text, base: V, lane: V, pitch: i64, (low, high): (i64, i
     let row_bytes = t.with("arith.muli", row, pitch);
     let at = t.op("arith.addi", &[base, row_bytes]);
     let column = t.op("arith.xori", &[column_bit, in_eight]);
-    let each = |pair: i64| {
-        let swapped = t.with("arith.xori", column, 2 * pair);
-        let bytes = t.with("arith.shli", swapped, 4);
-        t.op("arith.addi", &[at, bytes])
-    };
-    (0..4).map(each).collect()
+    let bytes = t.with("arith.shli", column, 4);
+    t.op("arith.addi", &[at, bytes])
 }
 
 /// The steps that some row sees, and how many of them all rows see.

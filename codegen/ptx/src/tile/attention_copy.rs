@@ -83,9 +83,11 @@ impl Copy {
             })
             .collect();
         let stride = Stride::new(e, &a.keys.stride);
-        let blocks = a.keys.table.as_ref().map(|table| {
-            (e.dim(&(table.block_stride.clone() * 2)), address(e, &table.blocks))
-        });
+        let blocks = a
+            .keys
+            .table
+            .as_ref()
+            .map(|table| (e.dim(&(table.block_stride.clone() * 2)), address(e, &table.blocks)));
         let [k_from, v_from] = [&a.k, &a.v].map(|place| {
             let base = address(e, place);
             let at_column = e.text.offset(base, column_bytes);

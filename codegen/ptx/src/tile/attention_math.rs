@@ -41,25 +41,37 @@ impl Tile<'_, '_> {
         sums.copy_from_slice(&results);
     }
 
-    /// A lane's addresses of a step in a ring that lies so many bytes behind them.
-    fn step_lanes(&mut self, step: V, behind: Option<V>, lanes: Vec<V>) -> Vec<V> {
+    /// A lane's addresses in the first four pairs of 16-byte columns; the next four lie 128
+    /// bytes behind them. Rows are whole multiples of 128 bytes, so that the number of the
+    /// pair changes two bits.
+    ///
+    /// They are computed where they are used: as constants of a loop they would take registers
+    /// that it needs.
+    fn pairs(&mut self, lane: V) -> Vec<V> {
+        let t = self.t();
+        let lane = t.asm("mov.b32 $0, $1;", &[Ty::I32], &[lane], Effect::Memory)[0];
+        (0..4).map(|pair| t.with("arith.xori", lane, 32 * pair)).collect()
+    }
+
+    /// As `pairs`, of a step in a ring.
+    fn step_pairs(&mut self, lane: V, step: V) -> Vec<V> {
         let slot = self.slot_bytes(step);
-        let bytes = behind.map_or(slot, |b| self.t().op("arith.addi", &[slot, b]));
-        lanes.into_iter().map(|lane| self.t().op("arith.addi", &[lane, bytes])).collect()
+        let lane = self.t().op("arith.addi", &[lane, slot]);
+        self.pairs(lane)
     }
 
     /// The products of the warp's queries with the keys of a step, by row tile, eight keys,
     /// element.
     pub fn scores(&mut self, step: V) -> Vec<V> {
         let s = self.s;
-        let keys = self.k_lane.clone();
-        let keys = self.step_lanes(step, None, keys);
+        let keys = self.step_pairs(self.k_lane, step);
+        let own = self.pairs(self.q_lane);
         let zero = self.t().float(Ty::F32, 0.0);
         let columns = (s.keys / 8) as usize;
         let mut scores = vec![zero; 4 * columns * s.row_tiles as usize];
         for pair in 0..s.dim / 16 {
             let (variant, far) = (pair as usize % 4, pair / 4 * 128);
-            let lane = self.q_lane[variant];
+            let lane = own[variant];
             let queries: Vec<Vec<V>> = (0..s.row_tiles)
                 .map(|r| self.load_matrices(lane, far + r * 16 * s.pitch(), false))
                 .collect();
@@ -200,8 +212,9 @@ impl Tile<'_, '_> {
     /// Adds the weights' products with the values of a step.
     pub fn add_values(&mut self, step: V, weights: &[V], out: Vec<V>) -> Vec<V> {
         let s = self.s;
-        let (lanes, to_values) = (self.q_lane.clone(), self.to_values);
-        let values = self.step_lanes(step, Some(to_values), lanes);
+        let (lane, to_values) = (self.q_lane, self.to_values);
+        let values = self.t().op("arith.addi", &[lane, to_values]);
+        let values = self.step_pairs(values, step);
         let (sixteens, columns) = ((s.keys / 16) as usize, (s.dim / 8) as usize);
         let mut out = out;
         for sixteen in 0..sixteens {

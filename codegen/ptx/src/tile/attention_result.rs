@@ -50,8 +50,7 @@ impl Tile<'_, '_> {
     fn state_number(&mut self, row: V, token_states: &Dim) -> V {
         let group = i64::from(self.a.rows.group);
         let t = self.t();
-        let (token, head) =
-            (t.with("arith.divui", row, group), t.with("arith.remui", row, group));
+        let (token, head) = (t.with("arith.divui", row, group), t.with("arith.remui", row, group));
         let token = self.strides(token, token_states);
         let head = self.t().resize(head, Ty::I64, false);
         self.t().op("arith.addi", &[token, head])

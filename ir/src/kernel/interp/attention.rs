@@ -4,6 +4,7 @@ use super::contraction::{Base, step};
 use super::error::{Fault, Step};
 use super::index::Index;
 use super::machine::Machine;
+use super::program::Action;
 use super::value::Access;
 use crate::kernel::{Kernel, Sees, TileAttention, TileResult};
 use cascata_types::DType;
@@ -47,7 +48,11 @@ struct State {
 }
 
 impl AttentionPlan {
-    pub(super) fn new(kernel: &Kernel, a: &TileAttention) -> Self {
+    pub(super) fn action<'k>(kernel: &Kernel, a: &TileAttention) -> Action<'k> {
+        Action::Attention(Box::new(Self::new(kernel, a)))
+    }
+
+    fn new(kernel: &Kernel, a: &TileAttention) -> Self {
         let sees = match &a.sees {
             Sees::All => SeesPlan::All,
             Sees::UpTo { first } => SeesPlan::UpTo(Index::new(first)),
@@ -70,9 +75,10 @@ impl AttentionPlan {
                 token_states: Index::new(token_states),
             },
         };
-        let table = a.keys.table.as_ref().map(|t| {
-            (Access::new(&t.blocks), i64::from(t.tokens), Index::new(&t.block_stride))
-        });
+        let table =
+            a.keys.table.as_ref().map(|t| {
+                (Access::new(&t.blocks), i64::from(t.tokens), Index::new(&t.block_stride))
+            });
         Self {
             q: Access::new(&a.q),
             k: Access::new(&a.k),
@@ -113,7 +119,8 @@ impl AttentionPlan {
     }
 
     fn query(&self, m: &mut Machine, token: i64, head: i64) -> Step<Vec<f64>> {
-        let (token_stride, head_stride) = (m.index(&self.q_strides.0)?, m.index(&self.q_strides.1)?);
+        let (token_stride, head_stride) =
+            (m.index(&self.q_strides.0)?, m.index(&self.q_strides.1)?);
         let (base, at) = (self.q.base(m)?, step(step(0, token, token_stride)?, head, head_stride)?);
         (0..self.head_dim).map(|d| base.load(m, step(at, d, 1)?)).collect()
     }

@@ -170,9 +170,7 @@ impl<'k> Compiler<'k> {
                 let (register, bias) = (self.register(*local), self.value(bias));
                 Action::Row(Box::new(RowPlan::exp_sum(register, dst, src, n, bias)))
             }
-            Stmt::TileAttention(attention) => {
-                Action::Attention(Box::new(AttentionPlan::new(self.kernel, attention)))
-            }
+            Stmt::TileAttention(a) => AttentionPlan::action(self.kernel, a),
             Stmt::Barrier => Action::Barrier,
             Stmt::GroupReduce { local, op, value, width } => {
                 let (value, dtype) = self.expr(value);
