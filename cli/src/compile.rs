@@ -1,7 +1,9 @@
 //! The whole way from a model file to an artifact, on one page.
 
 use crate::options::{CompileOptions, Progress};
-use crate::report::{CompilePhase, CompileReport, code_sizes, launches, pass_phases};
+use crate::report::{
+    CompilePhase, CompileReport, build_phases, code_sizes, gpu_sizes, launches, pass_phases,
+};
 use crate::{Artifact, LoadError, Runtime, Session, fetch};
 use cascata_artifact::WriteError;
 use cascata_artifact::manifest::{Isolation, Manifest, Provenance};
@@ -52,8 +54,8 @@ pub fn compile(
         graphs.iter_mut().for_each(|(_, graph)| fetch::groups(graph));
     }
 
-    // 3. Every group is lowered to Kernel IR, then to machine code for each target.
-    progress.phase("build");
+    // 3. Every group is lowered to Kernel IR, then to machine code for each target, and to PTX.
+    progress.phase(if options.gpu.is_empty() { "build" } else { "build, ptx" });
     let start = Instant::now();
     let provenance = provenance(path, options, &passes, texts, isolation.clone())?;
     let build_options = build_options(options, provenance)?;
@@ -72,17 +74,17 @@ pub fn compile(
 
     // 4. `Compiled::write` packs the weights, from the mapped source into the artifact.
     let manifest = &built.borrow_dependent().manifest;
-    let launches = launches(manifest);
-    let build =
-        CompilePhase { name: "build", seconds, verify_seconds: 0.0, nodes: launches, changes: 0 };
+    let (launches, gpu) = (launches(manifest), gpu_sizes(built.borrow_dependent()));
+    let build = build_phases(seconds, launches, &gpu);
     let report = CompileReport {
         producer,
         opset,
-        phases: std::iter::once(imported).chain(pass_phases(&passes)).chain([build]).collect(),
+        phases: std::iter::once(imported).chain(pass_phases(&passes)).chain(build).collect(),
         rewriting: passes.rewriting,
         kernels: manifest.kernels.len(),
         launches,
         code: code_sizes(manifest),
+        gpu,
         weight_bytes: manifest.weights.iter().map(|w| w.bytes).sum(),
         isolation,
     };
@@ -114,7 +116,12 @@ fn build_options(
 ) -> Result<BuildOptions, CompileError> {
     let targets = options.targets.iter().map(|t| CpuTarget::new(*t)).collect::<Result<_, _>>();
     let targets = targets.map_err(CompileError::Target)?;
-    Ok(BuildOptions { targets, gpu: options.gpu.clone(), keep_kernel_ir: options.keep_text, provenance })
+    Ok(BuildOptions {
+        targets,
+        gpu: options.gpu.clone(),
+        keep_kernel_ir: options.keep_text,
+        provenance,
+    })
 }
 
 /// Every symbol of the profile points is one of the graph's.

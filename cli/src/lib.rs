@@ -47,7 +47,7 @@ pub use cascata_runtime::{
 pub use compile::{CompileError, Compiled, compile};
 pub use fetch::fetch_values;
 pub use options::{CompileOptions, Progress};
-pub use report::{CodeSize, CompilePhase, CompileReport};
-pub use target::{UnknownTarget, native_level, parse_targets};
+pub use report::{CodeSize, CompilePhase, CompileReport, GpuSize};
+pub use target::{UnknownGpu, UnknownTarget, native_level, parse_gpus, parse_targets};
 #[cfg(feature = "generate")]
 pub use text::{SessionModel, TextError, engine_of};

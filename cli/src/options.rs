@@ -1,6 +1,7 @@
 //! What a compile is asked to do, and how it tells what it is doing.
 
 use crate::onnx::ImportOptions;
+use cascata_artifact::gpu::GpuTarget;
 use cascata_codegen::cpu::CpuLevel;
 use cascata_frontends::TextOptions;
 use cascata_ir::graph::Graph;
@@ -18,6 +19,8 @@ pub struct CompileOptions {
     pub passes: PassOptions,
     /// Levels that get machine code; the runtime picks the best that its CPU has.
     pub targets: Vec<CpuLevel>,
+    /// GPUs that the artifact runs on, too; needs feature `ptx`.
+    pub gpu: Vec<GpuTarget>,
     /// Values of the source model, by name, that become outputs too.
     pub fetch: Vec<String>,
     /// Every named result of a fused group becomes an output too. The kernels stay as they
@@ -35,6 +38,7 @@ impl Default for CompileOptions {
             text: TextOptions::default(),
             passes: PassOptions::default(),
             targets: vec![CpuLevel::V3],
+            gpu: Vec::new(),
             fetch: Vec::new(),
             fetch_groups: false,
             keep_text: true,
@@ -53,6 +57,10 @@ impl CompileOptions {
         let mut text = vec![level.to_string()];
         let targets: Vec<&str> = self.targets.iter().map(|t| t.name()).collect();
         text.push(format!("--target {}", targets.join(",")));
+        if !self.gpu.is_empty() {
+            let gpus: Vec<&str> = self.gpu.iter().map(|t| t.name()).collect();
+            text.push(format!("--gpu {}", gpus.join(",")));
+        }
         text.extend(
             self.import.dims.iter().map(|d| format!("--dim {}={}..{}", d.target, d.min, d.max)),
         );

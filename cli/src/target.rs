@@ -1,5 +1,6 @@
 //! Targets by name.
 
+use cascata_artifact::gpu::GpuTarget;
 use cascata_codegen::cpu::CpuLevel;
 use cascata_runtime::Isa;
 
@@ -35,6 +36,30 @@ pub fn parse_targets(text: &str) -> Result<Vec<CpuLevel>, UnknownTarget> {
     Ok(levels)
 }
 
+/// The text is no list of GPUs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no GPU target '{0}', only sm_80, sm_90, sm_90a and all")]
+pub struct UnknownGpu(String);
+
+/// Reads `sm_80,sm_90a` or `all`: targets in ascending order, each once.
+///
+/// # Errors
+/// A name that is no target.
+pub fn parse_gpus(text: &str) -> Result<Vec<GpuTarget>, UnknownGpu> {
+    let mut targets = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        let known = GpuTarget::ALL.into_iter().filter(|t| name == "all" || t.name() == name);
+        let before = targets.len();
+        targets.extend(known);
+        if targets.len() == before {
+            return Err(UnknownGpu(name.into()));
+        }
+    }
+    targets.sort_unstable();
+    targets.dedup();
+    Ok(targets)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +72,15 @@ mod tests {
         );
         assert_eq!(parse_targets("native").unwrap(), [native_level()]);
         assert!(parse_targets("x86-64-v3,arm").unwrap_err().to_string().contains("'arm'"));
+    }
+
+    #[test]
+    fn gpus_are_sorted_and_unknown_ones_named() {
+        let [sm_80, _, sm_90a] = GpuTarget::ALL;
+        assert_eq!(parse_gpus("sm_90a, sm_80,sm_90a").unwrap(), [sm_80, sm_90a]);
+        assert_eq!(parse_gpus("sm_80,all").unwrap(), GpuTarget::ALL);
+        for unknown in ["", "sm_80,", "sm_8"] {
+            assert!(parse_gpus(unknown).unwrap_err().to_string().contains("no GPU target"));
+        }
     }
 }

@@ -77,7 +77,7 @@ pub struct Built<'g> {
     /// The manifest.
     pub manifest: Manifest,
     code: Vec<CodeBlob>,
-    ptx: Vec<String>,
+    ptx: Vec<gpu::Ptx>,
     parts: Vec<Part<'g>>,
     /// The weights of the manifest: which part has them.
     weights: Vec<(usize, WeightId)>,
@@ -121,6 +121,11 @@ impl Built<'_> {
         self.writer().to_bytes(|i, sink| sink(&self.weight(i)))
     }
 
+    /// The PTX of each of the manifest's GPU programs, and the seconds that it took to make.
+    pub fn ptx(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.ptx.iter().map(|ptx| (ptx.text.as_str(), ptx.seconds))
+    }
+
     /// Gives inputs a value for runs that do not bring one; others are no inputs of the model
     /// (any more) and left out.
     pub fn default_inputs(&mut self, defaults: impl IntoIterator<Item = (String, Bytes)>) {
@@ -145,7 +150,7 @@ impl Built<'_> {
     fn writer(&self) -> ArtifactWriter<'_> {
         let writer = ArtifactWriter::new(self.manifest.clone());
         let writer = self.code.iter().fold(writer, |w, blob| w.code(blob.bytes()));
-        let writer = self.ptx.iter().fold(writer, |w, text| w.ptx(text));
+        let writer = self.ptx.iter().fold(writer, |w, ptx| w.ptx(&ptx.text));
         self.attachments.iter().fold(writer, |w, (name, text)| w.attachment(name, text.as_bytes()))
     }
 
@@ -207,8 +212,7 @@ pub fn build_variants<'g>(
     let mut manifest = manifest(&kernels, join(entries, graphs), code, weights, options);
     manifest.strings.clone_from(&strings.list);
     let programs = gpu::programs(&kernels, &manifest.entries, &options.gpu)?;
-    let (programs, ptx) = programs.into_iter().map(|p| (p.program, p.ptx)).unzip();
-    manifest.gpu = programs;
+    let ptx = gpu::add(programs, &mut manifest, options.keep_kernel_ir);
     let code = compiled.into_iter().map(|c| c.code).collect();
     Ok(Built {
         manifest,
@@ -265,11 +269,15 @@ fn info(kernel: &Kernel) -> KernelInfo {
     let writes = buffers().filter(|(_, b)| b.space == Space::Output).map(|(id, _)| id.0);
     KernelInfo {
         name: kernel.name.clone(),
-        buffers: buffers().filter(|(_, b)| b.space != Space::Scratch).count() as u32,
+        buffers: buffers().filter(|(_, b)| is_operand(b.space)).count() as u32,
         writes: writes.collect(),
         dims: kernel.params as u32,
         messages: kernel.messages.clone(),
     }
+}
+
+fn is_operand(space: Space) -> bool {
+    matches!(space, Space::Input | Space::Output)
 }
 
 /// The distinct kernels of all parts, and for each launch of each part which one each of its

@@ -7,6 +7,7 @@
 //! and the Kernel IR interpreter runs it with its threads and barriers.
 
 mod contraction;
+mod few;
 mod gemm;
 mod rows;
 pub mod tile_attention;
@@ -30,14 +31,17 @@ pub fn map(kernel: &Kernel) -> Kernel {
         buffers: kernel.buffers.clone(),
         locals: kernel.locals.clone(),
         threads: threads(kernel),
+        params: kernel.params,
+        tiles: kernel.grid.bounds(&kernel.symbols).0,
     };
     for buffer in m.buffers.values_mut() {
         if buffer.space == Space::Scratch {
             buffer.space = Space::Shared;
         }
     }
-    let body = m.block(&kernel.body);
-    Kernel { symbols: m.symbols, buffers: m.buffers, locals: m.locals, body, ..kernel.clone() }
+    let (grid, tile, body) = m.kernel(kernel);
+    let Mapper { symbols, buffers, locals, .. } = m;
+    Kernel { symbols, buffers, locals, grid, tile, body, ..kernel.clone() }
 }
 
 /// Threads for the longest loop that is dealt out.
@@ -68,9 +72,46 @@ struct Mapper {
     buffers: PrimaryMap<BufferId, Buffer>,
     locals: PrimaryMap<LocalId, Local>,
     threads: i64,
+    /// Leading symbols that are the graph's.
+    params: usize,
+    /// Tiles that the kernel has at least.
+    tiles: i64,
 }
 
 impl Mapper {
+    /// The grid, its symbol, and what a block does.
+    fn kernel(&mut self, kernel: &Kernel) -> (Dim, SymbolId, Vec<Stmt>) {
+        self.product_in_parts(kernel)
+            .unwrap_or_else(|| (kernel.grid.clone(), kernel.tile, self.block(&kernel.body)))
+    }
+
+    /// A contraction that writes the result itself shares its columns among several blocks.
+    fn product_in_parts(&mut self, kernel: &Kernel) -> Option<(Dim, SymbolId, Vec<Stmt>)> {
+        let (Stmt::Gemm(g), before) = kernel.body.split_last()? else { return None };
+        let parts = self.parts(g);
+        if parts == 1 || self.buffers[g.c.buffer].space != Space::Output {
+            return None;
+        }
+        let (grid, tile, part, mut body) = self.split_tiles(kernel, parts);
+        body.extend(self.block(before));
+        body.extend(self.gemm_part(g, part));
+        Some((grid, tile, body))
+    }
+
+    /// Makes `parts` tiles of each: the grid, its symbol, the part's number, and what binds
+    /// that and the number of the kernel's own tile.
+    fn split_tiles(&mut self, kernel: &Kernel, parts: i64) -> (Dim, SymbolId, SymbolId, Vec<Stmt>) {
+        let grid = kernel.grid.clone() * parts;
+        let (tile, part) = (self.index("tile", &grid), self.index("part", &parts.into()));
+        let (whole, number) =
+            (Dim::sym(tile).floor_div(&parts.into()), Dim::sym(tile).modulo(&parts.into()));
+        let binds = vec![
+            Stmt::bind(kernel.tile, Expr::Index(whole)),
+            Stmt::bind(part, Expr::Index(number)),
+        ];
+        (grid, tile, part, binds)
+    }
+
     /// Block-level code.
     fn block(&mut self, body: &[Stmt]) -> Vec<Stmt> {
         body.iter().flat_map(|s| self.stmt(s)).collect()
@@ -130,7 +171,8 @@ impl Mapper {
     /// `var = t, t + T, … < extent`.
     fn strided(&mut self, t: SymbolId, var: SymbolId, extent: &Dim, mut body: Vec<Stmt>) -> Stmt {
         let most = extent.bounds(&self.symbols).1.max(0);
-        let turns = (most + self.threads - 1) / self.threads;
+        // Rounded up without a sum: the bound of an unbounded size is the greatest number.
+        let turns = most / self.threads + i64::from(most % self.threads > 0);
         let turn = self.symbols.fresh("turn", 0, (turns - 1).max(0));
         let count = (extent.clone() - Dim::sym(t)).ceil_div(&self.threads.into());
         let at = Dim::sym(turn) * self.threads + Dim::sym(t);

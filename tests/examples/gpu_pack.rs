@@ -59,7 +59,8 @@ fn main() -> Result<()> {
     let args = Args(std::env::args().skip(1).collect());
     let folder = args.0.first().context("gpu_pack FOLDER …")?.clone();
     let target = args.get("--target", "sm_90a");
-    let target = GpuTarget::ALL.into_iter().find(|t| t.name() == target).context("no such target")?;
+    let target =
+        GpuTarget::ALL.into_iter().find(|t| t.name() == target).context("no such target")?;
     let works = works(&args)?;
     let (next, results) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
@@ -118,7 +119,8 @@ impl Work {
 }
 
 fn works(args: &Args) -> Result<Vec<Work>> {
-    let (groups, only) = (args.get("--groups", "onnx,contrib,random,model"), args.get("--only", ""));
+    let (groups, only) =
+        (args.get("--groups", "onnx,contrib,random,model"), args.get("--only", ""));
     let random: u64 = args.get("--random", "200").parse()?;
     let mut works = Vec::new();
     for group in groups.split(',') {

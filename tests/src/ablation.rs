@@ -81,8 +81,12 @@ fn compile(graph: &Graph, without: &[&str]) -> Result<Outcome> {
     let mut options = Options::default();
     options.egraph.without = without.iter().map(ToString::to_string).collect();
     let report = optimise(&mut graph, &options, &mut |_, _| ())?;
-    let build_options =
-        BuildOptions { targets: vec![], gpu: vec![], keep_kernel_ir: false, provenance: Default::default() };
+    let build_options = BuildOptions {
+        targets: vec![],
+        gpu: vec![],
+        keep_kernel_ir: false,
+        provenance: Default::default(),
+    };
     let entries = build(&graph, &build_options).ok().map(|b| b.manifest.entries);
     let steps: Option<Vec<Step>> = entries.map(|e| e.into_iter().flat_map(|e| e.steps).collect());
     let nameless = steps.iter().flatten().enumerate().filter(|(_, s)| is_nameless(s));

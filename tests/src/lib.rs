@@ -7,6 +7,7 @@ pub mod compare;
 pub mod onnx_backend;
 pub mod onnx_export;
 pub mod pipeline;
+pub mod ptxas;
 pub mod random;
 pub mod references;
 pub mod targets;

@@ -41,11 +41,16 @@ fn params(kernel: &Kernel) -> Vec<i64> {
     symbols.enumerate().map(|(i, (_, s))| (3 + i as i64).clamp(s.min, s.max)).collect()
 }
 
-fn operands(kernel: &Kernel, params: &[i64], rng: &mut Rng) -> Option<Vec<HostBuffer>> {
+fn operands(
+    kernel: &Kernel,
+    params: &[i64],
+    largest: i64,
+    rng: &mut Rng,
+) -> Option<Vec<HostBuffer>> {
     let mut buffers = launch_buffers(kernel, params).ok()?;
     let declared = kernel.buffers.values().filter(|b| b.space != Space::Scratch);
     for (buffer, declared) in buffers.iter_mut().zip(declared) {
-        if buffer.len() as i64 > LARGEST {
+        if buffer.len() as i64 > largest {
             return None;
         }
         if declared.space == Space::Input {
@@ -63,12 +68,17 @@ fn operands(kernel: &Kernel, params: &[i64], rng: &mut Rng) -> Option<Vec<HostBu
 
 /// Runs a kernel as it is and mapped; false where its operands made no sense to it.
 fn check(kernel: &Kernel, rng: &mut Rng) -> bool {
+    compare(kernel, LARGEST, rng)
+}
+
+/// As [`check`], where no operand has more than `largest` elements.
+fn compare(kernel: &Kernel, largest: i64, rng: &mut Rng) -> bool {
     // Kernels over tensors without elements are never launched, and not always valid.
     if verify(kernel).is_err() {
         return false;
     }
     let params = params(kernel);
-    let Some(buffers) = operands(kernel, &params, rng) else { return false };
+    let Some(buffers) = operands(kernel, &params, largest, rng) else { return false };
     let mut expected = buffers.clone();
     let run = |kernel: &Kernel, buffers: &mut [HostBuffer]| {
         let program = Program::new(kernel).expect("a valid kernel");
@@ -116,6 +126,46 @@ fn kernels_of_random_graphs() {
     assert!(compared > 500, "only {compared} kernels could be compared");
 }
 
+/// Every form that a contraction has: few rows and many, narrow and wide columns, K in blocks
+/// of which the last is shorter, few tiles and many.
+#[test]
+fn products_of_all_shapes() {
+    let mut rng = Rng::new(11);
+    // Many tiles take long in an interpreter: they get short K.
+    let wide = [(13, 100, 5, 264, 1..2), (9, 181, 5, 264, 2..3)];
+    let cases =
+        [(1, 37, 35, 1, 1..4), (5, 200, 35, 1, 1..4), (8, 16, 35, 2, 1..4), (70, 37, 35, 1, 1..4)];
+    for (m, n, k, tiles, batches) in cases.into_iter().chain(wide) {
+        for batch in batches {
+            let k_last = if batch == 1 { k } else { k - 2 };
+            let (panels, row) = ((n + 15) / 16, k * (batch - 1) + k_last);
+            let (panel, block) = (k * 16, panels * k * 16);
+            let (a, b, c) = (m * row, batch * block, m * n);
+            let text = format!(
+                "kernel product() {{
+  index tile in 0..={}
+  input %a: f32[{a}]
+  input %b: f32[{b}]
+  output %c: f32[{}]
+  grid tile in {tiles} {{
+    gemm {{
+      a: rows(%a[0], {row}, {k}),
+      b: %b[0], b_panel_stride: {panel}, b_batch_stride: {block},
+      c: %c[{c}*tile], c_row_stride: {n},
+      m: {m}, n: {n}, k: {k}, k_last: {k_last}, batch: {batch},
+    }}
+  }}
+}}
+",
+                tiles - 1,
+                c * tiles
+            );
+            let kernel = cascata_ir::kernel::parse_kernel(&text).expect("a kernel");
+            assert!(compare(&kernel, i64::MAX, &mut rng), "it runs as it is: {text}");
+        }
+    }
+}
+
 /// Without its barriers a contraction must not pass.
 #[test]
 fn a_missing_barrier_is_found() {
@@ -147,7 +197,9 @@ fn a_missing_barrier_is_found() {
     let mut broken = gpu::map(&kernel);
     without_barriers(&mut broken.body);
     let params: Vec<i64> = vec![];
-    let mut buffers = operands(&broken, &params, &mut Rng::new(1)).expect("small operands");
-    let outcome = Program::new(&broken).expect("valid").run(&params, &mut buffers, &RunOptions::default());
+    let mut buffers =
+        operands(&broken, &params, LARGEST, &mut Rng::new(1)).expect("small operands");
+    let outcome =
+        Program::new(&broken).expect("valid").run(&params, &mut buffers, &RunOptions::default());
     assert!(outcome.is_err(), "{outcome:?}");
 }

@@ -145,8 +145,12 @@ fn measure(layers: usize) -> Result<Row> {
         }
     }
     let (seconds, graph, rewriting) = best.expect("a run");
-    let options =
-        BuildOptions { targets: vec![], gpu: vec![], keep_kernel_ir: false, provenance: Default::default() };
+    let options = BuildOptions {
+        targets: vec![],
+        gpu: vec![],
+        keep_kernel_ir: false,
+        provenance: Default::default(),
+    };
     let kernels = build(&graph, &options)?.manifest.kernels.len();
     let (slices, distinct) = (rewriting.slices, rewriting.distinct);
     Ok(Row { layers, seconds, slices, distinct, kernels })

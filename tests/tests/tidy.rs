@@ -35,7 +35,19 @@ const EDGES: &[(&str, &[&str])] = &[
     ("cascata-ir", &["cascata-types"]),
     ("cascata-frontends", &["cascata-ir", "cascata-types"]),
     ("cascata-passes", &["cascata-ir", "cascata-types"]),
-    ("cascata-codegen", &["cascata-artifact", "cascata-ir", "cascata-passes", "cascata-types"]),
+    ("cascata-math", &["cascata-ir"]),
+    ("cascata-ptx", &["cascata-ir", "cascata-math", "cascata-types"]),
+    (
+        "cascata-codegen",
+        &[
+            "cascata-artifact",
+            "cascata-ir",
+            "cascata-math",
+            "cascata-passes",
+            "cascata-ptx",
+            "cascata-types",
+        ],
+    ),
     ("cascata-artifact", &["cascata-types"]),
     ("cascata-kernels", &["cascata-artifact", "cascata-types"]),
     ("cascata-kv", &["cascata-types"]),
@@ -44,7 +56,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that sit on top of everything.
-const TOP: &[&str] = &["cascata", "cascata-cli", "cascata-tests"];
+const TOP: &[&str] = &["cascata", "cascata-cli", "cascata-gpu-check", "cascata-tests"];
 
 /// What must not be linked with the runtime; prefixes of crate names. Generation is for those
 /// who want it.
@@ -53,6 +65,8 @@ const FOREIGN: &[&str] = &[
     "cascata-passes",
     "cascata-codegen",
     "cascata-frontends",
+    "cascata-math",
+    "cascata-ptx",
     "egg",
     "petgraph",
     "cranelift",
@@ -69,6 +83,7 @@ const FOREIGN: &[&str] = &[
 
 /// Crates with unsafe code somewhere; all others forbid it.
 const UNSAFE_CRATES: &[(&str, &str)] = &[
+    ("codegen/ptx/src/lib.rs", "handing a module from MLIR to LLVM"),
     ("codegen/src/lib.rs", "executable memory in tests of generated code"),
     ("frontends/src/lib.rs", "mapping model files"),
     ("runtime/kernels/src/lib.rs", "vector intrinsics"),
@@ -106,6 +121,8 @@ fn metadata() -> Value {
     let mut command = Command::new(cargo);
     command.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
     command.args(["--filter-platform", "x86_64-unknown-linux-gnu"]).current_dir(root());
+    // Only who builds feature `ptx` has fetched the crates that it takes.
+    command.args(cfg!(feature = "ptx").then_some("--all-features"));
     let output = command.output().expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")

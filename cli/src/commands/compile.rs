@@ -5,12 +5,15 @@ use crate::support::progress::{Dumps, Line};
 use crate::support::table::{Table, bytes, count, seconds};
 use crate::support::{exit, parse};
 use anyhow::{Context, Result};
+use cascata::artifact::gpu::GpuTarget;
 use cascata::artifact::sign::SecretKey;
 use cascata::onnx::{DimOption, ImportOptions, ValueOption};
 use cascata::passes::egraph::cost::ProfilePoint;
 use cascata::passes::egraph::witness::Checks;
 use cascata::passes::pipeline::OptLevel;
-use cascata::{CompileOptions, CompileReport, CpuLevel, TextOptions, compile, parse_targets};
+use cascata::{
+    CompileOptions, CompileReport, CpuLevel, TextOptions, compile, parse_gpus, parse_targets,
+};
 use clap::Args;
 use regex::Regex;
 use serde::Serialize;
@@ -35,6 +38,10 @@ pub struct Compile {
     /// that a machine has is taken when the artifact is loaded
     #[arg(long, default_value = "x86-64-v3", value_parser = targets, value_name = "LEVEL,…")]
     target: Targets,
+    /// NVIDIA GPUs that the artifact runs on, too: sm_80 (compute capability 8.0 and newer), sm_90,
+    /// sm_90a (9.0 only), all; the best one that a machine has is taken
+    #[arg(long, value_parser = gpus, value_name = "TARGET,…")]
+    gpu: Option<Gpus>,
     /// Range or value of a dim: a symbol, or INPUT:AXIS
     #[arg(long, value_name = "NAME=MIN..MAX", value_parser = parse::<DimOption>)]
     dim: Vec<DimOption>,
@@ -98,6 +105,14 @@ fn targets(text: &str) -> Result<Targets, String> {
     parse_targets(text).map(Targets).map_err(|e| e.to_string())
 }
 
+/// A list of GPU targets as one argument.
+#[derive(Clone)]
+struct Gpus(Vec<GpuTarget>);
+
+fn gpus(text: &str) -> Result<Gpus, String> {
+    parse_gpus(text).map(Gpus).map_err(|e| e.to_string())
+}
+
 fn level(text: &str) -> Result<OptLevel, String> {
     match text {
         "0" => Ok(OptLevel::O0),
@@ -125,6 +140,7 @@ Examples:
   cascata compile model.onnx
   cascata compile model.onnx -o model.casc --dim batch=1..64 --dim seq=1..512
   cascata compile model.onnx --target x86-64-v3,x86-64-v4     one file for both kinds of CPU
+  cascata compile model.onnx --gpu sm_80,sm_90a               runs on GPUs, too
   cascata compile model.onnx --profile batch=1 --profile batch=64   good for both sizes
   cascata compile model.gguf --last-logits --kv-cache         a language model, token by token
   cascata compile vad.onnx --set sr=16000                     an input that never changes
@@ -182,6 +198,7 @@ impl Compile {
             },
             text: TextOptions { last_logits: self.last_logits, cache: self.kv_cache },
             targets: self.target.0.clone(),
+            gpu: self.gpu.clone().map(|g| g.0).unwrap_or_default(),
             fetch: self.fetch.clone(),
             keep_text: !self.strip,
             ..CompileOptions::default()
@@ -223,7 +240,8 @@ fn text(o: &Output<'_>) -> String {
     let mut phases = Table::new(&header);
     for p in &r.phases {
         let changes = if p.changes == 0 { String::new() } else { p.changes.to_string() };
-        let nodes = if p.name == "build" { String::new() } else { p.nodes.to_string() };
+        let after_passes = ["build", "ptx"].contains(&p.name);
+        let nodes = if after_passes { String::new() } else { p.nodes.to_string() };
         let mut row = vec![p.name.to_string(), seconds(p.seconds), nodes, changes];
         row.extend(verified.then(|| seconds(p.verify_seconds)));
         phases.row(row);
@@ -240,6 +258,10 @@ fn text(o: &Output<'_>) -> String {
         count(r.launches, "step"),
         code.join(", ")
     );
+    for g in &r.gpu {
+        let (kernels, size) = (count(g.kernels, "kernel"), bytes(g.ptx_bytes));
+        let _ = writeln!(out, "GPU {}: {kernels}, PTX {size}", g.target.name());
+    }
     let _ = writeln!(out, "weights {}", bytes(r.weight_bytes));
     if let Some(isolation) = &r.isolation {
         let verdict = isolation.leak.as_deref().unwrap_or("proven");

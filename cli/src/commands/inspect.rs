@@ -1,5 +1,6 @@
 //! `cascata inspect`.
 
+use super::programs;
 use super::sample::{SampleLaunch, launches, step_name};
 use super::{calibrate, print, print_json};
 use crate::support::exit::{No, Usage};
@@ -9,13 +10,14 @@ use crate::support::table::{Table, bytes, count, flops, nanoseconds, share, shor
 use crate::support::trust::TrustArgs;
 use anyhow::Result;
 use cascata::artifact::format;
+use cascata::artifact::gpu::GpuTarget;
 use cascata::artifact::manifest::{Entry, Step};
 use cascata::ir::cascade::cascade_of;
 use cascata::ir::cascade::textbook::AttentionForm;
 use cascata::ir::graph::Graph;
 use cascata::ir::op::Op;
 use cascata::machine::Machine;
-use cascata::{MemoryPlan, Runtime, SessionOptions};
+use cascata::{MemoryPlan, Runtime, SessionOptions, parse_gpus};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -42,6 +44,9 @@ pub struct Inspect {
     /// changed the graph (`egraph`, `layout`; a second run is `fold-2`)
     #[arg(long, default_value = "fuse", value_name = "STAGE")]
     stage: String,
+    /// With --ptx and --kernels: the GPU program; --ptx shows the most demanding one by default
+    #[arg(long, value_parser = gpu_target, value_name = "TARGET")]
+    target: Option<GpuTarget>,
     /// With --cascade: how attention is written
     #[arg(long, value_enum, default_value_t = Form::One)]
     attention: Form,
@@ -66,6 +71,9 @@ struct What {
     /// The Kernel IR, of all kernels or of those whose name contains a text
     #[arg(long, num_args = 0..=1, default_missing_value = "", require_equals = true, value_name = "NAME")]
     kernels: Option<String>,
+    /// The PTX of a GPU program, all of it or that of kernels whose name contains a text
+    #[arg(long, num_args = 0..=1, default_missing_value = "", require_equals = true, value_name = "NAME")]
+    ptx: Option<String>,
     /// The graph after a --stage
     #[arg(long)]
     graph: bool,
@@ -75,6 +83,14 @@ struct What {
     /// The manifest, with the launches and the memory plan at the sample sizes, as JSON
     #[arg(long)]
     json: bool,
+}
+
+fn gpu_target(text: &str) -> Result<GpuTarget, String> {
+    match parse_gpus(text).as_deref() {
+        Ok([target]) => Ok(*target),
+        Ok(_) => Err("it must be one target".into()),
+        Err(e) => Err(e.to_string()),
+    }
 }
 
 /// Cascades of attention.
@@ -93,6 +109,8 @@ Examples:
   cascata inspect model.casc --dim batch=8
   cascata inspect model.casc --graph --stage input | less
   cascata inspect model.casc --kernels=softmax
+  cascata inspect model.casc --kernels=softmax --target sm_90a
+  cascata inspect model.casc --ptx=softmax
   cascata inspect model.casc --cascade
   cascata inspect model.casc --dim batch=8 --machine machine.json
   cascata inspect model.casc --json | jq .sample.launches[0]
@@ -106,7 +124,10 @@ impl Inspect {
         let file = file::read_trusted(&self.artifact, &self.trust.keys()?)?;
         let entry = self.entry(&file)?;
         if let Some(name) = &self.what.kernels {
-            return kernels(&file, name);
+            return self.kernels(&file, name);
+        }
+        if let Some(name) = &self.what.ptx {
+            return Ok(print(programs::ptx(&file, self.target, name)?)?);
         }
         if self.what.graph {
             return Ok(print(self.graph_text(&file)?)?);
@@ -128,6 +149,7 @@ impl Inspect {
         memory(&plan, &sizes_text(&sizes, &entry.symbols), self.threads, &mut out);
         let machine = self.machine.as_deref().map(calibrate::read).transpose()?;
         work(&sample, machine.as_ref().map(|m| (m, self.threads)), &mut out);
+        programs::kernels(&file, &mut out);
         Ok(print(out)?)
     }
 
@@ -172,6 +194,27 @@ impl Inspect {
                 Err(Usage(text).into())
             }
         }
+    }
+
+    /// The Kernel IR for the CPU or, with a target, for a GPU.
+    fn kernels(&self, file: &ArtifactFile, name: &str) -> Result<()> {
+        let provenance = &file.manifest.provenance;
+        let all = match self.target {
+            None => Some(&provenance.kernel_ir),
+            Some(target) => {
+                programs::find(file, Some(target))?;
+                provenance.gpu_kernel_ir.get(&target)
+            }
+        };
+        let Some(all) = all.filter(|all| !all.is_empty()) else {
+            return Err(stripped("Kernel IR"));
+        };
+        let found: Vec<&str> =
+            all.iter().filter(|(n, _)| n.contains(name)).map(|(_, text)| text.as_str()).collect();
+        if found.is_empty() {
+            return Err(Usage(format!("no kernel's name contains '{name}'")).into());
+        }
+        Ok(print(found.join("\n"))?)
     }
 
     /// The cascade of each group.
@@ -224,6 +267,7 @@ impl Inspect {
             "bytes": file.bytes,
             "format": format!("{}.{}", format::MAJOR, file.header.minor),
             "manifest": file.manifest,
+            "gpu": programs::json(file),
             "sample": { "sizes": sizes, "memory": memory, "launches": sample },
         }))
     }
@@ -231,19 +275,6 @@ impl Inspect {
 
 fn stripped(what: &str) -> anyhow::Error {
     No(format!("the artifact was compiled with --strip: it keeps no {what}")).into()
-}
-
-fn kernels(file: &ArtifactFile, name: &str) -> Result<()> {
-    let all = &file.manifest.provenance.kernel_ir;
-    if all.is_empty() {
-        return Err(stripped("Kernel IR"));
-    }
-    let found: Vec<&str> =
-        all.iter().filter(|(n, _)| n.contains(name)).map(|(_, text)| text.as_str()).collect();
-    if found.is_empty() {
-        return Err(Usage(format!("no kernel's name contains '{name}'")).into());
-    }
-    Ok(print(found.join("\n"))?)
 }
 
 /// Constants' data is left out of kept graphs, and no analysis here reads it: an empty
@@ -294,6 +325,7 @@ fn overview(file: &ArtifactFile, entry: &Entry) -> String {
             bytes(size)
         );
     }
+    programs::overview(file, &mut out);
     for (name, text) in &m.metadata {
         let _ = writeln!(out, "metadata  {name} = {}", short(&text.replace('\n', " "), 60));
     }

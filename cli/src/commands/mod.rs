@@ -10,6 +10,7 @@ pub mod generate;
 pub mod inspect;
 pub mod keygen;
 mod launches;
+mod programs;
 pub mod run;
 mod sample;
 mod trace;

@@ -4,10 +4,10 @@
 use super::exit::FileError;
 use cascata::artifact::manifest::{Entry, Provenance};
 use cascata::artifact::sign::{PublicKey, SIGNATURE_BYTES, verify_any};
-use cascata::artifact::{Header, Manifest, Section, SectionKind, parse_manifest};
+use cascata::artifact::{FormatError, Header, Manifest, Section, SectionKind, parse_manifest};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A checked manifest.
 pub struct ArtifactFile {
@@ -19,6 +19,27 @@ pub struct ArtifactFile {
     pub bytes: u64,
     /// Whether there is a signature.
     pub signed: bool,
+    path: PathBuf,
+    file: File,
+}
+
+impl ArtifactFile {
+    /// The PTX of a GPU program, checked.
+    pub fn ptx(&self, program: usize) -> Result<String, FileError> {
+        let fail = |e: &dyn std::fmt::Display| FileError::new("read", &self.path, e);
+        let missing = || FormatError::Missing { section: SectionKind::Ptx };
+        let section = self.header.of_kind(SectionKind::Ptx).nth(program);
+        let section = section.ok_or_else(missing).map_err(|e| fail(&e))?;
+        let mut bytes = vec![0; section.length.min(self.bytes) as usize];
+        self.file.read_exact_at(&mut bytes, section.offset).map_err(|e| fail(&e))?;
+        section.check(&bytes).map_err(|e| fail(&e))?;
+        String::from_utf8(bytes).map_err(|e| fail(&e))
+    }
+
+    /// Sizes of the programs' PTX.
+    pub fn ptx_bytes(&self) -> impl Iterator<Item = u64> {
+        self.header.of_kind(SectionKind::Ptx).map(|s| s.length)
+    }
 }
 
 /// Reads the header, the manifest and the provenance of an artifact.
@@ -54,13 +75,11 @@ pub fn read_trusted(path: &Path, trusted: &[PublicKey]) -> Result<ArtifactFile, 
     let part = header.section(SectionKind::Manifest).map_err(|e| fail(&e))?;
     let mut manifest = parse_manifest(&header, &section(part)?).map_err(|e| fail(&e))?;
     // People read formulas over the model's own symbols.
-    manifest.entries.iter_mut().for_each(Entry::expand_formulas);
+    let programs = manifest.gpu.iter_mut().flat_map(|p| &mut p.entries);
+    manifest.entries.iter_mut().chain(programs).for_each(Entry::expand_formulas);
     if let Some(part) = header.of_kind(SectionKind::Provenance).next() {
         let bulk: Provenance = serde_json::from_slice(&section(part)?).map_err(|e| fail(&e))?;
-        let provenance = &mut manifest.provenance;
-        provenance.explanations = bulk.explanations;
-        provenance.stages = bulk.stages;
-        provenance.kernel_ir = bulk.kernel_ir;
+        manifest.provenance.put_bulk(bulk);
     }
-    Ok(ArtifactFile { header, manifest, bytes, signed })
+    Ok(ArtifactFile { header, manifest, bytes, signed, path: path.into(), file })
 }

@@ -41,7 +41,12 @@ pub fn pow<O: FloatOps>(o: &mut O, a: O::Value, b: O::Value) -> O::Value {
 
 /// Powers of whole numbers are whole: below 2^44 the error is less than a half and is
 /// rounded away, so that a conversion to an integer does not fall one short.
-fn whole_power<O: FloatOps>(o: &mut O, [a, b]: [O::Value; 2], b_whole: O::Mask, power: O::Value) -> O::Value {
+fn whole_power<O: FloatOps>(
+    o: &mut O,
+    [a, b]: [O::Value; 2],
+    b_whole: O::Mask,
+    power: O::Value,
+) -> O::Value {
     let a_trunc = o.trunc(a);
     let a_whole = o.cmp(Compare::Eq, a_trunc, a);
     let zero = o.float(0.0);

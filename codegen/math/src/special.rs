@@ -95,7 +95,13 @@ fn middle<O: FloatOps>(o: &mut O, a: O::Value) -> O::Value {
 }
 
 /// Horner's scheme with coefficients that depend on a mask.
-fn horner_of<O: FloatOps>(o: &mut O, x: O::Value, mask: O::Mask, yes: &[f64], no: &[f64]) -> O::Value {
+fn horner_of<O: FloatOps>(
+    o: &mut O,
+    x: O::Value,
+    mask: O::Mask,
+    yes: &[f64],
+    no: &[f64],
+) -> O::Value {
     let mut sum = o.float(0.0);
     for (yes, no) in yes.iter().zip(no).rev() {
         let (yes, no) = (o.float(*yes), o.float(*no));

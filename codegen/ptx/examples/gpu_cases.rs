@@ -42,9 +42,8 @@ fn main() -> Result<(), Error> {
     let mut json = Vec::new();
     for (i, chunk) in cases.chunks(40).enumerate() {
         let kernels: Vec<Kernel> = chunk.iter().map(|c| c.kernel.clone()).collect();
-        let module = compile(&kernels, PtxTarget { name }).map_err(|all| {
-            all.iter().map(|e| format!("{e}\n")).collect::<String>()
-        })?;
+        let module = compile(&kernels, PtxTarget { name })
+            .map_err(|all| all.iter().map(|e| format!("{e}\n")).collect::<String>())?;
         let file = format!("cases{i}.ptx");
         std::fs::write(folder.join(&file), &module.text)?;
         for (case, info) in chunk.iter().zip(&module.kernels) {
@@ -169,7 +168,12 @@ fn elementwise() -> Vec<Case> {
             let (ulp, abs) = bounds(*op, dtype);
             let name = format!("{op}_{dtype}");
             let f = |x: Vec<Expr>| Expr::Unary(*op, x[0].clone().into());
-            add(map(&name, std::slice::from_ref(&x), op.result(dtype), f), vec![x.clone()], ulp, abs);
+            add(
+                map(&name, std::slice::from_ref(&x), op.result(dtype), f),
+                vec![x.clone()],
+                ulp,
+                abs,
+            );
         }
         let values = numbers(dtype);
         let pairs: Vec<(f64, f64)> =
@@ -178,7 +182,11 @@ fn elementwise() -> Vec<Case> {
         let both = [host(dtype, &a), host(dtype, &b)];
         for op in BinaryOp::ALL {
             let name = format!("{op}_{dtype}");
-            let ulp = if matches!(op, BinaryOp::Pow | BinaryOp::Atan2) { power_bound(dtype) } else { 0.0 };
+            let ulp = if matches!(op, BinaryOp::Pow | BinaryOp::Atan2) {
+                power_bound(dtype)
+            } else {
+                0.0
+            };
             let f = |x: Vec<Expr>| Expr::Binary(*op, x[0].clone().into(), x[1].clone().into());
             add(map(&format!("{name}_2"), &both, op.result(dtype), f), both.to_vec(), ulp, 0.0);
         }
@@ -200,7 +208,8 @@ fn bounds(op: UnaryOp, dtype: DType) -> (f64, f64) {
     // e^x below −86.9 is 0 in f32, and what is made of it may be off by that much.
     let tiny = if dtype == DType::F64 { 1e-300 } else { 4e-38 };
     match op {
-        Neg | Abs | Sign | Floor | Ceil | Round | Trunc | Sqrt | Relu | Not | BitNot | IsNan | IsInf => (0.0, 0.0),
+        Neg | Abs | Sign | Floor | Ceil | Round | Trunc | Sqrt | Relu | Not | BitNot | IsNan
+        | IsInf => (0.0, 0.0),
         Rsqrt | Recip => (1.0, 0.0),
         Sinh | Cosh | Tan if dtype == DType::F64 => (64.0, tiny),
         _ => (8.0, tiny),
@@ -227,10 +236,17 @@ fn groups() -> Vec<Case> {
         for width in [1u32, 2, 8, 32, 64, 256] {
             let n = 256i64;
             let values: Vec<f64> = (0..n)
-                .map(|i| if dtype == DType::Bool { f64::from(u8::from(i == 77)) } else { ((i * 37) % 101) as f64 - 50.0 })
+                .map(|i| {
+                    if dtype == DType::Bool {
+                        f64::from(u8::from(i == 77))
+                    } else {
+                        ((i * 37) % 101) as f64 - 50.0
+                    }
+                })
                 .collect();
             let x = host(dtype, &values);
-            let mut k = KernelBuilder::new(&format!("group_{op}_{dtype}_{width}"), SymbolTable::default());
+            let mut k =
+                KernelBuilder::new(&format!("group_{op}_{dtype}_{width}"), SymbolTable::default());
             let (from, to) = (k.input("x", dtype, n), k.output("y", dtype, n));
             let (tile, t) = (k.var("tile", 0, 0), k.var("t", 0, n - 1));
             let all = k.local("all", dtype);

@@ -144,7 +144,10 @@ impl Emit<'_> {
             Some(Symbol::Number(x)) => Product::Number(*x),
             Some(Symbol::Value(v)) => Product::Value(self.text.resize(*v, ty, true)),
             None => {
-                self.problem(format!("the symbol '{}' has no value here", self.kernel.symbols.name(id)));
+                self.problem(format!(
+                    "the symbol '{}' has no value here",
+                    self.kernel.symbols.name(id)
+                ));
                 Product::Number(0)
             }
         }
@@ -161,11 +164,13 @@ impl Emit<'_> {
         let (mut quotient, mut rest) = if a_low >= 0 && b_low >= 0 {
             (t.op("arith.divui", &[a, safe]), t.op("arith.remui", &[a, safe]))
         } else {
-            let (quotient, rest) = (t.op("arith.divsi", &[a, safe]), t.op("arith.remsi", &[a, safe]));
+            let (quotient, rest) =
+                (t.op("arith.divsi", &[a, safe]), t.op("arith.remsi", &[a, safe]));
             let signs = t.op("arith.xori", &[rest, safe]);
             let (differ, inexact) = (t.cmpi("slt", signs, zero), t.cmpi("ne", rest, zero));
             let wrong = t.op("arith.andi", &[differ, inexact]);
-            let (below, above) = (t.op("arith.subi", &[quotient, one]), t.op("arith.addi", &[rest, safe]));
+            let (below, above) =
+                (t.op("arith.subi", &[quotient, one]), t.op("arith.addi", &[rest, safe]));
             (t.select(wrong, below, quotient), t.select(wrong, above, rest))
         };
         if let Some(by_zero) = by_zero {

@@ -14,6 +14,13 @@ const UNROLLED: i64 = 16;
 /// Threads of a warp.
 const WARP: u32 = 32;
 
+/// Whether threads meet in a loop. Its iterations are long and index no arrays; written out, LLVM
+/// would move all their arithmetic behind the last barrier, and every operand would wait for it
+/// in a register.
+fn is_pipeline(body: &[Stmt]) -> bool {
+    body.iter().any(holds_barrier)
+}
+
 impl<'k> Emit<'k> {
     pub fn for_loop(&mut self, var: SymbolId, extent: &Dim, kind: LoopKind, body: &'k [Stmt]) {
         let number = extent.as_const();
@@ -22,7 +29,7 @@ impl<'k> Emit<'k> {
             (LoopKind::Threads, None) => {
                 self.problem("a loop over a number of threads that is not known".into());
             }
-            (_, Some(n)) if self.in_threads && n <= UNROLLED => {
+            (_, Some(n)) if self.in_threads && n <= UNROLLED && !(n > 1 && is_pipeline(body)) => {
                 for i in 0..n {
                     self.symbols.insert(var, Symbol::Number(i));
                     self.body(body);
@@ -49,7 +56,8 @@ impl<'k> Emit<'k> {
                 self.threads
             ));
         }
-        let tid = self.text.resize(self.tid, Ty::I64, false);
+        let tid = self.own_number();
+        let tid = self.text.resize(tid, Ty::I64, false);
         self.symbols.insert(var, Symbol::Value(tid));
         self.in_threads = true;
         if !all {
@@ -63,6 +71,17 @@ impl<'k> Emit<'k> {
         }
         self.in_threads = false;
         self.barrier();
+    }
+
+    /// The thread's number, read anew: what is computed from it stays inside of this loop. A
+    /// block runs few tiles, and hundreds of addresses that LLVM took out of the loop over tiles
+    /// would wait in registers.
+    fn own_number(&mut self) -> V {
+        let read = "llvm.inline_asm has_side_effects \"mov.u32 $0, %tid.x;\", \"=r\" : () -> i32";
+        let tid = self.text.define(Ty::I32, read.to_string());
+        // What LLVM knows of the register it does not know of assembly.
+        let most = self.text.int(Ty::I32, i64::from(self.threads.next_power_of_two()) - 1);
+        self.text.op("arith.andi", &[tid, most])
     }
 
     /// `op` over the values of each group of threads, in all of its threads.

@@ -210,8 +210,7 @@ impl<'k> Emit<'k> {
 
     /// An element as a value.
     pub fn read(&mut self, buffer: BufferId, at: &Dim) -> Option<Val> {
-        let (dtype, space) =
-            (self.kernel.buffers[buffer].dtype, self.kernel.buffers[buffer].space);
+        let (dtype, space) = (self.kernel.buffers[buffer].dtype, self.kernel.buffers[buffer].space);
         let address = self.element(buffer, at)?;
         let stored = self.text.load(address, Ty::stored(dtype), space == Space::Input);
         let v = match dtype {

@@ -200,7 +200,8 @@ fn float_binary(t: &mut Text, op: BinaryOp, a: V, b: V) -> Option<V> {
             let rest = crate::remainder::fmod(t, a, b);
             let mut o = Floats { text: t, ty: a.ty };
             let zero = o.float(0.0);
-            let (r_negative, b_negative) = (o.text.cmpf("olt", rest, zero), o.text.cmpf("olt", b, zero));
+            let (r_negative, b_negative) =
+                (o.text.cmpf("olt", rest, zero), o.text.cmpf("olt", b, zero));
             let differ = o.text.op("arith.xori", &[r_negative, b_negative]);
             let moved = o.add(rest, b);
             let fixed = o.select(differ, moved, rest);
@@ -272,7 +273,8 @@ fn divide(t: &mut Text, op: BinaryOp, a: V, b: V, unsigned: bool) -> V {
 fn power(t: &mut Text, a: V, n: V, unsigned: bool) -> V {
     let ty = a.ty;
     let (zero, one, minus) = (t.int(ty, 0), t.int(ty, 1), t.int(ty, -1));
-    let (first, end, step) = (t.int(Ty::I32, 0), t.int(Ty::I32, ty.bits().into()), t.int(Ty::I32, 1));
+    let (first, end, step) =
+        (t.int(Ty::I32, 0), t.int(Ty::I32, ty.bits().into()), t.int(Ty::I32, 1));
     let [product, base, left] = [ty; 3].map(|ty| t.fresh(ty));
     let results = t.fresh(ty);
     let i = t.fresh(Ty::I32);

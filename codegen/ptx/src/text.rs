@@ -175,7 +175,9 @@ impl Text {
     pub fn float(&mut self, ty: Ty, x: f64) -> V {
         match ty {
             Ty::F64 => self.define(ty, format_args!("arith.constant 0x{:016X} : f64", x.to_bits())),
-            _ => self.define(ty, format_args!("arith.constant 0x{:08X} : f32", (x as f32).to_bits())),
+            _ => {
+                self.define(ty, format_args!("arith.constant 0x{:08X} : f32", (x as f32).to_bits()))
+            }
         }
     }
 
@@ -212,12 +214,19 @@ impl Text {
     /// `base + offset` bytes.
     pub fn offset(&mut self, base: V, bytes: V) -> V {
         let (ty, index) = (base.ty, bytes.ty);
-        self.define(ty, format_args!("llvm.getelementptr {base}[{bytes}] : ({ty}, {index}) -> {ty}, i8"))
+        self.define(
+            ty,
+            format_args!("llvm.getelementptr {base}[{bytes}] : ({ty}, {index}) -> {ty}, i8"),
+        )
     }
 
     pub fn load(&mut self, from: V, ty: Ty, invariant: bool) -> V {
-        let (align, invariant) = ((ty.bits() / 8).max(1), if invariant { " invariant" } else { "" });
-        let text = format!("llvm.load {from}{invariant} {{alignment = {align} : i64}} : {} -> {ty}", from.ty);
+        let (align, invariant) =
+            ((ty.bits() / 8).max(1), if invariant { " invariant" } else { "" });
+        let text = format!(
+            "llvm.load {from}{invariant} {{alignment = {align} : i64}} : {} -> {ty}",
+            from.ty
+        );
         self.define(ty, text)
     }
 
@@ -233,7 +242,10 @@ impl Text {
     pub fn own_memory(&mut self, ty: Ty, elements: i64) -> V {
         let (count, at) = (self.fresh(Ty::I64), self.fresh(Ty::Ptr));
         let _ = writeln!(self.entry, "{count} = arith.constant {elements} : i64");
-        let _ = writeln!(self.entry, "{at} = llvm.alloca {count} x {ty} {{alignment = 16 : i64}} : (i64) -> !llvm.ptr");
+        let _ = writeln!(
+            self.entry,
+            "{at} = llvm.alloca {count} x {ty} {{alignment = 16 : i64}} : (i64) -> !llvm.ptr"
+        );
         at
     }
 }

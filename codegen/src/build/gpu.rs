@@ -1,22 +1,46 @@
 //! GPU programs: the same entries over mapped kernels, in PTX.
 
 use super::BuildError;
-#[cfg(feature = "ptx")]
-use super::info;
 use cascata_artifact::gpu::{GpuProgram, GpuTarget};
-use cascata_artifact::manifest::Entry;
+use cascata_artifact::manifest::{Entry, Manifest};
 use cascata_ir::kernel::Kernel;
+use std::collections::BTreeMap;
+#[cfg(feature = "ptx")]
+use {
+    super::info,
+    cascata_artifact::gpu::GpuKernel,
+    cascata_ptx::{PtxError, PtxModule},
+    std::sync::PoisonError,
+    std::time::Instant,
+};
 
-/// A program and its PTX.
+/// A program, its PTX and what that was made from.
 pub(super) struct Program {
-    pub program: GpuProgram,
-    pub ptx: String,
+    program: GpuProgram,
+    ptx: Ptx,
+    /// Printed, by name.
+    kernel_ir: BTreeMap<String, String>,
 }
 
-/// Kernels that go into one PTX module when it is made: MLIR and LLVM take longer than in
-/// proportion for very long ones, and modules are made side by side.
-#[cfg(feature = "ptx")]
-const MODULE_KERNELS: usize = 16;
+/// The PTX of a program.
+pub(super) struct Ptx {
+    pub text: String,
+    /// What it took to make.
+    pub seconds: f64,
+}
+
+/// Puts programs into the manifest; their PTX comes back.
+pub(super) fn add(programs: Vec<Program>, manifest: &mut Manifest, keep_ir: bool) -> Vec<Ptx> {
+    let mut texts = Vec::new();
+    for Program { program, ptx, kernel_ir } in programs {
+        if keep_ir {
+            manifest.provenance.gpu_kernel_ir.insert(program.target, kernel_ir);
+        }
+        manifest.gpu.push(program);
+        texts.push(ptx);
+    }
+    texts
+}
 
 /// The programs of all targets.
 ///
@@ -47,29 +71,58 @@ fn compile(
     entries: &[Entry],
     targets: &[GpuTarget],
 ) -> Result<Vec<Program>, BuildError> {
-    let mapped: Vec<Kernel> = kernels.iter().map(named).collect();
-    targets.iter().map(|t| program(&mapped, entries, *t)).collect()
+    let mut names = Names::default();
+    let mapped: Vec<Kernel> = kernels.iter().map(|k| mapped(k, &mut names)).collect();
+    let start = Instant::now();
+    // What newer GPUs run is made for the oldest: these kernels use nothing that only newer
+    // ones have, and LLVM makes the same of them.
+    let modules = modules(&mapped, targets[0]).map_err(BuildError::Ptx)?;
+    let seconds = start.elapsed().as_secs_f64() / targets.len() as f64;
+    let program = |target: &GpuTarget| {
+        let ptx = Ptx { text: joined(&modules, *target), seconds };
+        program(&mapped, &modules, entries, *target, ptx)
+    };
+    Ok(targets.iter().map(program).collect())
 }
 
-/// Mapped, under a name that PTX can have.
+/// The kernel for blocks of threads, under a name that PTX can have.
 #[cfg(feature = "ptx")]
-fn named(kernel: &Kernel) -> Kernel {
-    let mut mapped = crate::gpu::map(kernel);
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    mapped.name = format!("k_{}", mapped.name.chars().map(plain).collect::<String>());
-    mapped
+fn mapped(kernel: &Kernel, names: &mut Names) -> Kernel {
+    Kernel { name: names.of(&kernel.name), ..crate::gpu::map(kernel) }
+}
+
+/// The names that PTX has for kernels: identifiers, each once.
+#[cfg(feature = "ptx")]
+#[derive(Default)]
+struct Names(std::collections::HashSet<String>);
+
+#[cfg(feature = "ptx")]
+impl Names {
+    fn of(&mut self, kernel: &str) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let name = format!("k_{}", kernel.chars().map(plain).collect::<String>());
+        let numbered = |n: usize| if n == 1 { name.clone() } else { format!("{name}_{n}") };
+        let free = (1..).map(numbered).find(|name| !self.0.contains(name)).unwrap_or_default();
+        self.0.insert(free.clone());
+        free
+    }
 }
 
 #[cfg(feature = "ptx")]
 fn program(
     kernels: &[Kernel],
+    modules: &[PtxModule],
     entries: &[Entry],
     target: GpuTarget,
-) -> Result<Program, BuildError> {
-    use cascata_artifact::gpu::GpuKernel;
-    let (ptx, launches) = modules(kernels, target).map_err(BuildError::Ptx)?;
-    let scratch: Vec<_> = launches.iter().map(|l| l.scratch_bytes.clone()).collect();
-    let described = kernels.iter().zip(&launches).map(|(kernel, launch)| GpuKernel {
+    ptx: Ptx,
+) -> Program {
+    let launches = || modules.iter().flat_map(|m| &m.kernels);
+    let needs: Vec<_> = kernels
+        .iter()
+        .map(|k| k.grid.clone())
+        .zip(launches().map(|l| l.scratch_bytes.clone()))
+        .collect();
+    let described = kernels.iter().zip(launches()).map(|(kernel, launch)| GpuKernel {
         info: info(kernel),
         threads: launch.threads,
         shared_bytes: launch.shared_bytes,
@@ -77,45 +130,52 @@ fn program(
         tensor_maps: vec![],
     });
     let program =
-        GpuProgram { target, kernels: described.collect(), entries: with_scratch(entries, &scratch) };
-    Ok(Program { program, ptx })
+        GpuProgram { target, kernels: described.collect(), entries: for_blocks(entries, &needs) };
+    let kernel_ir = kernels.iter().map(|k| (k.name.clone(), k.to_string())).collect();
+    Program { program, ptx, kernel_ir }
 }
 
-/// The entries with what the kernels of this target need.
+/// The entries with the tiles and the scratch memory of this target's kernels, which are over
+/// the entries' own symbols.
 #[cfg(feature = "ptx")]
-fn with_scratch(entries: &[Entry], scratch: &[cascata_types::Dim]) -> Vec<Entry> {
+fn for_blocks(entries: &[Entry], needs: &[(cascata_types::Dim, cascata_types::Dim)]) -> Vec<Entry> {
     use cascata_artifact::manifest::Step;
     let mut entries = entries.to_vec();
     for entry in &mut entries {
+        entry.expand_formulas();
         let blocks = entry.blocks.iter_mut().map(|b| &mut b.steps);
         for step in std::iter::once(&mut entry.steps).chain(blocks).flatten() {
             let Step::Launch(launch) = step else { continue };
             for variant in &mut launch.variants {
-                variant.scratch_bytes = scratch[variant.kernel as usize].clone();
+                let (tiles, scratch) = &needs[variant.kernel as usize];
+                (variant.tiles, variant.scratch_bytes) = (tiles.clone(), scratch.clone());
                 variant.min_tiles = 1.into();
             }
         }
+        entry.share_formulas();
     }
     entries
 }
 
-/// The kernels' PTX as one text, made in parts by all CPUs.
+/// A module of each kernel, made by all CPUs.
+///
+/// # Errors
+/// Every kernel without code.
 #[cfg(feature = "ptx")]
-fn modules(
-    kernels: &[Kernel],
-    target: GpuTarget,
-) -> Result<(String, Vec<cascata_ptx::PtxKernel>), Vec<cascata_ptx::PtxError>> {
+fn modules(kernels: &[Kernel], target: GpuTarget) -> Result<Vec<PtxModule>, Vec<PtxError>> {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    let parts: Vec<&[Kernel]> = kernels.chunks(MODULE_KERNELS).collect();
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let target = cascata_ptx::PtxTarget { name: target.name() };
+    if kernels.is_empty() {
+        return cascata_ptx::compile(&[], target).map(|head| vec![head]);
+    }
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
-        while let Some((i, part)) = {
+        loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
-            parts.get(i).map(|p| (i, p))
-        } {
-            let made = cascata_ptx::compile(part, cascata_ptx::PtxTarget { name: target.name() });
-            done.lock().unwrap_or_else(|e| e.into_inner()).push((i, made));
+            let Some(kernel) = kernels.get(i) else { break };
+            let made = cascata_ptx::compile(std::slice::from_ref(kernel), target);
+            done.lock().unwrap_or_else(PoisonError::into_inner).insert(i, made);
         }
     };
     std::thread::scope(|scope| {
@@ -123,24 +183,45 @@ fn modules(
             scope.spawn(work);
         }
     });
-    let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
-    done.sort_by_key(|(i, _)| *i);
-    let (mut text, mut launches, mut errors) = (String::new(), Vec::new(), Vec::new());
-    for (i, made) in done {
+    let (mut modules, mut errors) = (Vec::new(), Vec::new());
+    for made in done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values() {
         match made {
-            Ok(module) => {
-                text.push_str(if i == 0 { &module.text } else { without_header(&module.text) });
-                launches.extend(module.kernels);
-            }
+            Ok(module) => modules.push(module),
             Err(e) => errors.extend(e),
         }
     }
-    if errors.is_empty() { Ok((text, launches)) } else { Err(errors) }
+    if errors.is_empty() { Ok(modules) } else { Err(errors) }
 }
 
-/// A module behind its `.version`, `.target` and `.address_size`.
+/// The modules as one, for a target: the first one's head with the target's name, and what all
+/// have behind theirs.
 #[cfg(feature = "ptx")]
-fn without_header(text: &str) -> &str {
-    let size = text.find(".address_size").unwrap_or(0);
-    text[size..].find('\n').map_or(text, |end| &text[size + end..])
+fn joined(modules: &[PtxModule], target: GpuTarget) -> String {
+    const TARGET: &str = ".target ";
+    const SIZE: &str = ".address_size";
+    let mut out = String::new();
+    for (i, module) in modules.iter().enumerate() {
+        let size = module.text.find(SIZE).unwrap_or(0);
+        let behind = module.text[size..].find('\n').map_or(module.text.len(), |end| size + end);
+        let (head, body) = module.text.split_at(behind);
+        for line in head.lines().filter(|_| i == 0) {
+            let named = line.starts_with(TARGET);
+            out +=
+                &if named { format!("{TARGET}{}\n", target.name()) } else { format!("{line}\n") };
+        }
+        out += body.trim_start_matches('\n');
+    }
+    out
+}
+
+#[cfg(all(test, feature = "ptx"))]
+mod tests {
+    use super::Names;
+
+    #[test]
+    fn names_are_identifiers_and_differ() {
+        let mut names = Names::default();
+        let found = ["a.b", "a_b", "a-b", "é"].map(|name| names.of(name));
+        assert_eq!(found, ["k_a_b", "k_a_b_2", "k_a_b_3", "k__"]);
+    }
 }

@@ -1,8 +1,8 @@
 //! f16 and bf16 as f32, by integer arithmetic: exact widening, rounding to nearest even.
 
 use super::ops::Ops;
-use cascata_types::DType;
 use cascata_math::FloatOps;
+use cascata_types::DType;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 

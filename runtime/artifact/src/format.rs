@@ -374,7 +374,7 @@ fn parse_table(header: &[u8], file_bytes: u64) -> Result<Vec<Section>, FormatErr
         };
         let index = u64_at(header, at + 24);
         let before = sections.iter().filter(|s| s.kind == kind).count() as u64;
-        let many = matches!(kind, SectionKind::Code | SectionKind::Attachment);
+        let many = matches!(kind, SectionKind::Code | SectionKind::Attachment | SectionKind::Ptx);
         if index != before || (before > 0 && !many) {
             return Err(bad(&name(&format!("the index ({kind})")), at + 24, before, index));
         }

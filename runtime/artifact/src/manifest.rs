@@ -6,7 +6,7 @@
 //! `Manifest::verify` has passed.
 
 use crate::abi::Import;
-use crate::gpu::GpuProgram;
+use crate::gpu::{GpuProgram, GpuTarget};
 use cascata_types::text::Dfa;
 use cascata_types::{DType, Dim, SymbolId, SymbolTable, TensorType, ValueType};
 use serde::{Deserialize, Serialize};
@@ -518,9 +518,30 @@ pub struct Provenance {
     /// Printed Kernel IR by kernel name, for `inspect --kernels`.
     #[serde(default)]
     pub kernel_ir: BTreeMap<String, String>,
+    /// The same of each GPU program's kernels, as they were mapped onto blocks of threads.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gpu_kernel_ir: BTreeMap<GpuTarget, BTreeMap<String, String>>,
 }
 
 impl Provenance {
+    /// Takes what only people read: the manifest, which every load parses, is without it.
+    pub fn take_bulk(&mut self) -> Provenance {
+        Provenance {
+            explanations: std::mem::take(&mut self.explanations),
+            stages: std::mem::take(&mut self.stages),
+            kernel_ir: std::mem::take(&mut self.kernel_ir),
+            gpu_kernel_ir: std::mem::take(&mut self.gpu_kernel_ir),
+            ..Provenance::default()
+        }
+    }
+
+    /// Puts back what [`Provenance::take_bulk`] took.
+    pub fn put_bulk(&mut self, bulk: Provenance) {
+        let Provenance { explanations, stages, kernel_ir, gpu_kernel_ir, .. } = bulk;
+        (self.explanations, self.stages) = (explanations, stages);
+        (self.kernel_ir, self.gpu_kernel_ir) = (kernel_ir, gpu_kernel_ir);
+    }
+
     /// The printed graph after a stage, if it was kept.
     pub fn graph(&self, stage: &str) -> Option<&str> {
         self.stages.iter().find(|(name, _)| name == stage).map(|(_, text)| text.as_str())

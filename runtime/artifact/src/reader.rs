@@ -48,9 +48,7 @@ impl<'a> ArtifactReader<'a> {
         if let Some(section) = self.header.of_kind(SectionKind::Provenance).next() {
             section.check(section.slice(self.file))?;
             let bulk: Provenance = serde_json::from_slice(section.slice(self.file))?;
-            manifest.provenance.explanations = bulk.explanations;
-            manifest.provenance.stages = bulk.stages;
-            manifest.provenance.kernel_ir = bulk.kernel_ir;
+            manifest.provenance.put_bulk(bulk);
         }
         Ok(manifest)
     }
@@ -66,7 +64,7 @@ impl<'a> ArtifactReader<'a> {
     /// A damaged section, one that is missing, or text that is none.
     pub fn ptx(&self, program: usize) -> Result<&'a str, FormatError> {
         let section = self.header.of_kind(SectionKind::Ptx).nth(program);
-        let section = section.map_or_else(|| self.header.section(SectionKind::Ptx), Ok)?;
+        let section = section.ok_or(FormatError::Missing { section: SectionKind::Ptx })?;
         let bytes = section.slice(self.file);
         section.check(bytes)?;
         std::str::from_utf8(bytes).map_err(|e| FormatError::Header {

@@ -31,7 +31,13 @@ pub struct ArtifactWriter<'a> {
 impl<'a> ArtifactWriter<'a> {
     /// An artifact with that manifest; see [`crate::assign_offsets`] for the weights' places.
     pub fn new(manifest: Manifest) -> Self {
-        Self { manifest, code: Vec::new(), ptx: Vec::new(), attachments: BTreeMap::new(), signer: None }
+        Self {
+            manifest,
+            code: Vec::new(),
+            ptx: Vec::new(),
+            attachments: BTreeMap::new(),
+            signer: None,
+        }
     }
 
     /// Adds the machine code of the manifest's next code variant.
@@ -152,7 +158,7 @@ impl<'a> ArtifactWriter<'a> {
 
     /// Everything but weights: `(kind, index, bytes)` in file order.
     fn small_sections(&mut self) -> Result<Vec<(SectionKind, u64, Vec<u8>)>, WriteError> {
-        let bulk = take_bulk(&mut self.manifest.provenance);
+        let bulk = self.manifest.provenance.take_bulk();
         let mut out = vec![(SectionKind::Manifest, 0, json(&self.manifest)?)];
         for (i, code) in self.code.iter().enumerate() {
             out.push((SectionKind::Code, i as u64, code.to_vec()));
@@ -238,16 +244,6 @@ impl Layout {
         self.sections.push(Section { kind, index, offset, length, hash: [0; 32] });
         let last = self.sections.len() - 1;
         &mut self.sections[last]
-    }
-}
-
-/// Moves what only people read out of the manifest that every load parses.
-fn take_bulk(provenance: &mut Provenance) -> Provenance {
-    Provenance {
-        explanations: std::mem::take(&mut provenance.explanations),
-        stages: std::mem::take(&mut provenance.stages),
-        kernel_ir: std::mem::take(&mut provenance.kernel_ir),
-        ..Provenance::default()
     }
 }
 

@@ -76,8 +76,7 @@ impl Gpu {
             return Err(DeviceError::NoSuchGpu { index, count });
         }
         let doing = "opening the GPU";
-        let (mut device, mut context, mut stream) =
-            (0, std::ptr::null_mut(), std::ptr::null_mut());
+        let (mut device, mut context, mut stream) = (0, std::ptr::null_mut(), std::ptr::null_mut());
         // SAFETY: the driver writes handles; the index is in range.
         unsafe {
             check(sys::cuDeviceGet(&mut device, index as i32), "cuDeviceGet", doing)?;
@@ -161,13 +160,22 @@ impl Gpu {
     ///
     /// # Safety
     /// `from` is that many bytes of this GPU's memory.
-    pub(crate) unsafe fn download(&self, into: &mut [u8], from: *const u8) -> Result<(), DeviceError> {
+    pub(crate) unsafe fn download(
+        &self,
+        into: &mut [u8],
+        from: *const u8,
+    ) -> Result<(), DeviceError> {
         if into.is_empty() {
             return Ok(());
         }
         // SAFETY: the caller's promise.
         let status = unsafe {
-            sys::cuMemcpyDtoHAsync_v2(into.as_mut_ptr().cast(), from as u64, into.len(), self.0.stream)
+            sys::cuMemcpyDtoHAsync_v2(
+                into.as_mut_ptr().cast(),
+                from as u64,
+                into.len(),
+                self.0.stream,
+            )
         };
         check(status, "cuMemcpyDtoHAsync", "copying from the GPU")?;
         self.wait("copying from the GPU")
@@ -177,7 +185,12 @@ impl Gpu {
     ///
     /// # Safety
     /// Both are that many bytes of this GPU's memory and do not overlap.
-    pub(crate) unsafe fn copy(&self, to: *mut u8, from: *const u8, bytes: usize) -> Result<(), DeviceError> {
+    pub(crate) unsafe fn copy(
+        &self,
+        to: *mut u8,
+        from: *const u8,
+        bytes: usize,
+    ) -> Result<(), DeviceError> {
         if bytes == 0 {
             return Ok(());
         }
@@ -285,7 +298,11 @@ impl GpuBuf {
         let fits = at.checked_add(from.len()).is_some_and(|end| end <= self.len);
         if !fits {
             let error = format!("{} bytes at {at} of {}", from.len(), self.len);
-            return Err(DeviceError::Call { call: "upload", doing: "copying to the GPU".into(), error });
+            return Err(DeviceError::Call {
+                call: "upload",
+                doing: "copying to the GPU".into(),
+                error,
+            });
         }
         // SAFETY: in bounds by the check; `&mut self` excludes other users.
         unsafe { self.gpu.upload(self.address().wrapping_add(at), from) }
@@ -331,8 +348,7 @@ impl Module {
         let status = unsafe { sys::cuModuleGetFunction(&mut function, self.module, text.as_ptr()) };
         check(status, "cuModuleGetFunction", &doing)?;
         if shared_bytes > PLAIN_SHARED {
-            let most =
-                sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             // SAFETY: the function lives.
             let status = unsafe { sys::cuFuncSetAttribute(function, most, shared_bytes as i32) };
             check(status, "cuFuncSetAttribute", &doing)?;

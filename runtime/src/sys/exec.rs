@@ -258,7 +258,11 @@ impl Frame {
     /// # Safety
     /// The buffer is no input and no constant, its memory is still alive, and nothing else
     /// uses it now.
-    pub(crate) unsafe fn write(&mut self, buffer: u32, from: &[u8]) -> Result<Option<()>, RunError> {
+    pub(crate) unsafe fn write(
+        &mut self,
+        buffer: u32,
+        from: &[u8],
+    ) -> Result<Option<()>, RunError> {
         let place = self.places[buffer as usize];
         if place.bytes < from.len() as u64 {
             return Ok(None);

@@ -58,7 +58,8 @@ impl GpuCode {
         let functions = kernels.map(|k| module.function(&k.info.name, k.shared_bytes));
         let functions = functions.collect::<Result<_, _>>()?;
         let bytes = artifact.weights();
-        let mut weights = GpuBuf::new(&gpu, bytes.len() as u64).ok_or_else(|| no_room(&gpu, bytes.len()))?;
+        let mut weights =
+            GpuBuf::new(&gpu, bytes.len() as u64).ok_or_else(|| no_room(&gpu, bytes.len()))?;
         weights.write(0, bytes)?;
         gpu.wait("copying weights")?;
         let graphs = std::env::var_os(GRAPHS).is_none_or(|v| v != "0");
@@ -288,12 +289,13 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         step: usize,
     ) -> Result<(), RunError> {
         self.go_on(step)?;
-        // SAFETY (both): every buffer of these launches was placed in this run, as of the
-        // CPU's launches; blocks grow only when their own segment starts, which changes the
-        // parameters; the manifest's verifier has compared arities.
         let all = |shots: &mut [Shot]| {
-            shots.iter_mut().try_for_each(|shot| unsafe {
-                code.gpu.launch(code.functions[shot.kernel as usize], shot)
+            shots.iter_mut().try_for_each(|shot| {
+                let function = code.functions[shot.kernel as usize];
+                // SAFETY: every buffer of these launches was placed in this run, as of the CPU's
+                // launches; blocks grow only when their own segment starts, which changes the
+                // parameters; the manifest's verifier has compared arities.
+                unsafe { code.gpu.launch(function, shot) }
             })
         };
         if !code.graphs || shots.len() < 2 {
@@ -305,6 +307,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
                     *graph = Some(code.gpu.record(|| all(shots))?);
                 }
                 if let Some(graph) = graph {
+                    // SAFETY: these are the launches of `all`, with the same parameters.
                     unsafe { graph.replay()? };
                 }
             }

@@ -10,8 +10,8 @@ use crate::plan::{PlannedLaunch, SegmentPlan, plan};
 use crate::profile::Watch;
 use crate::program::{Program, Segment};
 use crate::runtime::Runtime;
-use crate::sys::exec::{DoesNotFit, Frame, ImportTable, LaunchArgs};
 use crate::sys::block::{Block, Home};
+use crate::sys::exec::{DoesNotFit, Frame, ImportTable, LaunchArgs};
 use crate::sys::memory::ALIGN;
 use crate::tensor::Tensor;
 use crate::texts::Texts;
@@ -214,7 +214,12 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         Ok(())
     }
 
-    fn launches(&mut self, block: u32, plan: &SegmentPlan, _segment: usize) -> Result<(), RunError> {
+    fn launches(
+        &mut self,
+        block: u32,
+        plan: &SegmentPlan,
+        _segment: usize,
+    ) -> Result<(), RunError> {
         #[cfg(feature = "cuda")]
         if let Some(code) = self.exe.gpu.clone() {
             return self.gpu_launches(&code, block, plan, _segment);

@@ -1,8 +1,8 @@
 //! `frontends/OPERATORS.md`: what the backend tests say about every operator.
 
-use cascata_tests::onnx_backend::Case;
 use super::run::Outcome;
 use cascata_frontends::onnx::operators;
+use cascata_tests::onnx_backend::Case;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

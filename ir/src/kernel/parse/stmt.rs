@@ -167,7 +167,8 @@ impl<'a> Parser<'a> {
         self.expect("<-")?;
         let value = self.expr()?;
         self.label("width")?;
-        let width = u32::try_from(self.integer()?).map_err(|_| self.error("a width is 1 or more"))?;
+        let width =
+            u32::try_from(self.integer()?).map_err(|_| self.error("a width is 1 or more"))?;
         Ok(Stmt::GroupReduce { local, op, value, width })
     }
 

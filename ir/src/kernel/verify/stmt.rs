@@ -104,7 +104,14 @@ impl<'k> Verifier<'k> {
         }
         let mark = self.scope.enter();
         let repeats = extent.as_const().is_none_or(|n| n > 1);
-        let entered = Loop { var, kind, repeats, extent: extent.as_const(), reduced: Vec::new(), read: Vec::new() };
+        let entered = Loop {
+            var,
+            kind,
+            repeats,
+            extent: extent.as_const(),
+            reduced: Vec::new(),
+            read: Vec::new(),
+        };
         self.scope.push_loop(entered, loops);
         let place = self.place.clone();
         self.body(body);

@@ -2,7 +2,7 @@
 
 use super::{Errors, Program, SectionSizes, verify_dim};
 use crate::gpu::{GpuKernel, GpuProgram};
-use crate::manifest::{Entry, Manifest};
+use crate::manifest::Manifest;
 
 /// Threads of a warp; blocks are whole warps.
 const WARP: u32 = 32;
@@ -17,15 +17,23 @@ impl Manifest {
     pub(super) fn verify_gpu(&self, errors: &mut Errors, sections: &SectionSizes) {
         if self.gpu.len() != sections.ptx.len() {
             let (a, b) = (self.gpu.len(), sections.ptx.len());
-            errors.push("gpu", format!("{a} programs are listed and the file has {b} PTX sections"));
+            errors
+                .push("gpu", format!("{a} programs are listed and the file has {b} PTX sections"));
         }
         if !self.gpu.is_sorted_by(|a, b| a.target < b.target) {
             errors.push("gpu", "the targets are not in order, each once");
         }
+        for i in sections.ptx.iter().enumerate().filter(|(_, n)| **n == 0).map(|(i, _)| i) {
+            errors.push(format!("gpu[{i}]"), "its PTX section is empty");
+        }
         for (i, program) in self.gpu.iter().enumerate() {
             let at = format!("gpu[{i}].");
             program.kernels.iter().enumerate().for_each(|(k, kernel)| {
-                verify_kernel(errors, &format!("{at}kernels[{k}] ('{}')", kernel.info.name), kernel);
+                verify_kernel(
+                    errors,
+                    &format!("{at}kernels[{k}] ('{}')", kernel.info.name),
+                    kernel,
+                );
             });
             self.same_entries(errors, &at, program);
             let kernels = program.kernels.iter().map(|k| &k.info).collect();
@@ -36,14 +44,23 @@ impl Manifest {
 
     /// A program runs in the place of the manifest's own entries.
     fn same_entries(&self, errors: &mut Errors, at: &str, program: &GpuProgram) {
-        let signature = |e: &Entry| {
-            let guards: Vec<_> = e.variants.iter().map(|v| (v.guard.clone(), v.entry)).collect();
-            (e.name.clone(), e.inputs.clone(), e.outputs.clone(), guards)
-        };
-        let own: Vec<_> = self.entries.iter().map(signature).collect();
-        let others: Vec<_> = program.entries.iter().map(signature).collect();
-        if own != others {
-            errors.push(format!("{at}entries"), "they are not those of the manifest");
+        let (own, others) = (&self.entries, &program.entries);
+        if own.len() != others.len() {
+            let (a, b) = (others.len(), own.len());
+            errors.push(format!("{at}entries"), format!("{a} entries in the place of {b}"));
+        }
+        for (i, (own, other)) in own.iter().zip(others).enumerate() {
+            let same = [
+                ("name", own.name == other.name),
+                ("symbols", own.symbols == other.symbols),
+                ("inputs", own.inputs == other.inputs),
+                ("outputs", own.outputs == other.outputs),
+                ("variants", own.variants == other.variants),
+            ];
+            for (what, _) in same.iter().filter(|(_, same)| !same) {
+                let problem = format!("not those of the manifest's '{}'", own.name);
+                errors.push(format!("{at}entries[{i}].{what}"), problem);
+            }
         }
     }
 }
@@ -74,8 +91,13 @@ fn verify_kernel(errors: &mut Errors, at: &str, kernel: &GpuKernel) {
         if map.box_extent.iter().any(|n| *n == 0 || *n > MOST_BOX) {
             errors.push(&at, format!("a box of {:?}, not 1 to {MOST_BOX}", map.box_extent));
         }
-        if ![0, 32, 64, 128].contains(&map.swizzle_bytes) {
-            errors.push(&at, format!("a swizzle of {} bytes", map.swizzle_bytes));
+        let swizzle = map.swizzle_bytes;
+        if ![0, 32, 64, 128].contains(&swizzle) {
+            errors.push(&at, format!("a swizzle of {swizzle} bytes"));
+        } else if swizzle > 0 && map.box_extent[0] > swizzle {
+            // Elements have a byte at least.
+            let columns = map.box_extent[0];
+            errors.push(&at, format!("a box of {columns} columns in a swizzle of {swizzle} bytes"));
         }
     }
 }

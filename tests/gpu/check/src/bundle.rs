@@ -78,7 +78,8 @@ impl Bundle {
             std::fs::read(&path).with_context(|| path.display().to_string())
         };
         let index: Index = serde_json::from_slice(&read("bundle.json")?)?;
-        let bundle = Self { cases: index.cases, artifacts: index.artifacts, data: read("bundle.bin")? };
+        let bundle =
+            Self { cases: index.cases, artifacts: index.artifacts, data: read("bundle.bin")? };
         for case in &bundle.cases {
             ensure!(case.artifact < bundle.artifacts.len(), "{}: no such artifact", case.name);
             let outputs = case.outputs.iter().map(|o| &o.array);

@@ -68,7 +68,8 @@ impl<'b> Runner<'b> {
     }
 
     fn stages(&self, case: &Case, outcome: &mut Outcome) -> Result<()> {
-        let artifact = Artifact::from_bytes(self.bundle.artifact(case.artifact)?).context("load")?;
+        let artifact =
+            Artifact::from_bytes(self.bundle.artifact(case.artifact)?).context("load")?;
         let on = |device| {
             let options = SessionOptions::default().device(device).poison(case.group != "model");
             artifact.session_with(&self.runtime, &options)

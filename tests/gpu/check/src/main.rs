@@ -43,7 +43,8 @@ fn main() -> Result<()> {
     let options = Options::parse();
     let bundle = Bundle::read(&options.folder)?;
     let wanted = |c: &bundle::Case| format!("{}/{}", c.group, c.name).contains(&options.only);
-    let picked: Vec<usize> = (0..bundle.cases.len()).filter(|i| wanted(&bundle.cases[*i])).collect();
+    let picked: Vec<usize> =
+        (0..bundle.cases.len()).filter(|i| wanted(&bundle.cases[*i])).collect();
     if let Some(from) = options.from {
         return work(&bundle, &picked[from.min(picked.len())..], options.device);
     }
