@@ -10,6 +10,7 @@ mod contraction;
 mod few;
 mod gemm;
 mod rows;
+pub mod tile_attention;
 
 use cascata_ir::kernel::{
     Buffer, BufferId, Expr, Kernel, Local, LocalId, LoopKind, Place, Space, Stmt,

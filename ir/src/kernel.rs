@@ -18,6 +18,7 @@
 use crate::op::{BinaryOp, UnaryOp};
 use cascata_types::{DType, Dim, PrimaryMap, Scalar, SymbolId, SymbolTable, entity};
 
+mod attention;
 mod build;
 pub mod interp;
 mod lex;
@@ -26,6 +27,9 @@ mod parse;
 mod print;
 mod verify;
 
+pub use attention::{
+    BlockTable, Sees, TileAttention, TileKeys, TileResult, TileRows, TileSchedule,
+};
 pub use build::KernelBuilder;
 pub use lex::ParseError;
 pub use parse::{parse_kernel, parse_kernels};
@@ -224,6 +228,8 @@ pub enum Stmt {
         /// are combined as a butterfly: neighbours, then pairs, then fours, …
         width: u32,
     },
+    /// Attention of a tile of rows, by all threads of a block.
+    TileAttention(Box<TileAttention>),
 }
 
 /// How a loop may run.

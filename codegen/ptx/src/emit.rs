@@ -35,6 +35,8 @@ pub(crate) struct Emit<'k> {
     pub threads: u32,
     /// Shared memory for reductions over more than a warp.
     pub exchange: Option<V>,
+    /// Shared memory for tiles.
+    pub tile_memory: Option<V>,
     status: V,
     pub problems: Vec<String>,
 }
@@ -71,6 +73,7 @@ pub(crate) fn kernel(kernel: &Kernel) -> Result<(String, PtxKernel), PtxError> {
         in_threads: false,
         threads,
         exchange: None,
+        tile_memory: None,
         status: params[params.len() - 1],
         problems: vec![],
         text,
@@ -124,6 +127,7 @@ fn threads_of(body: &[Stmt]) -> Option<u32> {
         }
         Stmt::For { body, .. } => threads_of(body),
         Stmt::If { then, otherwise, .. } => threads_of(then).max(threads_of(otherwise)),
+        Stmt::TileAttention(a) => Some(32 * a.schedule.warps),
         _ => None,
     };
     body.iter().filter_map(each).max()
@@ -163,6 +167,7 @@ fn reads(body: &[Stmt]) -> HashSet<BufferId> {
         | Stmt::GroupReduce { value, .. }
         | Stmt::Check { cond: value, .. }
         | Stmt::If { cond: value, .. } => of(value, &mut all),
+        Stmt::TileAttention(a) => all.extend(a.operands().into_iter().map(|p| p.buffer)),
         _ => {}
     });
     all
@@ -277,6 +282,7 @@ impl<'k> Emit<'k> {
             Stmt::Store { buffer, at, value } => self.store(*buffer, at, value),
             Stmt::If { cond, then, otherwise } => self.branch(cond, then, otherwise),
             Stmt::Barrier => self.barrier(),
+            Stmt::TileAttention(attention) => self.tile_attention(attention),
             Stmt::GroupReduce { local, op, value, width } => {
                 if let Some(value) = self.expr(value)
                     && let Some(all) = self.group_reduce(*op, value, *width)

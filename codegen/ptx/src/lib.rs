@@ -20,6 +20,7 @@ mod pipeline;
 mod remainder;
 mod scalar;
 mod text;
+mod tile;
 
 use cascata_ir::kernel::Kernel;
 use cascata_types::Dim;
@@ -68,7 +69,7 @@ pub struct PtxError {
 pub fn compile(kernels: &[Kernel], target: PtxTarget) -> Result<PtxModule, Vec<PtxError>> {
     let (mut functions, mut infos, mut errors) = (String::new(), Vec::new(), Vec::new());
     for kernel in kernels {
-        match emit::kernel(kernel) {
+        match emit::kernel(kernel).and_then(|made| tile::targeted(kernel, target, made)) {
             Ok((text, info)) => {
                 functions.push_str(&text);
                 infos.push(info);

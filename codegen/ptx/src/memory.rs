@@ -15,7 +15,9 @@ use std::collections::HashSet;
 /// What a kernel may declare; more must be asked for at the launch.
 const STATIC_SHARED: u32 = 48 << 10;
 /// What a block has at most, on every target.
-const MOST_SHARED: i64 = 160 << 10;
+pub(crate) const MOST_SHARED: i64 = 160 << 10;
+/// Where shared memory starts; the swizzle of `wgmma` repeats after as many bytes.
+const SHARED_ALIGN: i64 = 1024;
 /// Buffers start at multiples of this.
 const ALIGN: i64 = 16;
 /// What warps exchange in a reduction over more than one.
@@ -34,6 +36,8 @@ pub(crate) struct Layout {
     pub shared_bytes: u32,
     pub scratch_bytes: Dim,
     exchange: Option<i64>,
+    /// Whether the first bytes are for tiles.
+    has_tiles: bool,
     pub has_block_memory: bool,
 }
 
@@ -48,11 +52,14 @@ impl Layout {
             shared_bytes: 0,
             scratch_bytes: Dim::from(0),
             exchange: None,
+            has_tiles: false,
             has_block_memory: false,
         };
-        let mut end = 0;
+        let mut end = i64::from(crate::tile::shared_bytes(kernel));
+        layout.has_tiles = end > 0;
         if exchanges(&kernel.body) {
-            (layout.exchange, end) = (Some(0), EXCHANGE_BYTES.max(i64::from(threads) / 4));
+            layout.exchange = Some(end);
+            end += EXCHANGE_BYTES.max(i64::from(threads) / 4);
         }
         for (id, buffer) in kernel.buffers.iter() {
             match buffer.space {
@@ -92,7 +99,7 @@ impl Layout {
         let (linkage, bytes) =
             if self.is_dynamic() { ("external", 0) } else { ("internal", self.shared_bytes) };
         format!(
-            "llvm.mlir.global {linkage} @{}_shared() {{addr_space = 3 : i32, alignment = 16 : i64}} \
+            "llvm.mlir.global {linkage} @{}_shared() {{addr_space = 3 : i32, alignment = {SHARED_ALIGN} : i64}} \
              : !llvm.array<{bytes} x i8>\n",
             kernel.name
         )
@@ -159,6 +166,7 @@ impl<'k> Emit<'k> {
                 let at = self.bytes_behind(base, offset);
                 self.bases.insert(id, at);
             }
+            self.tile_memory = self.layout.has_tiles.then_some(base);
             if let Some(offset) = self.layout.exchange {
                 let at = self.bytes_behind(base, offset);
                 self.exchange = Some(at);

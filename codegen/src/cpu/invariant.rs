@@ -73,6 +73,9 @@ impl Changes {
                 self.locals.insert(*local);
                 self.buffers.insert(dst.buffer);
             }
+            Stmt::TileAttention(a) => {
+                self.buffers.extend(a.results().into_iter().map(|p| p.buffer));
+            }
             Stmt::Check { .. } | Stmt::Barrier | Stmt::GroupReduce { .. } => {}
         }
     }

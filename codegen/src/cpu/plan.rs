@@ -127,6 +127,7 @@ impl Check<'_> {
             | Stmt::ReduceRow { .. }
             | Stmt::ExpSum { .. }
             | Stmt::Barrier
+            | Stmt::TileAttention(_)
             | Stmt::GroupReduce { .. } => Err("it calls a micro-kernel".into()),
         }
     }

@@ -40,6 +40,7 @@ impl<'k> Emit<'k, '_> {
             Stmt::ReduceRow { local: l, .. } => format!("reduce_row {}", local(*l)),
             Stmt::ExpSum { local: l, .. } => format!("exp_sum {}", local(*l)),
             Stmt::Barrier => "barrier".into(),
+            Stmt::TileAttention(_) => "tile_attention".into(),
             Stmt::GroupReduce { .. } => "group_reduce".into(),
         }
     }
@@ -86,6 +87,7 @@ impl<'k> Emit<'k, '_> {
             Stmt::ReduceRow { local, op, src, n } => self.reduce_row(*local, *op, src, n),
             Stmt::ExpSum { local, dst, src, n, bias } => self.exp_sum(*local, dst, src, n, bias),
             Stmt::Barrier => Err(self.unsupported("a barrier".into())),
+            Stmt::TileAttention(_) => Err(self.unsupported("attention of a thread block".into())),
             Stmt::GroupReduce { .. } => Err(self.unsupported("a group of threads".into())),
         }
     }

@@ -12,6 +12,7 @@
 use super::{Kernel, Space, verify};
 use cascata_types::{Dim, Entity as _, SymbolId};
 
+mod attention;
 mod contraction;
 mod error;
 mod exec;

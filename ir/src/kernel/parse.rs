@@ -8,6 +8,7 @@ use super::{Buffer, BufferId, Kernel, Local, LocalId, Space};
 use cascata_types::{DType, Dim, PrimaryMap, SymbolId, SymbolTable};
 use std::collections::HashMap;
 
+mod attention;
 mod block;
 mod dim;
 mod expr;

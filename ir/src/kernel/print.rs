@@ -14,11 +14,14 @@
 //! ```
 //! A `;` starts a comment that ends with the line.
 
+mod attention;
+
 use super::names::{Names, is_plain};
 use super::{
     BufferId, DwConv, Expr, Gemm, Kernel, LocalId, LoopKind, PackB, Place, RowReduce, Rows, Space,
     Stmt,
 };
+use crate::op::BinaryOp;
 use cascata_types::{DType, Dim, Entity as _, Scalar, Symbol, SymbolTable};
 use std::fmt::{self, Write as _};
 
@@ -190,11 +193,16 @@ impl<'a> Printer<'a> {
                 self.line(&format!("exp_sum {local}, {dst} <- {src}, n: {n}, bias: {bias}"));
             }
             Stmt::Barrier => self.line("barrier"),
+            Stmt::TileAttention(attention) => self.tile_attention(attention),
             Stmt::GroupReduce { local, op, value, width } => {
-                let (local, value) = (self.local(*local), self.expr(value));
-                self.line(&format!("group_reduce {op} {local} <- {value}, width: {width}"));
+                self.group_reduce(*local, *op, value, *width)
             }
         }
+    }
+
+    fn group_reduce(&mut self, local: LocalId, op: BinaryOp, value: &Expr, width: u32) {
+        let (local, value) = (self.local(local), self.expr(value));
+        self.line(&format!("group_reduce {op} {local} <- {value}, width: {width}"));
     }
 
     fn gemm(&mut self, g: &Gemm) {

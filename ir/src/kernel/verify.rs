@@ -10,6 +10,7 @@
 use super::{Buffer, BufferId, Expr, Kernel, LocalId, LoopKind, Place, Space, Stmt};
 use cascata_types::{DType, Dim, Entity as _, SymbolId};
 
+mod attention;
 mod block;
 mod error;
 mod expr;

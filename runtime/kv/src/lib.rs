@@ -22,6 +22,7 @@ mod pool;
 mod step;
 mod store;
 mod table;
+mod tiles;
 mod work;
 
 pub use attention::{Attention, Partial};
@@ -30,4 +31,5 @@ pub use pool::{BlockId, BlockPool};
 pub use step::{Append, StepBatch};
 pub use store::{KvError, KvLayout, KvStore, Tile};
 pub use table::{BlockCopy, BlockTable, OutOfBlocks, Slot};
+pub use tiles::{Cut, Tile as AttentionTile, TileList};
 pub use work::{Lane, WorkBuilder, WorkItem, WorkList};

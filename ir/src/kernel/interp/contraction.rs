@@ -11,7 +11,7 @@ use cascata_types::{DType, EvalError, PANEL_WIDTH, Scalar};
 const WIDTH: i64 = PANEL_WIDTH as i64;
 
 /// `base + i·stride`.
-fn step(base: i64, i: i64, stride: i64) -> Step<i64> {
+pub(super) fn step(base: i64, i: i64, stride: i64) -> Step<i64> {
     let sum = i.checked_mul(stride).and_then(|x| base.checked_add(x));
     Ok(sum.ok_or(EvalError::Overflow)?)
 }
@@ -26,6 +26,15 @@ pub(super) struct Base {
 impl Base {
     pub(super) fn load(self, m: &mut Machine, offset: i64) -> Step<f64> {
         m.load(self.buffer, step(self.at, offset, 1)?).map(f64::from_bits)
+    }
+
+    pub(super) fn load_i32(self, m: &mut Machine, offset: i64) -> Step<i64> {
+        m.load(self.buffer, step(self.at, offset, 1)?).map(|raw| raw as i64)
+    }
+
+    /// Stores a float, rounded to the buffer's dtype.
+    pub(super) fn store(self, m: &mut Machine, offset: i64, dtype: DType, x: f64) -> Step<()> {
+        m.store(self.buffer, step(self.at, offset, 1)?, rounded(dtype, x))
     }
 
     fn load_int(self, m: &mut Machine, offset: i64) -> Step<f64> {

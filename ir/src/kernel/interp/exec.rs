@@ -61,6 +61,7 @@ impl Machine {
             Action::DwConv(plan) => plan.run(self),
             Action::PackB(plan) => plan.run(self),
             Action::Row(plan) => plan.run(self),
+            Action::Attention(plan) => plan.run(self),
             Action::Barrier => {
                 self.barrier();
                 Ok(())

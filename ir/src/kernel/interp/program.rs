@@ -1,5 +1,6 @@
 //! Statements, compiled: index expressions and scalar functions resolved once.
 
+use super::attention::AttentionPlan;
 use super::contraction::{DwConvPlan, GemmPlan, PackBPlan};
 use super::index::Index;
 use super::rows::RowPlan;
@@ -50,6 +51,7 @@ pub(super) enum Action<'k> {
     DwConv(Box<DwConvPlan>),
     PackB(Box<PackBPlan>),
     Row(Box<RowPlan>),
+    Attention(Box<AttentionPlan>),
     Barrier,
     /// Gives a local what a group of threads gives together.
     Group(Box<GroupPlan>),
@@ -168,6 +170,7 @@ impl<'k> Compiler<'k> {
                 let (register, bias) = (self.register(*local), self.value(bias));
                 Action::Row(Box::new(RowPlan::exp_sum(register, dst, src, n, bias)))
             }
+            Stmt::TileAttention(a) => AttentionPlan::action(self.kernel, a),
             Stmt::Barrier => Action::Barrier,
             Stmt::GroupReduce { local, op, value, width } => {
                 let (value, dtype) = self.expr(value);

@@ -1,5 +1,6 @@
 //! Micro-kernel calls: `gemm { a: rows(%x[0], K, 0), b: … }`, fields in any order.
 
+use super::attention::PLACES;
 use super::{ParseError, Parser};
 use crate::kernel::print::no_clamp;
 use crate::kernel::{DwConv, Gemm, PackB, Place, Rows, Stmt};
@@ -15,10 +16,11 @@ enum Value {
     Dim(Dim),
     Flag(bool),
     Clamp(Scalar, Scalar),
+    Scalar(Scalar),
 }
 
 /// The fields of one call that are not taken yet.
-struct Fields<'a> {
+pub(super) struct Fields<'a> {
     keyword: &'static str,
     /// Where the call starts.
     at: usize,
@@ -82,7 +84,7 @@ impl<'a> Parser<'a> {
         Ok(Stmt::PackB(Box::new(pack)))
     }
 
-    fn fields(&mut self, keyword: &'static str) -> Result<Fields<'a>, ParseError> {
+    pub(super) fn fields(&mut self, keyword: &'static str) -> Result<Fields<'a>, ParseError> {
         let at = self.at;
         let mut fields: Vec<(&str, Value)> = Vec::new();
         self.expect("{")?;
@@ -105,6 +107,9 @@ impl<'a> Parser<'a> {
     fn field_value(&mut self, keyword: &str, name: &str) -> Result<Value, ParseError> {
         Ok(match (keyword, name) {
             ("gemm", "a") => Value::Rows(self.rows()?),
+            ("tile_attention", name) if PLACES.contains(&name) => Value::Place(self.place()?),
+            ("tile_attention", "scale") => Value::Scalar(self.scalar()?),
+            ("tile_attention", "ahead" | "wgmma") => Value::Flag(self.flag()?),
             (_, "base" | "offsets" | "b" | "c" | "w" | "bias" | "src" | "dst") => {
                 Value::Place(self.place()?)
             }
@@ -160,14 +165,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn take_place(&self, f: &mut Fields, name: &str) -> Result<Place, ParseError> {
+    pub(super) fn take_place(&self, f: &mut Fields, name: &str) -> Result<Place, ParseError> {
         match f.take(name) {
             Some(Value::Place(place)) => Ok(place),
             _ => Err(self.missing(f, name)),
         }
     }
 
-    fn take_dim(&self, f: &mut Fields, name: &str) -> Result<Dim, ParseError> {
+    pub(super) fn take_dim(&self, f: &mut Fields, name: &str) -> Result<Dim, ParseError> {
         match f.take(name) {
             Some(Value::Dim(dim)) => Ok(dim),
             _ => Err(self.missing(f, name)),
@@ -198,7 +203,28 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn end(&self, f: &Fields) -> Result<(), ParseError> {
+    pub(super) fn take_scalar(&self, f: &mut Fields, name: &str) -> Result<Scalar, ParseError> {
+        match f.take(name) {
+            Some(Value::Scalar(x)) => Ok(x),
+            _ => Err(self.missing(f, name)),
+        }
+    }
+
+    pub(super) fn take_flag(&self, f: &mut Fields, name: &str) -> Result<bool, ParseError> {
+        match f.take(name) {
+            Some(Value::Flag(flag)) => Ok(flag),
+            _ => Err(self.missing(f, name)),
+        }
+    }
+
+    /// A number that does not depend on symbols.
+    pub(super) fn take_count(&self, f: &mut Fields, name: &str) -> Result<u32, ParseError> {
+        let number = self.take_dim(f, name)?.as_const().and_then(|n| u32::try_from(n).ok());
+        let message = format!("'{name}' is a number, 0 or more");
+        number.ok_or_else(|| self.lexer.error(f.at, &message))
+    }
+
+    pub(super) fn end(&self, f: &Fields) -> Result<(), ParseError> {
         match f.fields.first() {
             None => Ok(()),
             Some((name, _)) => {
@@ -210,6 +236,10 @@ impl<'a> Parser<'a> {
 }
 
 impl Fields<'_> {
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(known, _)| *known == name)
+    }
+
     fn take(&mut self, name: &str) -> Option<Value> {
         let at = self.fields.iter().position(|(known, _)| *known == name)?;
         Some(self.fields.remove(at).1)

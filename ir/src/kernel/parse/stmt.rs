@@ -45,6 +45,7 @@ impl<'a> Parser<'a> {
             "exp_sum" => Self::exp_sum,
             "barrier" => |_: &mut Self| Ok(Stmt::Barrier),
             "group_reduce" => Self::group_reduce,
+            "tile_attention" => Self::tile_attention,
             _ => return self.change(),
         };
         self.advance()?;

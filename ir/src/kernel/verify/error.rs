@@ -56,6 +56,14 @@ pub enum Problem {
     NotWritable(String),
     #[error("'{0}' is no reduction: add, mul, max, min, and, or are")]
     NotAReduction(&'static str),
+    #[error("a tile of a whole block inside a parallel loop")]
+    TileInParallelLoop,
+    #[error("a tile of numbers that are not f16, bf16 or f32")]
+    TileFloat,
+    #[error("'%{0}' is a block's own: a tile's operands and results are the launch's")]
+    TileOfOwnBuffer(String),
+    #[error("this tile cannot be: {0}")]
+    TileSize(&'static str),
     #[error("'{0}' is no row primitive")]
     NotARowOp(&'static str),
     #[error("the lower bound of the clamp is not below the upper one")]

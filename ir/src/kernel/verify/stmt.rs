@@ -65,6 +65,7 @@ impl<'k> Verifier<'k> {
                 self.result(dst, DType::F32);
                 self.declare(*local, Some(DType::F32), loops | in_bias);
             }
+            Stmt::TileAttention(attention) => self.tile_attention(attention),
             Stmt::Barrier => self.barrier(),
             Stmt::GroupReduce { local, op, value, width } => {
                 let (found, _) = self.expr(value);
