@@ -7,7 +7,7 @@ use std::f64::consts::FRAC_2_PI;
 const SHIFT: f64 = 6_755_399_441_055_744.0;
 
 /// Above π/4 by more than the rounding of `n` and of `r` for small `x`.
-const LARGEST_R: f64 = 0.7854;
+const LARGEST_R: f64 = 0.786;
 
 /// `(r, low bits of n)`. π/2 has 33 + 33 + 53 bits here, so that the relative error of
 /// `r` is that of one rounding for `|x| <= 2^20·π/2`; beyond, the reduction loses bits,
