@@ -6,6 +6,7 @@
 #
 #   FOLDER/gpu-check           the program that runs the bundles
 #   FOLDER/cases               single kernels and what the Kernel IR interpreter gives
+#   FOLDER/bench_attention     kernels of attention, and what times them beside PyTorch's
 #   FOLDER/corpus, models*     compiled models and what they must give, packed with xz
 #
 # Needs tests/setup_env.sh (models) and tests/setup_ptx.sh (LLVM, MLIR).
@@ -36,6 +37,9 @@ cargo build --quiet --locked --release -p cascata-gpu-check
 cp target/release/gpu-check "$folder/gpu-check"
 strip "$folder/gpu-check"
 cargo run --quiet --locked -p cascata-ptx --features llvm --example gpu_cases -- "$folder/cases"
+cargo run --quiet --locked -p cascata-codegen --features ptx --example attention_package -- \
+    "$folder/bench_attention"
+cp tests/gpu/run_attention.py "$folder/bench_attention/"
 pack corpus --groups onnx,contrib,random
 for i in "${!parts[@]}"; do
     pack "models$i" --groups model --only "${parts[$i]}"
