@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 #[cfg(feature = "ptx")]
 use {
     super::info,
-    cascata_artifact::gpu::{GpuKernel, PTX_KERNEL},
+    cascata_artifact::gpu::GpuKernel,
     cascata_ptx::{PtxError, PtxModule},
     std::sync::PoisonError,
     std::time::Instant,
@@ -193,7 +193,7 @@ fn modules(kernels: &[Kernel], target: GpuTarget) -> Result<Vec<PtxModule>, Vec<
     if errors.is_empty() { Ok(modules) } else { Err(errors) }
 }
 
-/// The modules as one PTX section, for a target: the first one's head with the target's name,
+/// The modules as one, for a target: the first one's head with the target's name,
 /// and what all have behind theirs.
 #[cfg(feature = "ptx")]
 fn joined(modules: &[PtxModule], target: GpuTarget) -> String {
@@ -209,11 +209,7 @@ fn joined(modules: &[PtxModule], target: GpuTarget) -> String {
             out +=
                 &if named { format!("{TARGET}{}\n", target.name()) } else { format!("{line}\n") };
         }
-        let body = body.trim_start_matches('\n');
-        if !body.is_empty() {
-            out += PTX_KERNEL;
-            out += body;
-        }
+        out += body.trim_start_matches('\n');
     }
     out
 }

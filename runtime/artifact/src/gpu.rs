@@ -28,18 +28,9 @@
 //! A launch with a status other than 0 is finished as if nothing had happened; its results
 //! are garbage. Launches of one run are in order on one stream.
 
-//!
-//! # PTX
-//! A head (version, target, address size), then the kernels in their order, each behind a
-//! line [`PTX_KERNEL`] with everything that it uses: the head and any run of kernels are a
-//! module, so that a driver may compile several side by side.
-
 use crate::manifest::{Entry, KernelInfo};
 use cascata_types::Dim;
 use serde::{Deserialize, Serialize};
-
-/// The line before each kernel of a PTX section: a comment to everybody else.
-pub const PTX_KERNEL: &str = "// kernel\n";
 
 /// What runs on the GPUs of one target; its PTX is the section of the same number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -12,12 +12,10 @@ use crate::artifact::Artifact;
 use crate::bind::InputSet;
 use crate::error::{DeviceError, LoadError, RunError};
 use crate::plan::{PlannedLaunch, SegmentPlan};
-use cascata_artifact::gpu::{GpuKernel, GpuProgram, PTX_KERNEL};
+use cascata_artifact::gpu::{GpuKernel, GpuProgram};
 use cascata_artifact::manifest::{Entry, Step, Storage};
 use cascata_types::DType;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
 
 /// Blocks' scratch parts start at multiples of this.
 const SCRATCH_ALIGN: u64 = 256;
@@ -25,8 +23,6 @@ const SCRATCH_ALIGN: u64 = 256;
 const MOST_SCRATCH: u64 = 256 << 20;
 /// Blocks of a multiprocessor that kernels with scratch, and persistent ones, may have.
 const RESIDENT: u32 = 4;
-/// Modules that a kernel list is cut into for each CPU: kernels differ in size.
-const MODULES_PER_CPU: usize = 2;
 /// Variable that turns CUDA graphs off.
 const GRAPHS: &str = "CASCATA_CUDA_GRAPHS";
 
@@ -39,8 +35,8 @@ pub(crate) struct GpuCode {
     /// The weight section.
     weights: GpuBuf,
     graphs: bool,
-    /// Keep the code of `functions`.
-    _modules: Vec<Module>,
+    /// Keeps the code of `functions`.
+    _module: Module,
 }
 
 impl GpuCode {
@@ -57,15 +53,18 @@ impl GpuCode {
             minor,
             programs: programs.iter().map(|p| p.target.name().into()).collect(),
         })?;
-        let (functions, modules) =
-            compiled(&gpu, &artifact.ptx(program)?, &programs[program].kernels)?;
+        // One module: the driver compiles several one after the other, too, and slower.
+        let module = gpu.module(&artifact.ptx(program)?)?;
+        let kernels = programs[program].kernels.iter();
+        let functions = kernels.map(|k| module.function(&k.info.name, k.shared_bytes));
+        let functions = functions.collect::<Result<_, _>>()?;
         let bytes = artifact.weights();
         let mut weights =
             GpuBuf::new(&gpu, bytes.len() as u64).ok_or_else(|| no_room(&gpu, bytes.len()))?;
         weights.write(0, bytes)?;
         gpu.wait("copying weights")?;
         let graphs = std::env::var_os(GRAPHS).is_none_or(|v| v != "0");
-        Ok(Self { gpu, program, functions, weights, graphs, _modules: modules })
+        Ok(Self { gpu, program, functions, weights, graphs, _module: module })
     }
 
     /// What runs.
@@ -90,47 +89,6 @@ impl GpuCode {
         let few = kernel.persistent || stride > 0;
         (if few { all.min(self.most_blocks(stride)) } else { all }) as u32
     }
-}
-
-/// The kernels' code, compiled by all CPUs.
-fn compiled(
-    gpu: &Gpu,
-    ptx: &str,
-    kernels: &[GpuKernel],
-) -> Result<(Vec<Function>, Vec<Module>), DeviceError> {
-    let mut parts = ptx.split(PTX_KERNEL);
-    let (head, parts) = (parts.next().unwrap_or(""), parts.collect::<Vec<_>>());
-    if parts.len() != kernels.len() {
-        let error = format!("{} kernels where the manifest has {}", parts.len(), kernels.len());
-        return Err(DeviceError::Ptx { error, log: String::new() });
-    }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let size = parts.len().div_ceil(threads * MODULES_PER_CPU).max(1);
-    let groups: Vec<_> = parts.chunks(size).zip(kernels.chunks(size)).collect();
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
-    let work = || {
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            let Some((parts, kernels)) = groups.get(i) else { break };
-            let made = gpu.module(&format!("{head}{}", parts.concat())).and_then(|module| {
-                let find = |k: &GpuKernel| module.function(&k.info.name, k.shared_bytes);
-                Ok((kernels.iter().map(find).collect::<Result<Vec<_>, _>>()?, module))
-            });
-            done.lock().unwrap_or_else(PoisonError::into_inner).insert(i, made);
-        }
-    };
-    std::thread::scope(|scope| {
-        (0..threads.min(groups.len())).for_each(|_| {
-            scope.spawn(work);
-        })
-    });
-    let (mut functions, mut modules) = (Vec::new(), Vec::new());
-    for made in done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values() {
-        let (of_module, module) = made?;
-        functions.extend(of_module);
-        modules.push(module);
-    }
-    Ok((functions, modules))
 }
 
 fn no_room(gpu: &Gpu, bytes: usize) -> DeviceError {

@@ -15,13 +15,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// interpreter's.
 const RANDOM: &[&str] = &["test_bernoulli"];
 
-/// Cases whose reference is not exact: their absolute tolerance.
-const INEXACT: &[(&str, f64)] = &[
-    // NumPy transforms in f32: what cancels to 0 is 2·10^-7 there.
-    ("test_dft_inverse", 1e-6),
-    ("test_dft_inverse_opset19", 1e-6),
-];
-
 /// What became of a case.
 pub enum Outcome {
     /// Interpreter and compiled code both give the reference's outputs.
@@ -106,10 +99,8 @@ fn matches(case: &Case, got: &[Tensor], defined: &[Tensor]) -> Result<(), String
     if got.len() != wanted.len() {
         return Err(format!("{} outputs, want {}", got.len(), wanted.len()));
     }
-    let inexact = INEXACT.iter().find(|(name, _)| *name == case.name);
-    let atol = inexact.map_or(case.atol, |(_, atol)| *atol);
     for (i, (got, want)) in got.iter().zip(wanted).enumerate() {
-        compare(got, want, (case.rtol, atol), case.steps)
+        compare(got, want, (case.rtol, case.atol), case.steps)
             .map_err(|e| format!("output {i}: {e}"))?;
     }
     Ok(())
