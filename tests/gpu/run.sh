@@ -50,5 +50,6 @@ for bench in "$folder"/bench_*/run_*.py; do
     name=$(basename "$bench" .py)
     part "${name#run_}" python3 "$bench" --json "$out/${name#run_}.json"
 done
+python3 "$here/report.py" "$out"
 [ ${#failed[@]} -eq 0 ] || echo "failed: ${failed[*]}"
 [ ${#failed[@]} -eq 0 ]
