@@ -11,6 +11,7 @@ mod few;
 mod gemm;
 mod rows;
 pub mod tile_attention;
+pub mod tile_gemm;
 
 use cascata_ir::kernel::{
     Buffer, BufferId, Expr, Kernel, Local, LocalId, LoopKind, Place, Space, Stmt,

@@ -25,6 +25,7 @@ mod lex;
 mod names;
 mod parse;
 mod print;
+mod tile_gemm;
 mod verify;
 
 pub use attention::{
@@ -34,6 +35,7 @@ pub use build::KernelBuilder;
 pub use lex::ParseError;
 pub use parse::{parse_kernel, parse_kernels};
 pub use print::print_kernels;
+pub use tile_gemm::{GemmSchedule, TileGemm};
 pub use verify::{Problem, VerifyError, verify};
 
 entity! {
@@ -230,6 +232,8 @@ pub enum Stmt {
     },
     /// Attention of a tile of rows, by all threads of a block.
     TileAttention(Box<TileAttention>),
+    /// A tile of a matrix product, by all threads of a block.
+    TileGemm(Box<TileGemm>),
 }
 
 /// How a loop may run.

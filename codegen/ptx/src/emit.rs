@@ -128,6 +128,7 @@ fn threads_of(body: &[Stmt]) -> Option<u32> {
         Stmt::For { body, .. } => threads_of(body),
         Stmt::If { then, otherwise, .. } => threads_of(then).max(threads_of(otherwise)),
         Stmt::TileAttention(a) => Some(32 * a.schedule.warps),
+        Stmt::TileGemm(g) => Some(2 * g.schedule.rows),
         _ => None,
     };
     body.iter().filter_map(each).max()
@@ -167,6 +168,7 @@ fn reads(body: &[Stmt]) -> HashSet<BufferId> {
         | Stmt::GroupReduce { value, .. }
         | Stmt::Check { cond: value, .. }
         | Stmt::If { cond: value, .. } => of(value, &mut all),
+        Stmt::TileGemm(g) => all.extend(g.operands().into_iter().map(|p| p.buffer)),
         Stmt::TileAttention(a) => all.extend(a.operands().into_iter().map(|p| p.buffer)),
         _ => {}
     });
@@ -283,6 +285,7 @@ impl<'k> Emit<'k> {
             Stmt::If { cond, then, otherwise } => self.branch(cond, then, otherwise),
             Stmt::Barrier => self.barrier(),
             Stmt::TileAttention(attention) => self.tile_attention(attention),
+            Stmt::TileGemm(gemm) => self.tile_gemm(gemm),
             Stmt::GroupReduce { local, op, value, width } => {
                 if let Some(value) = self.expr(value)
                     && let Some(all) = self.group_reduce(*op, value, *width)

@@ -8,10 +8,36 @@ mod attention_copy;
 mod attention_math;
 mod attention_result;
 mod attention_wgmma;
+mod gemm;
 
-pub(crate) use attention::{shared_bytes, targeted};
-
+use crate::emit::visit;
 use crate::text::{Text, Ty, V};
+use crate::{PtxError, PtxTarget};
+use cascata_ir::kernel::{Kernel, Stmt};
+
+/// Shared memory of a kernel's tiles.
+pub(crate) fn shared_bytes(kernel: &Kernel) -> u32 {
+    let mut most = 0;
+    visit(&kernel.body, &mut |s| match s {
+        Stmt::TileAttention(a) => most = most.max(attention::bytes(a)),
+        Stmt::TileGemm(g) => most = most.max(gemm::bytes(g)),
+        _ => {}
+    });
+    most
+}
+
+/// What was made of a kernel, if the target has the instructions.
+pub(crate) fn targeted<T>(kernel: &Kernel, target: PtxTarget, made: T) -> Result<T, PtxError> {
+    let mut by_wgmma = None;
+    visit(&kernel.body, &mut |s| match s {
+        Stmt::TileAttention(a) if a.schedule.wgmma => by_wgmma = Some("attention"),
+        Stmt::TileGemm(_) => by_wgmma = Some("a product"),
+        _ => {}
+    });
+    let Some(what) = by_wgmma.filter(|_| target.name != "sm_90a") else { return Ok(made) };
+    let problem = format!("{what} by wgmma needs sm_90a, not {}", target.name);
+    Err(PtxError { kernel: kernel.name.clone(), problems: vec![problem] })
+}
 
 /// Whether an instruction may be moved, merged or dropped.
 #[derive(Clone, Copy, PartialEq, Eq)]

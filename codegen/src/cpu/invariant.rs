@@ -73,6 +73,7 @@ impl Changes {
                 self.locals.insert(*local);
                 self.buffers.insert(dst.buffer);
             }
+            Stmt::TileGemm(g) => self.buffers.extend([g.c.buffer]),
             Stmt::TileAttention(a) => {
                 self.buffers.extend(a.results().into_iter().map(|p| p.buffer));
             }

@@ -128,6 +128,7 @@ impl Check<'_> {
             | Stmt::ExpSum { .. }
             | Stmt::Barrier
             | Stmt::TileAttention(_)
+            | Stmt::TileGemm(_)
             | Stmt::GroupReduce { .. } => Err("it calls a micro-kernel".into()),
         }
     }

@@ -41,6 +41,7 @@ impl<'k> Emit<'k, '_> {
             Stmt::ExpSum { local: l, .. } => format!("exp_sum {}", local(*l)),
             Stmt::Barrier => "barrier".into(),
             Stmt::TileAttention(_) => "tile_attention".into(),
+            Stmt::TileGemm(_) => "tile_gemm".into(),
             Stmt::GroupReduce { .. } => "group_reduce".into(),
         }
     }
@@ -88,6 +89,7 @@ impl<'k> Emit<'k, '_> {
             Stmt::ExpSum { local, dst, src, n, bias } => self.exp_sum(*local, dst, src, n, bias),
             Stmt::Barrier => Err(self.unsupported("a barrier".into())),
             Stmt::TileAttention(_) => Err(self.unsupported("attention of a thread block".into())),
+            Stmt::TileGemm(_) => Err(self.unsupported("a product of a thread block".into())),
             Stmt::GroupReduce { .. } => Err(self.unsupported("a group of threads".into())),
         }
     }

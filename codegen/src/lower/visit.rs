@@ -117,6 +117,10 @@ pub(super) fn visit_stmt(stmt: &mut Stmt, v: &mut dyn Visitor) {
             visit_expr(bias, v);
         }
         Stmt::Barrier => {}
+        Stmt::TileGemm(g) => {
+            g.places_mut().into_iter().for_each(|p| v.place(p));
+            g.dims_mut().into_iter().for_each(|d| v.dim(d));
+        }
         Stmt::TileAttention(a) => {
             a.places_mut().into_iter().for_each(|p| v.place(p));
             a.dims_mut().into_iter().for_each(|d| v.dim(d));

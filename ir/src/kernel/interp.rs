@@ -22,6 +22,7 @@ mod machine;
 mod memory;
 mod program;
 mod rows;
+mod tile_gemm;
 mod value;
 
 pub use error::{Fault, KernelRunError, ThreadId};

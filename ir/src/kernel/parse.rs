@@ -13,6 +13,7 @@ mod block;
 mod dim;
 mod expr;
 mod stmt;
+mod tile_gemm;
 
 /// Deepest nesting of expressions and statements together.
 const MAX_DEPTH: usize = 256;

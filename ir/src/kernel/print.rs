@@ -15,6 +15,7 @@
 //! A `;` starts a comment that ends with the line.
 
 mod attention;
+mod tile_gemm;
 
 use super::names::{Names, is_plain};
 use super::{
@@ -194,6 +195,7 @@ impl<'a> Printer<'a> {
             }
             Stmt::Barrier => self.line("barrier"),
             Stmt::TileAttention(attention) => self.tile_attention(attention),
+            Stmt::TileGemm(gemm) => self.tile_gemm(gemm),
             Stmt::GroupReduce { local, op, value, width } => {
                 self.group_reduce(*local, *op, value, *width)
             }

@@ -16,6 +16,7 @@ mod error;
 mod expr;
 mod scope;
 mod stmt;
+mod tile_gemm;
 
 pub use error::{Problem, VerifyError};
 use scope::Scope;

@@ -13,11 +13,10 @@
 
 use super::Effect;
 use super::attention_copy::Copy;
-use crate::emit::{Emit, visit};
+use crate::emit::Emit;
 use crate::index::Symbol;
 use crate::text::{Text, Ty, V};
-use crate::{PtxError, PtxTarget};
-use cascata_ir::kernel::{Kernel, Sees, Stmt, TileAttention, TileSchedule};
+use cascata_ir::kernel::{Sees, TileAttention, TileSchedule};
 use cascata_types::DType;
 
 /// Threads of a warp.
@@ -100,28 +99,9 @@ impl Shape {
     }
 }
 
-/// Shared memory of a kernel's attention tiles.
-pub(crate) fn shared_bytes(kernel: &Kernel) -> u32 {
-    let mut most = 0;
-    visit(&kernel.body, &mut |s| {
-        if let Stmt::TileAttention(a) = s {
-            most = most.max(Shape::new(a, DType::BF16).bytes());
-        }
-    });
-    most
-}
-
-/// What was made of a kernel, if the target has the instructions.
-pub(crate) fn targeted<T>(kernel: &Kernel, target: PtxTarget, made: T) -> Result<T, PtxError> {
-    let mut wgmma = false;
-    visit(&kernel.body, &mut |s| {
-        wgmma |= matches!(s, Stmt::TileAttention(a) if a.schedule.wgmma);
-    });
-    if !wgmma || target.name == "sm_90a" {
-        return Ok(made);
-    }
-    let problem = format!("attention by wgmma needs sm_90a, not {}", target.name);
-    Err(PtxError { kernel: kernel.name.clone(), problems: vec![problem] })
+/// Shared memory of a tile.
+pub(super) fn bytes(a: &TileAttention) -> u32 {
+    Shape::new(a, DType::BF16).bytes()
 }
 
 /// What a warp keeps from step to step, in registers.

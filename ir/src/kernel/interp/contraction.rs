@@ -74,24 +74,24 @@ fn row_offset(m: &mut Machine, offsets: Base, at: i64) -> Step<Option<i64>> {
 }
 
 /// Bounds of a result; NaN passes.
-struct Clamp(f64, f64);
+pub(super) struct Clamp(f64, f64);
 
 impl Clamp {
-    fn new((min, max): (Scalar, Scalar)) -> Self {
+    pub(super) fn new((min, max): (Scalar, Scalar)) -> Self {
         Self(min.to_f64(), max.to_f64())
     }
 
-    fn apply(&self, x: f64) -> f64 {
+    pub(super) fn apply(&self, x: f64) -> f64 {
         if x.is_nan() { x } else { x.max(self.0).min(self.1) }
     }
 }
 
 /// A place that may be missing.
-fn optional(place: &Option<Place>) -> Option<Access> {
+pub(super) fn optional(place: &Option<Place>) -> Option<Access> {
     place.as_ref().map(Access::new)
 }
 
-fn base_of(access: &Option<Access>, m: &Machine) -> Step<Option<Base>> {
+pub(super) fn base_of(access: &Option<Access>, m: &Machine) -> Step<Option<Base>> {
     access.as_ref().map(|a| a.base(m)).transpose()
 }
 

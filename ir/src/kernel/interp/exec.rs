@@ -62,6 +62,7 @@ impl Machine {
             Action::PackB(plan) => plan.run(self),
             Action::Row(plan) => plan.run(self),
             Action::Attention(plan) => plan.run(self),
+            Action::TileGemm(plan) => plan.run(self),
             Action::Barrier => {
                 self.barrier();
                 Ok(())

@@ -4,6 +4,7 @@ use super::attention::AttentionPlan;
 use super::contraction::{DwConvPlan, GemmPlan, PackBPlan};
 use super::index::Index;
 use super::rows::RowPlan;
+use super::tile_gemm::TileGemmPlan;
 use super::value::{Access, Compiler, Value};
 use crate::kernel::{Expr, Kernel, LocalId, LoopKind, Stmt};
 use cascata_types::DType;
@@ -52,6 +53,7 @@ pub(super) enum Action<'k> {
     PackB(Box<PackBPlan>),
     Row(Box<RowPlan>),
     Attention(Box<AttentionPlan>),
+    TileGemm(Box<TileGemmPlan>),
     Barrier,
     /// Gives a local what a group of threads gives together.
     Group(Box<GroupPlan>),
@@ -171,6 +173,7 @@ impl<'k> Compiler<'k> {
                 Action::Row(Box::new(RowPlan::exp_sum(register, dst, src, n, bias)))
             }
             Stmt::TileAttention(a) => AttentionPlan::action(self.kernel, a),
+            Stmt::TileGemm(g) => TileGemmPlan::action(self.kernel, g),
             Stmt::Barrier => Action::Barrier,
             Stmt::GroupReduce { local, op, value, width } => {
                 let (value, dtype) = self.expr(value);

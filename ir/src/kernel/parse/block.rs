@@ -110,6 +110,7 @@ impl<'a> Parser<'a> {
             ("tile_attention", name) if PLACES.contains(&name) => Value::Place(self.place()?),
             ("tile_attention", "scale") => Value::Scalar(self.scalar()?),
             ("tile_attention", "ahead" | "wgmma") => Value::Flag(self.flag()?),
+            ("tile_gemm", "a") => Value::Place(self.place()?),
             (_, "base" | "offsets" | "b" | "c" | "w" | "bias" | "src" | "dst") => {
                 Value::Place(self.place()?)
             }
@@ -179,7 +180,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn take_bias(&self, f: &mut Fields) -> Result<Option<Place>, ParseError> {
+    pub(super) fn take_bias(&self, f: &mut Fields) -> Result<Option<Place>, ParseError> {
         match f.take("bias") {
             Some(Value::Place(place)) => Ok(Some(place)),
             None => Ok(None),
@@ -195,7 +196,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn take_clamp(&self, f: &mut Fields) -> Result<(Scalar, Scalar), ParseError> {
+    pub(super) fn take_clamp(&self, f: &mut Fields) -> Result<(Scalar, Scalar), ParseError> {
         match f.take("clamp") {
             Some(Value::Clamp(min, max)) => Ok((min, max)),
             None => Ok(no_clamp()),

@@ -46,6 +46,7 @@ impl<'a> Parser<'a> {
             "barrier" => |_: &mut Self| Ok(Stmt::Barrier),
             "group_reduce" => Self::group_reduce,
             "tile_attention" => Self::tile_attention,
+            "tile_gemm" => Self::tile_gemm,
             _ => return self.change(),
         };
         self.advance()?;

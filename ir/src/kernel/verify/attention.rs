@@ -1,7 +1,7 @@
 //! Attention of a tile.
 
 use super::{Problem, Verifier};
-use crate::kernel::{LoopKind, Place, Sees, Space, TileAttention, TileResult};
+use crate::kernel::{LoopKind, Sees, TileAttention, TileResult};
 use cascata_types::{DType, Dim};
 
 impl Verifier<'_> {
@@ -59,19 +59,7 @@ impl Verifier<'_> {
                 dims.push(token_states);
             }
         }
-        self.operands_of_launch(a);
-    }
-
-    /// Copy engines and other blocks see nothing else.
-    fn operands_of_launch(&mut self, a: &TileAttention) {
-        let own = |p: &&Place| {
-            let buffer = self.kernel.buffers.get(p.buffer);
-            buffer.is_some_and(|b| !matches!(b.space, Space::Input | Space::Output))
-        };
-        let found = a.operands().into_iter().chain(a.results()).find(own);
-        if let Some(name) = found.map(|p| self.kernel.buffers[p.buffer].name.clone()) {
-            self.report(Problem::TileOfOwnBuffer(name));
-        }
+        self.of_launch(a.operands().into_iter().chain(a.results()));
     }
 
     fn tile_sizes(&mut self, a: &TileAttention) {

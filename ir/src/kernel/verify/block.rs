@@ -29,7 +29,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn clamp(&mut self, (min, max): (Scalar, Scalar)) {
+    pub(super) fn clamp(&mut self, (min, max): (Scalar, Scalar)) {
         for bound in [min, max] {
             self.expect_dtype("the bound", DType::F32, Some(bound.dtype));
         }

@@ -66,6 +66,7 @@ impl<'k> Verifier<'k> {
                 self.declare(*local, Some(DType::F32), loops | in_bias);
             }
             Stmt::TileAttention(attention) => self.tile_attention(attention),
+            Stmt::TileGemm(gemm) => self.tile_gemm(gemm),
             Stmt::Barrier => self.barrier(),
             Stmt::GroupReduce { local, op, value, width } => {
                 let (found, _) = self.expr(value);
