@@ -2,7 +2,7 @@
 //! `gemm_package FOLDER` writes their PTX and `kernels.json`, which `tests/gpu/run_gemm.py FOLDER`
 //! reads.
 
-use cascata_codegen::gpu::tile_gemm::Product;
+use cascata_codegen::gpu::tile_gemm::{LARGE, Product};
 use cascata_ir::kernel::{GemmSchedule, verify};
 use cascata_ir::types::DType;
 use cascata_ptx::{PtxTarget, compile};
@@ -14,10 +14,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder: PathBuf = std::env::args().nth(1).ok_or("usage: gemm_package FOLDER")?.into();
     std::fs::create_dir_all(&folder)?;
     let mut kernels = Vec::new();
-    for (rows, cols, stages) in
-        [(128, 256, 4), (128, 256, 3), (128, 192, 4), (256, 128, 4), (128, 128, 4), (64, 256, 5)]
-    {
-        let schedule = GemmSchedule { rows, cols, stages };
+    let of = |rows, cols, stages| GemmSchedule { rows, cols, stages };
+    let others = [of(128, 192, 4), of(256, 128, 4), of(128, 128, 4), of(64, 256, 5)];
+    for schedule in std::iter::once(LARGE).chain(others) {
         for group in [8, 16] {
             let product = Product { group, ..Product::plain(DType::BF16, schedule) };
             kernels.push(write(&folder, "time", product)?);

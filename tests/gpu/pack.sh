@@ -6,7 +6,8 @@
 #
 #   FOLDER/gpu-check           the program that runs the bundles
 #   FOLDER/cases               single kernels and what the Kernel IR interpreter gives
-#   FOLDER/bench_attention     kernels of attention, and what times them beside PyTorch's
+#   FOLDER/bench_attention, bench_gemm
+#                              kernels, and what checks and times them beside PyTorch's
 #   FOLDER/corpus, models*     compiled models and what they must give, packed with xz
 #
 # Needs tests/setup_env.sh (models) and tests/setup_ptx.sh (LLVM, MLIR).
@@ -39,7 +40,11 @@ strip "$folder/gpu-check"
 cargo run --quiet --locked -p cascata-ptx --features llvm --example gpu_cases -- "$folder/cases"
 cargo run --quiet --locked -p cascata-codegen --features ptx --example attention_package -- \
     "$folder/bench_attention"
-cp tests/gpu/run_attention.py "$folder/bench_attention/"
+cargo run --quiet --locked -p cascata-codegen --features ptx --example gemm_package -- \
+    "$folder/bench_gemm"
+for bench in attention gemm; do
+    cp "tests/gpu/run_$bench.py" "$folder/bench_$bench/"
+done
 pack corpus --groups onnx,contrib,random
 for i in "${!parts[@]}"; do
     pack "models$i" --groups model --only "${parts[$i]}"

@@ -2,12 +2,16 @@
 //!
 //! `a[M,K]`, `b[N,K]` → `c[M,N]`, both operands with what is summed side by side (`K` a multiple
 //! of 8). A block has a tile of `c`; tiles go down groups of row blocks, so that blocks that run
-//! together share rows and columns in L2. Bound by flops: `2·M·N·K`.
+//! together share rows and columns in L2. Bound by flops: `2·M·N·K`; what [`LARGE`] reaches on an
+//! H200 beside cuBLAS is in `tests/reports/` (bf16, 8192³: 97 % of it, 646 TFLOP/s).
 //!
 //! Error: sums in f32, the result rounded once.
 
 use cascata_ir::kernel::{GemmSchedule, Kernel, KernelBuilder, Place, Stmt, TileGemm};
 use cascata_ir::types::{DType, Dim, Scalar, SymbolTable};
+
+/// The fastest of the schedules that were measured, for products that fill a GPU.
+pub const LARGE: GemmSchedule = GemmSchedule { rows: 128, cols: 256, stages: 4 };
 
 /// A product.
 #[derive(Clone, Copy, Debug, PartialEq)]

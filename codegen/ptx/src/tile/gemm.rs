@@ -155,8 +155,7 @@ impl<'e, 'k> Tile<'e, 'k> {
     /// Thread `t` copies 16-byte column `t mod 8` of rows `t / 8`, one a pass. Rows that do
     /// not exist are copies of the last one: their products are not written.
     fn sources(&mut self) -> Sources {
-        let (s, g, tid, shared, terms) =
-            (self.s, self.g, self.e.tid, self.shared, self.counts[2]);
+        let (s, g, tid, shared, terms) = (self.s, self.g, self.e.tid, self.shared, self.counts[2]);
         let t = self.t();
         let row = t.with("arith.shrui", tid, 3);
         let column = t.with("arith.andi", tid, 7);
