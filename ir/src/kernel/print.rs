@@ -152,11 +152,9 @@ impl<'a> Printer<'a> {
                 let symbol = self.names.symbols.name(*symbol);
                 self.line(&format!("bind {symbol} = {}", self.expr(value)));
             }
-            Stmt::Let { local, value } => {
-                self.line(&format!("let {} = {}", self.local(*local), self.expr(value)));
-            }
-            Stmt::Assign { local, value } => {
-                self.line(&format!("{} = {}", self.local(*local), self.expr(value)));
+            Stmt::Let { local, value } | Stmt::Assign { local, value } => {
+                let new = if matches!(stmt, Stmt::Let { .. }) { "let " } else { "" };
+                self.line(&format!("{new}{} = {}", self.local(*local), self.expr(value)));
             }
             Stmt::Reduce { local, op, value } => {
                 self.line(&format!("{} {op}= {}", self.local(*local), self.expr(value)));

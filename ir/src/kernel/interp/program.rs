@@ -7,6 +7,7 @@ use super::rows::RowPlan;
 use super::tile_gemm::TileGemmPlan;
 use super::value::{Access, Compiler, Value};
 use crate::kernel::{Expr, Kernel, LocalId, LoopKind, Stmt};
+use crate::op::BinaryOp;
 use cascata_types::DType;
 use cascata_types::{Entity as _, SymbolId};
 
@@ -176,15 +177,17 @@ impl<'k> Compiler<'k> {
             Stmt::TileGemm(g) => TileGemmPlan::action(self.kernel, g),
             Stmt::Barrier => Action::Barrier,
             Stmt::GroupReduce { local, op, value, width } => {
-                let (value, dtype) = self.expr(value);
-                let (register, other) = (self.register(*local), self.spare_register());
-                let both = [register, other].map(Value::Register);
-                let [own, others] = both;
-                let joined = self.joined(*op, dtype, own, others);
-                let width = *width as usize;
-                Action::Group(Box::new(GroupPlan { register, other, value, joined, width }))
+                self.group(*local, *op, value, *width as usize)
             }
         }
+    }
+
+    fn group(&self, local: LocalId, op: BinaryOp, value: &'k Expr, width: usize) -> Action<'k> {
+        let (value, dtype) = self.expr(value);
+        let (register, other) = (self.register(local), self.spare_register());
+        let [own, others] = [register, other].map(Value::Register);
+        let joined = self.joined(op, dtype, own, others);
+        Action::Group(Box::new(GroupPlan { register, other, value, joined, width }))
     }
 }
 

@@ -69,14 +69,18 @@ impl<'k> Verifier<'k> {
             Stmt::TileGemm(gemm) => self.tile_gemm(gemm),
             Stmt::Barrier => self.barrier(),
             Stmt::GroupReduce { local, op, value, width } => {
-                let (found, _) = self.expr(value);
-                self.barrier();
-                self.reduction(*op, found);
-                self.group(*width);
-                // What a group has in common still differs from group to group.
-                self.declare(*local, found, self.scope.thread_loops());
+                self.group_reduce(*local, *op, value, *width);
             }
         }
+    }
+
+    fn group_reduce(&mut self, local: LocalId, op: BinaryOp, value: &'k Expr, width: u32) {
+        let (found, _) = self.expr(value);
+        self.barrier();
+        self.reduction(op, found);
+        self.group(width);
+        // What a group has in common still differs from group to group.
+        self.declare(local, found, self.scope.thread_loops());
     }
 
     /// Whether a symbol may get a value here.
