@@ -15,7 +15,9 @@
 //! shared memory. Its parameters, in order, 8 bytes each unless said:
 //!
 //! 1. the device address of every buffer, in the kernel's buffer order; arena and weight
-//!    addresses are 64-byte aligned, all addresses at least 16-byte aligned;
+//!    addresses are 64-byte aligned, all addresses at least 16-byte aligned, and the 16 bytes
+//!    in which a buffer ends exist as a whole: kernels may read them (LLVM joins neighbouring
+//!    loads, three of f32 to one of 16 bytes);
 //! 2. the dim parameters, `i64`;
 //! 3. the number of tiles, `i64`;
 //! 4. the address of the scratch memory, 256-byte aligned (null where there is none), and the

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_void};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Kernels may read to the end of the 16 bytes in which an operand ends.
+const WHOLE: usize = 16;
 /// What a block may have without being asked for.
 const PLAIN_SHARED: u32 = 48 << 10;
 
@@ -292,7 +294,8 @@ impl GpuBuf {
         let mut address = 0;
         gpu.enter().ok()?;
         // SAFETY: writes an address.
-        let status = unsafe { sys::cuMemAlloc_v2(&mut address, len) };
+        let status =
+            unsafe { sys::cuMemAlloc_v2(&mut address, len.checked_next_multiple_of(WHOLE)?) };
         (status == sys::CUresult::CUDA_SUCCESS).then(|| Self { gpu: gpu.clone(), address, len })
     }
 
