@@ -89,7 +89,7 @@ def page(r):
         lines.append("")
     for name, shown in r["benches"].items():
         lines += [f"## {name}", "", "```", *shown, "```", ""]
-    return "\n".join(lines).rstrip() + "\n"
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).rstrip() + "\n"
 
 
 def main():
