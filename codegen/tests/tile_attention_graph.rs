@@ -162,6 +162,16 @@ fn queries_that_are_computed_in_the_group() {
     compare(&body, [1, 37, 41]);
 }
 
+/// A step of a decoder: one warp for the one row, and sizes that are known.
+#[test]
+fn few_queries_take_a_narrow_tile() {
+    let body = dense("f16", 64, "causal = true, zero_masked_rows = false", false);
+    let body = body.replace("4,S,", "4,1,");
+    let found = tiled(&body).1.expect("attention by tiles");
+    assert_eq!((found.schedule.rows, found.schedule.warps), (16, 1));
+    compare(&body, [3, 1, 77]);
+}
+
 /// Each of these would be wrong or has no instruction.
 #[test]
 fn others_are_no_tiles() {
@@ -175,5 +185,33 @@ fn others_are_no_tiles() {
         ("a negative scale", dense("f16", 64, plain, false).replace("0.125", "-0.125")),
     ] {
         assert!(tiled(&body).1.is_none(), "{what}");
+    }
+}
+
+/// One artifact: each target gets the products that it has.
+#[cfg(feature = "ptx")]
+#[test]
+fn every_target_has_its_products() {
+    use cascata_artifact::ArtifactReader;
+    use cascata_artifact::gpu::GpuTarget;
+    use cascata_codegen::build::{BuildOptions, build};
+    use cascata_codegen::cpu::{CpuLevel, CpuTarget};
+    let (_, fused) = graph(&BETWEEN.replace("CAUSAL", "true"));
+    let options = BuildOptions {
+        targets: vec![CpuTarget::new(CpuLevel::V3).unwrap()],
+        machine: Machine::Cpu,
+        gpu: GpuTarget::ALL.to_vec(),
+        keep_kernel_ir: false,
+        provenance: Default::default(),
+    };
+    let bytes = build(&fused, &options).unwrap().to_bytes().unwrap();
+    let reader = ArtifactReader::parse(&bytes).unwrap();
+    for (i, program) in reader.manifest().gpu.iter().enumerate() {
+        let ptx = reader.ptx(i).unwrap();
+        let by_wgmma = program.target == GpuTarget::Sm90a;
+        assert_eq!(ptx.contains("wgmma.mma_async"), by_wgmma, "{:?}", program.target);
+        assert_eq!(ptx.contains("mma.sync."), !by_wgmma, "{:?}", program.target);
+        let name = format!(".target {}", program.target.name());
+        assert!(ptx.contains(&name) && program.kernels[0].threads == 128);
     }
 }

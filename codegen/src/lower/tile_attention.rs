@@ -158,7 +158,6 @@ fn tile(
     tiled: &Tiled,
     [q, k, v]: [View; 3],
 ) {
-    let name = super::map::name(lowering, group);
     let mut body = Body::new(lowering, group);
     let rows = i64::from(tiled.schedule.rows);
     let blocks = sizes.queries.ceil_div(&rows.into());
@@ -176,13 +175,14 @@ fn tile(
     };
     let mut queries = from(&mut body, &q, &h);
     queries.at = queries.at + row.clone() * q.rows.clone();
+    let [keys, values] = [&k, &v].map(|view| from(&mut body, view, &key_head));
     let out = body.output(Operand::Value(group.outputs[0]));
-    let out = Place::new(out, dot(&[b.clone(), h, row.clone()], &tiled.out));
+    let out = Place::new(out, dot(&[b, h, row.clone()], &tiled.out));
     let behind = sizes.keys.clone() - sizes.queries.clone();
     let attention = TileAttention {
         q: queries,
-        k: from(&mut body, &k, &key_head),
-        v: from(&mut body, &v, &key_head),
+        k: keys,
+        v: values,
         rows: TileRows {
             count: (sizes.queries.clone() - row.clone()).minimum(&rows.into()),
             group: 1,
@@ -204,5 +204,5 @@ fn tile(
     body.flops = sizes.flops();
     let (grid, mut stmts) = body.grid(&outer, 1);
     stmts.push(Stmt::TileAttention(Box::new(attention)));
-    body.finish(&name, grid, stmts);
+    body.finish("tile_attention", grid, stmts);
 }
