@@ -2,9 +2,14 @@
 //! `attention_package FOLDER` writes their PTX and `kernels.json`, which
 //! `tests/gpu/run_attention.py FOLDER` reads.
 
-use cascata_codegen::gpu::tile_attention::{Forest, Heads, Prompt};
+use cascata_codegen::gpu::tile_attention::{Forest, Heads, Prompt, by_wgmma, wide};
+use cascata_codegen::lower::{Lowering, Machine, Operand};
+use cascata_ir::graph::Graph;
 use cascata_ir::kernel::{Kernel, TileSchedule, verify};
+use cascata_ir::op::Op;
+use cascata_ir::parse::parse;
 use cascata_ir::types::DType;
+use cascata_passes::pipeline::{Options, optimise};
 use cascata_ptx::{PtxTarget, compile};
 use serde_json::{Value, json};
 use std::error::Error;
@@ -19,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&package.folder)?;
     prompts(&mut package)?;
     checks(&mut package)?;
+    graphs(&mut package)?;
     forests(&mut package)?;
     let text = serde_json::to_string_pretty(&package.kernels)?;
     Ok(std::fs::write(package.folder.join("kernels.json"), text)?)
@@ -136,6 +142,66 @@ fn checks(package: &mut Package) -> Result<(), Box<dyn Error>> {
         }
     }
     Ok(())
+}
+
+/// What the attention of a graph becomes, to be compared and, with 16 key heads, timed: the
+/// operands lie as those of the kernels above.
+fn graphs(package: &mut Package) -> Result<(), Box<dyn Error>> {
+    for (kind, of_keys) in [("prompt", 16), ("check", 2)] {
+        for (dim, dtype, causal) in
+            [(64, DType::BF16, true), (128, DType::BF16, true), (128, DType::F16, false)]
+        {
+            if kind == "prompt" && !causal {
+                continue;
+            }
+            let heads = heads(if kind == "prompt" { 16 } else { 6 }, of_keys, dim, dtype);
+            let kernel = of_graph(heads, causal)?;
+            let new = by_wgmma(&kernel).ok_or("the graph's attention has no tiles")?;
+            for (kernel, wgmma) in [(kernel, false), (new, true)] {
+                let end = if wgmma { "_g" } else { "" };
+                let name = format!("{kind}_graph_d{dim}_{dtype}{end}");
+                let mut facts = described(kind, heads, wide(dim, wgmma).rows);
+                facts["causal"] = json!(causal);
+                package.add(&Kernel { name, ..kernel }, wgmma, facts)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The one kernel of a graph of projected queries, keys and values.
+fn of_graph(heads: Heads, causal: bool) -> Result<Kernel, Box<dyn Error>> {
+    let Heads { heads: h, kv_heads: g, head_dim: d, dtype, scale } = heads;
+    let text = format!(
+        "graph \"attention\" {{
+  symbol B in 1..=64
+  symbol S in 1..=65536
+  symbol T in 1..=65536
+  body(%0 \"q\" : {dtype}[B,S,{h},{d}], %1 \"k\" : {dtype}[B,T,{g},{d}], %2 \"v\" : {dtype}[B,T,{g},{d}]) {{
+    %3 = transpose(%0) {{perm = [0, 2, 1, 3]}} : {dtype}[B,{h},S,{d}]
+    %4 = transpose(%1) {{perm = [0, 2, 1, 3]}} : {dtype}[B,{g},T,{d}]
+    %5 = transpose(%2) {{perm = [0, 2, 1, 3]}} : {dtype}[B,{g},T,{d}]
+    %6 = attention(%3, %4, %5) {{scale = f32({scale}), causal = {causal}, zero_masked_rows = true}} : {dtype}[B,{h},S,{d}]
+    %7 = transpose(%6) {{perm = [0, 2, 1, 3]}} : {dtype}[B,S,{h},{d}]
+    return %7 \"y\"
+  }}
+}}
+"
+    );
+    let mut graph = parse(&text)?;
+    optimise(&mut graph, &Options::default(), &mut |_, _| {})?;
+    let mut lowering = Lowering::new(&graph, Machine::Gpu);
+    for id in &graph.regions[Graph::ROOT].nodes {
+        if matches!(graph.nodes[*id].op, Op::Group { .. }) {
+            lowering.group(*id)?;
+        }
+    }
+    let operands = [graph.inputs(), graph.outputs()].concat();
+    let operands: Vec<Operand> = operands.into_iter().map(|v| lowering.operand(v)).collect();
+    match lowering.launches.as_slice() {
+        [launch] if launch.operands == operands => Ok(launch.variants[0].kernel.clone()),
+        other => Err(format!("no one launch over {operands:?}: {other:?}").into()),
+    }
 }
 
 /// Decoding over shared prefixes: tiles of many rows for those, of few for what is a

@@ -21,6 +21,7 @@ mod resize;
 mod rows;
 mod single;
 mod strings;
+mod tile_attention;
 mod visit;
 mod weights;
 

@@ -68,6 +68,13 @@ pub fn is_widened_i16(graph: &Graph, id: NodeId) -> bool {
         && graph.ty(node.inputs[0]).as_tensor().is_some_and(|t| t.dtype == DType::I16)
 }
 
+/// Whether a node widens 16-bit floats to f32.
+fn is_widened_half(graph: &Graph, id: NodeId) -> bool {
+    let node = &graph.nodes[id];
+    let from = graph.ty(node.inputs[0]).as_tensor().map(|t| t.dtype);
+    matches!(node.op, Op::Cast { to: DType::F32 }) && matches!(from, Some(DType::F16 | DType::BF16))
+}
+
 fn anchor_kind(op: &Op, rank: usize) -> GroupKind {
     match op {
         Op::Softmax { axis } if axis + 1 == rank => GroupKind::RowReduce,
@@ -274,7 +281,8 @@ impl Plan {
             Op::MatMul | Op::Conv(_) if widened && slot < 2 => true,
             // A constant is converted when it is packed.
             Op::MatMul => is_view(op) || slot == 1 && is_cast_constant(graph, id),
-            Op::Attention(_) => is_view(op),
+            // Tensor cores read 16 bits; a CPU converts as it copies.
+            Op::Attention(_) => is_view(op) || slot < 3 && is_widened_half(graph, id),
             Op::Softmax { .. } | Op::LayerNorm { .. } | Op::RmsNorm { .. } | Op::Reduce { .. } => {
                 slot == 0 && !matches!(op, Op::Reshape { .. })
             }

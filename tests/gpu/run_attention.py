@@ -1,6 +1,7 @@
 """Checks and times the attention kernels of `codegen/examples/attention_package.rs` on a GPU.
 
-`run_attention.py [FOLDER] [--json FILE]`: each part in a process of its own, of 20 s at most.
+`run_attention.py [FOLDER] [--json FILE] [--parts check,d64]`: each part in a process of its own,
+of 20 s at most. Where a kernel's `.cubin` lies beside its `.ptx`, that is loaded.
 Results are compared with attention in float64 and times with PyTorch's; what is printed is also
 what the JSON file has, line by line.
 """
@@ -45,7 +46,9 @@ class Kernels:
     def function(self, name):
         if name not in self.loaded:
             info = self.info[name]
-            path = f"{self.folder}/{name}.ptx"
+            path = f"{self.folder}/{name}.cubin"
+            if not os.path.exists(path):
+                path = f"{self.folder}/{name}.ptx"
             with open(path, "rb") as f:
                 image = f.read() + b"\0"
             module, function = ctypes.c_void_p(), ctypes.c_void_p()
@@ -395,6 +398,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("folder", nargs="?", default=HERE)
     arguments.add_argument("--json")
+    arguments.add_argument("--parts", default=",".join(PARTS), help="which, by commas")
     arguments.add_argument("--part", help=argparse.SUPPRESS)
     options = arguments.parse_args()
     if options.part:
@@ -407,7 +411,7 @@ def main():
         }
         return parts[options.part](Kernels(options.folder))
     start, lines, failed = time.time(), [], []
-    for part in PARTS:
+    for part in options.parts.split(","):
         command = [sys.executable, __file__, options.folder, "--part", part]
         child = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

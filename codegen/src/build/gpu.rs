@@ -74,15 +74,48 @@ fn compile(
     let mut names = Names::default();
     let mapped: Vec<Kernel> = kernels.iter().map(|k| mapped(k, &mut names)).collect();
     let start = Instant::now();
-    // What newer GPUs run is made for the oldest: these kernels use nothing that only newer
-    // ones have, and LLVM makes the same of them.
+    // What newer GPUs run is made for the oldest: but for `wgmma`, these kernels use nothing
+    // that only newer ones have, and LLVM makes the same of them.
     let modules = modules(&mapped, targets[0]).map_err(BuildError::Ptx)?;
+    let by_wgmma = match targets.contains(&GpuTarget::Sm90a) {
+        true => by_wgmma(&mapped, &modules).map_err(BuildError::Ptx)?,
+        false => None,
+    };
     let seconds = start.elapsed().as_secs_f64() / targets.len() as f64;
     let program = |target: &GpuTarget| {
-        let ptx = Ptx { text: joined(&modules, *target), seconds };
-        program(&mapped, &modules, entries, *target, ptx)
+        let own = by_wgmma.as_ref().filter(|_| *target == GpuTarget::Sm90a);
+        let (mapped, modules) = own.map_or((&mapped, &modules), |(m, o)| (m, o));
+        let ptx = Ptx { text: joined(modules, *target), seconds };
+        program(mapped, modules, entries, *target, ptx)
     };
     Ok(targets.iter().map(program).collect())
+}
+
+/// Kernels and their modules, with `wgmma` where it has a use; `None` where it has none.
+///
+/// # Errors
+/// Every kernel without code.
+#[cfg(feature = "ptx")]
+fn by_wgmma(
+    kernels: &[Kernel],
+    made: &[PtxModule],
+) -> Result<Option<(Vec<Kernel>, Vec<PtxModule>)>, Vec<PtxError>> {
+    let (mut all, mut places, mut changed) = (kernels.to_vec(), Vec::new(), Vec::new());
+    for (i, kernel) in kernels.iter().enumerate() {
+        if let Some(new) = crate::gpu::tile_attention::by_wgmma(kernel) {
+            places.push(i);
+            all[i].clone_from(&new);
+            changed.push(new);
+        }
+    }
+    if changed.is_empty() {
+        return Ok(None);
+    }
+    let mut all_made = made.to_vec();
+    for (i, module) in places.into_iter().zip(modules(&changed, GpuTarget::Sm90a)?) {
+        all_made[i] = module;
+    }
+    Ok(Some((all, all_made)))
 }
 
 /// The kernel for blocks of threads, under a name that PTX can have.

@@ -1,4 +1,5 @@
-//! Attention groups: `softmax(scale·q·kᵀ + mask)·v`, f32.
+//! Attention groups: `softmax(scale·q·kᵀ + mask)·v`, f32; see [`super::tile_attention`] for
+//! those of 16-bit operands on a GPU.
 //!
 //! The 2-pass cascade of FuseMax (arXiv 2406.10491 §IV): per block of query rows the
 //! scores of all keys stay in L2, the maximum is one pass over them, numerators and
@@ -32,20 +33,25 @@ struct Operands {
 }
 
 /// Sizes of one attention.
-struct Sizes {
-    batch: Dim,
-    heads: Dim,
-    key_heads: Dim,
-    queries: Dim,
-    keys: Dim,
-    depth: Dim,
-    value_depth: Dim,
+pub(super) struct Sizes {
+    pub batch: Dim,
+    pub heads: Dim,
+    pub key_heads: Dim,
+    pub queries: Dim,
+    pub keys: Dim,
+    pub depth: Dim,
+    pub value_depth: Dim,
 }
 
 impl Sizes {
     /// Operations of one query row.
     fn row_work(&self) -> Dim {
         self.keys.clone() * (self.depth.clone() + self.value_depth.clone()) * 2
+    }
+
+    /// All operations, as if every query saw every key.
+    pub fn flops(&self) -> Dim {
+        self.row_work() * self.batch.clone() * self.heads.clone() * self.queries.clone()
     }
 }
 
@@ -68,6 +74,9 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
         depth: q[3].clone(),
         value_depth: v[3].clone(),
     };
+    if super::tile_attention::lower(lowering, group, &node, attrs, &sizes)? {
+        return Ok(());
+    }
     let q_view = unit_columns(lowering, group, node.inputs[0], &q[..2])?;
     let k_view = stored(lowering, group, node.inputs[1], &k[..2])?;
     let v_view = stored(lowering, group, node.inputs[2], &k[..2])?;
@@ -152,9 +161,8 @@ fn attend(
     let place = [b, h, row0, count];
     stmts.extend(store(&mut body, group, node, sizes, &place, (out, inverse, &e))?);
 
-    let work = sizes.row_work();
-    body.flops = work.clone() * sizes.batch.clone() * sizes.heads.clone() * sizes.queries.clone();
-    let per_tile = estimate(&(work * rows), &body.symbols);
+    body.flops = sizes.flops();
+    let per_tile = estimate(&(sizes.row_work() * rows), &body.symbols);
     let (mut grid, mut head) = body.grid(&outer, 1);
     grid.min_tiles = (PARALLEL_FLOPS / per_tile.max(1)).max(1);
     head.extend(stmts);

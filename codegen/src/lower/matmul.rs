@@ -109,7 +109,8 @@ pub(super) fn view(
     }
 }
 
-fn try_view(
+/// An operand where it lies, if it does so with strides.
+pub(super) fn try_view(
     lowering: &mut Lowering,
     group: &Group,
     v: ValueId,
