@@ -2,7 +2,7 @@
 //!
 //! A tile becomes what a block of threads does. Serial code stays block-level code; a vector
 //! loop is dealt out to the threads, which combine what it reduces; micro-kernels and row
-//! primitives become loops over threads ([`gemm`], [`rows`], …). What a tile kept to itself is
+//! primitives become loops over threads (`gemm`, `rows`, …). What a tile kept to itself is
 //! shared by its threads. The result means what the kernel meant, sums in another order aside,
 //! and the Kernel IR interpreter runs it with its threads and barriers.
 
