@@ -141,10 +141,18 @@ mod ptx {
 
     #[test]
     fn rows_start_at_16_bytes() {
-        let mut kernel = Product::plain(DType::BF16, SCHEDULE).kernel("odd");
-        gemm(&mut kernel).a_row_stride = Dim::from(36);
-        let error = compile(&[kernel], PtxTarget { name: "sm_90a" }).unwrap_err();
-        assert!(error[0].to_string().contains("start at 16 bytes"), "{error:?}");
+        let odd: [fn(&mut TileGemm); 4] = [
+            |g| g.a_row_stride = Dim::from(36),
+            |g| g.b_col_stride = Dim::from(36),
+            |g| g.a.at = Dim::from(4),
+            |g| g.b.at = Dim::from(4),
+        ];
+        for change in odd {
+            let mut kernel = Product::plain(DType::BF16, SCHEDULE).kernel("odd");
+            change(gemm(&mut kernel));
+            let error = compile(&[kernel], PtxTarget { name: "sm_90a" }).unwrap_err();
+            assert!(error[0].to_string().contains("start at 16 bytes"), "{error:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! `a[M,K]`, `b[N,K]` → `c[M,N]`, both operands with what is summed side by side (`K` a multiple
 //! of 8). A block has a tile of `c`; tiles go down groups of row blocks, so that blocks that run
 //! together share rows and columns in L2. Bound by flops: `2·M·N·K`; what [`LARGE`] reaches on an
-//! H200 beside cuBLAS is in `tests/reports/` (bf16, 8192³: 97 % of it, 646 TFLOP/s).
+//! H200 beside cuBLAS is in `tests/reports/` (bf16, 8192³: 97 % of it, 634 TFLOP/s).
 //!
 //! Error: sums in f32, the result rounded once.
 

@@ -15,7 +15,7 @@ use super::attention_copy::address;
 use crate::emit::Emit;
 use crate::text::{Text, Ty, V};
 use cascata_ir::kernel::{GemmSchedule, TileGemm};
-use cascata_types::{DType, Dim, Scalar};
+use cascata_types::{DType, Scalar};
 use std::fmt::Write as _;
 
 /// Terms of a step.
@@ -472,8 +472,9 @@ fn products(s: Shape, a: &str, b: &str) -> String {
     code + "wgmma.commit_group.sync.aligned; "
 }
 
-/// Whether rows do not start where 16 bytes can be copied from.
+/// Whether rows are known not to start where 16 bytes can be copied from.
 fn misaligned(g: &TileGemm) -> bool {
-    let odd = |d: &Dim| d.as_const().is_some_and(|n| n % 8 != 0);
-    odd(&g.a_row_stride) || odd(&g.b_col_stride)
+    [&g.a_row_stride, &g.b_col_stride, &g.a.at, &g.b.at]
+        .iter()
+        .any(|d| d.as_const().is_some_and(|n| n % 8 != 0))
 }
