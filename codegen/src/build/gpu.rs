@@ -91,15 +91,16 @@ fn compile(
     Ok(targets.iter().map(program).collect())
 }
 
-/// Kernels and their modules, with `wgmma` where it has a use; `None` where it has none.
+/// Kernels and their modules.
+#[cfg(feature = "ptx")]
+type Made = (Vec<Kernel>, Vec<PtxModule>);
+
+/// Kernels and modules, with `wgmma` where it has a use; `None` where it has none.
 ///
 /// # Errors
 /// Every kernel without code.
 #[cfg(feature = "ptx")]
-fn by_wgmma(
-    kernels: &[Kernel],
-    made: &[PtxModule],
-) -> Result<Option<(Vec<Kernel>, Vec<PtxModule>)>, Vec<PtxError>> {
+fn by_wgmma(kernels: &[Kernel], made: &[PtxModule]) -> Result<Option<Made>, Vec<PtxError>> {
     let (mut all, mut places, mut changed) = (kernels.to_vec(), Vec::new(), Vec::new());
     for (i, kernel) in kernels.iter().enumerate() {
         if let Some(new) = crate::gpu::tile_attention::by_wgmma(kernel) {
