@@ -57,7 +57,14 @@ class Driver:
         values = (c_void_p * 2)(ctypes.addressof(log), len(log))
         module = c_void_p()
         try:
-            self.call("cuModuleLoadDataEx", byref(module), ptx.encode() + b"\0", c_uint(2), options, values)
+            self.call(
+                "cuModuleLoadDataEx",
+                byref(module),
+                ptx.encode() + b"\0",
+                c_uint(2),
+                options,
+                values,
+            )
         except CudaError as e:
             raise CudaError(f"{e}\n{log.value.decode(errors='replace')}") from None
         return module
@@ -66,7 +73,9 @@ class Driver:
         function = c_void_p()
         self.call("cuModuleGetFunction", byref(function), module, entry.encode())
         if shared_bytes > 48 * 1024:
-            self.call("cuFuncSetAttribute", function, c_int(MAX_DYNAMIC_SHARED), c_int(shared_bytes))
+            self.call(
+                "cuFuncSetAttribute", function, c_int(MAX_DYNAMIC_SHARED), c_int(shared_bytes)
+            )
         return function
 
     def alloc(self, bytes_):
@@ -97,14 +106,23 @@ class Driver:
     def launch(self, function, blocks, threads, params, shared_bytes=0, stream=0):
         """`params`: integers (8 bytes each) or `bytes` that are passed by value."""
         held = [
-            ctypes.create_string_buffer(p, len(p)) if isinstance(p, bytes) else c_uint64(p & (2**64 - 1))
+            ctypes.create_string_buffer(p, len(p))
+            if isinstance(p, bytes)
+            else c_uint64(p & (2**64 - 1))
             for p in params
         ]
         pointers = (c_void_p * max(len(held), 1))(*[ctypes.addressof(h) for h in held])
         grid = c_uint(blocks), c_uint(1), c_uint(1)
         block = c_uint(threads), c_uint(1), c_uint(1)
         self.call(
-            "cuLaunchKernel", function, *grid, *block, c_uint(shared_bytes), c_void_p(stream), pointers, None
+            "cuLaunchKernel",
+            function,
+            *grid,
+            *block,
+            c_uint(shared_bytes),
+            c_void_p(stream),
+            pointers,
+            None,
         )
 
     def time(self, run, repeats=20, warmup=3):

@@ -42,9 +42,6 @@ cargo run --quiet --locked -p cascata-codegen --features ptx --example attention
     "$folder/bench_attention"
 cargo run --quiet --locked -p cascata-codegen --features ptx --example gemm_package -- \
     "$folder/bench_gemm"
-for bench in attention gemm; do
-    cp "tests/gpu/run_$bench.py" "$folder/bench_$bench/"
-done
 pack corpus --groups onnx,contrib,random
 for i in "${!parts[@]}"; do
     pack "models$i" --groups model --only "${parts[$i]}"

@@ -10,10 +10,6 @@ import sys
 SHOWN = re.compile(r"TFLOP/s|TB/s|, \d+ wrong$| x$")
 
 
-def read(path):
-    return json.loads(path.read_text()) if path.exists() else None
-
-
 def failures(outcomes):
     return [f"{o['group']}/{o['name']}: {o['problem']}" for o in outcomes if o.get("problem")]
 
@@ -40,10 +36,12 @@ def single_kernels(outcomes):
 
 def report(out):
     """Everything that is in the folder."""
-    cases = read(out / "kernels.json")
-    bundles = [p for p in sorted(out.glob("*.json")) if p.stem.startswith(("corpus", "models"))]
-    outcomes = [o for p in bundles for o in read(p)]
-    benches = [p for p in sorted(out.glob("*.json")) if "lines" in (read(p) or {})]
+    files = {p.stem: json.loads(p.read_text()) for p in sorted(out.glob("*.json"))}
+    cases = files.get("kernels")
+    outcomes = [
+        o for name, file in files.items() if name.startswith(("corpus", "models")) for o in file
+    ]
+    benches = {name: file["lines"] for name, file in files.items() if "lines" in file}
     return {
         "device": (out / "device.txt").read_text().strip(),
         "date": (out / "date.txt").read_text().strip(),
@@ -51,7 +49,7 @@ def report(out):
         "groups": by_group(outcomes),
         "failures": failures(outcomes),
         "models": {o["name"]: o["times"] for o in outcomes if o.get("times")},
-        "benches": {p.stem: [x for x in read(p)["lines"] if SHOWN.search(x)] for p in benches},
+        "benches": {n: [x for x in lines if SHOWN.search(x)] for n, lines in benches.items()},
     }
 
 

@@ -45,10 +45,9 @@ for bundle in "$folder"/corpus "$folder"/models*; do
     name=$(basename "$bundle")
     unpack "$bundle" && part "$name" "$folder/gpu-check" "$bundle" --json "$out/$name.json" $(workers "$name")
 done
-for bench in "$folder"/bench_*/run_*.py; do
-    [ -e "$bench" ] || continue
-    name=$(basename "$bench" .py)
-    part "${name#run_}" python3 "$bench" --json "$out/${name#run_}.json"
+for name in attention gemm; do
+    [ -e "$folder/bench_$name" ] || continue
+    part "$name" python3 "$here/run_$name.py" "$folder/bench_$name" --json "$out/$name.json"
 done
 python3 "$here/report.py" "$out"
 [ ${#failed[@]} -eq 0 ] || echo "failed: ${failed[*]}"

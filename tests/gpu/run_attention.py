@@ -1,94 +1,13 @@
-"""Checks and times the attention kernels of `codegen/examples/attention_package.rs` on a GPU.
+"""Checks and times the attention kernels of `codegen/examples/attention_package.rs` on a GPU:
+`run_attention.py FOLDER`.
 
-`run_attention.py [FOLDER] [--json FILE] [--parts check,d64]`: each part in a process of its own,
-of 20 s at most. Where a kernel's `.cubin` lies beside its `.ptx`, that is loaded.
-Results are compared with attention in float64 and times with PyTorch's; what is printed is also
-what the JSON file has, line by line.
+Results are compared with attention in float64 (of a forest: float32), times with PyTorch's.
 """
 
-import argparse
-import ctypes
-import json
-import os
-import statistics
-import subprocess
-import sys
-import threading
-import time
+from bench import interleaved, main, say
 
-PARTS = ["check", "checkg", "d128", "d64", "forest"]
-HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def say(*a):
-    print(*a, flush=True)
-
-
-class Kernels:
-    def __init__(self, folder):
-        import torch
-
-        self.folder = folder
-        torch.cuda.init()
-        torch.zeros(1, device="cuda")
-        self.torch, self.lib, self.loaded = torch, ctypes.CDLL("libcuda.so.1"), {}
-        with open(f"{self.folder}/kernels.json") as f:
-            self.info = {k["name"]: k for k in json.load(f)}
-        if os.environ.get("NO_WGMMA"):
-            self.info = {n: k for n, k in self.info.items() if not n.endswith("g")}
-
-    def ok(self, status, what):
-        if status != 0:
-            text = ctypes.c_char_p()
-            self.lib.cuGetErrorName(status, ctypes.byref(text))
-            raise RuntimeError(f"{what}: {text.value}")
-
-    def function(self, name):
-        if name not in self.loaded:
-            info = self.info[name]
-            path = f"{self.folder}/{name}.cubin"
-            if not os.path.exists(path):
-                path = f"{self.folder}/{name}.ptx"
-            with open(path, "rb") as f:
-                image = f.read() + b"\0"
-            module, function = ctypes.c_void_p(), ctypes.c_void_p()
-            self.ok(self.lib.cuModuleLoadData(ctypes.byref(module), image), f"load {name}")
-            self.ok(
-                self.lib.cuModuleGetFunction(ctypes.byref(function), module, name.encode()),
-                f"find {name}",
-            )
-            if info["shared"] > 48 << 10:
-                self.ok(
-                    self.lib.cuFuncSetAttribute(function, 8, info["shared"]),
-                    f"shared memory of {name}",
-                )
-            self.loaded[name] = (function, image)
-        return self.loaded[name][0]
-
-    def launcher(self, name, buffers, dims, tiles, grid=None):
-        """What launches the kernel on torch's stream."""
-        info, function = self.info[name], self.function(name)
-        if not hasattr(self, "status"):
-            self.status = self.torch.zeros(1, dtype=self.torch.int32, device="cuda")
-        values = (
-            [b.data_ptr() for b in buffers] + list(dims) + [tiles, 0, 0, self.status.data_ptr()]
-        )
-        held = [ctypes.c_uint64(v) for v in values]
-        pointers = (ctypes.c_void_p * len(held))(*[ctypes.addressof(h) for h in held])
-        stream = ctypes.c_void_p(self.torch.cuda.current_stream().cuda_stream)
-        shared = info["shared"] if info["shared"] > 48 << 10 else 0
-        blocks = grid or tiles
-
-        def launch():
-            self.ok(
-                self.lib.cuLaunchKernel(
-                    function, blocks, 1, 1, info["threads"], 1, 1, shared, stream, pointers, None
-                ),
-                name,
-            )
-
-        launch.held = (held, buffers)
-        return launch
+# Largest differences that are right: weights and results are rounded to the dtype.
+BOUND = {"bf16": 0.02, "f16": 0.005}
 
 
 def reference(torch, q, k, v, causal):
@@ -107,7 +26,7 @@ def reference(torch, q, k, v, causal):
 
 def prompt_run(K, name, B, Tq, Tk, poison=float("nan")):
     torch, i = K.torch, K.info[name]
-    dt = torch.bfloat16 if i["dtype"] == "bf16" else torch.float16
+    dt = K.dtype(i["dtype"])
     q = torch.randn(B, Tq, i["heads"], i["dim"], device="cuda").to(dt)
     k, v = (torch.randn(B, Tk, i["kv_heads"], i["dim"], device="cuda").to(dt) for _ in "kv")
     out = torch.full_like(q, poison)
@@ -115,57 +34,35 @@ def prompt_run(K, name, B, Tq, Tk, poison=float("nan")):
     return q, k, v, out, K.launcher(name, [q, k, v, out], [B, Tq, Tk], tiles)
 
 
+def is_wgmma(name):
+    return name.endswith("g")
+
+
 def part_check(K, wgmma):
     torch = K.torch
     torch.manual_seed(0)
-    bad = 0
-    names = [
-        n
-        for n, i in K.info.items()
-        if i["kind"] in ("check", "prompt") and n.endswith("g") == wgmma
-    ]
-    for name in names:
-        i = K.info[name]
-        worst = 0.0
+    wrong, names = 0, []
+    for name, i in K.info.items():
+        if i["kind"] not in ("check", "prompt") or is_wgmma(name) != wgmma:
+            continue
         shapes = (
             [(2, 77, 77), (1, 130, 201), (1, 300, 37), (1, 1, 513), (2, 1025, 1025)]
             if i["kind"] == "check"
             else [(1, 517, 517)]
         )
-        try:
-            for B, Tq, Tk in shapes:
-                q, k, v, out, launch = prompt_run(K, name, B, Tq, Tk)
-                launch()
-                torch.cuda.synchronize()
-                e = (out.float() - reference(torch, q, k, v, i["causal"])).abs().max().item()
-                worst = max(worst, e) if e == e else float("nan")
-        except Exception as e:
-            say(f"check {name}: {e}")
-            worst = float("nan")
-            if "ILLEGAL" in str(e) or "UNKNOWN" in str(e) or "CUDA error" in str(e):
-                say("check: the context is lost")
-                sys.exit(3)
-        good = worst < (0.02 if i["dtype"] == "bf16" else 0.005)
-        bad += not good
+        worst = 0.0
+        for B, Tq, Tk in shapes:
+            q, k, v, out, launch = prompt_run(K, name, B, Tq, Tk)
+            launch()
+            torch.cuda.synchronize()
+            e = (out.float() - reference(torch, q, k, v, i["causal"])).abs().max().item()
+            worst = max(worst, e) if e == e else float("inf")
+        good = worst < BOUND[i["dtype"]]
+        names.append(name)
+        wrong += not good
         say(f"check {name:44s} largest error {worst:.5f} {'ok' if good else 'WRONG'}")
-    say(f"check: {len(names)} kernels{' by wgmma' if wgmma else ''}, {bad} wrong")
-    if bad:
-        sys.exit(3)
-
-
-def interleaved(torch, runs, rounds):
-    """Medians in ms of each run, one after the other in every round."""
-    times = {n: [] for n in runs}
-    for r in range(rounds + 2):
-        for n, run in runs.items():
-            a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            a.record()
-            run()
-            b.record()
-            if r >= 2:
-                times[n].append((a, b))
-    torch.cuda.synchronize()
-    return {n: statistics.median(a.elapsed_time(b) for a, b in t) for n, t in times.items()}
+    say(f"check: {len(names)} kernels{' by wgmma' if wgmma else ''}, {wrong} wrong")
+    return wrong
 
 
 def part_prompt(K, dim):
@@ -179,7 +76,7 @@ def part_prompt(K, dim):
     for T in (4096, 16384, 8192):
         B, H = 16384 // T, 16
         flops = 4 * B * H * T * T * dim / 2
-        runs, held = {}, []
+        runs = {}
         q0, k0, v0, out, _ = prompt_run(K, names[0], B, T, T)
         for name in names:
             i = K.info[name]
@@ -200,22 +97,16 @@ def part_prompt(K, dim):
             try:
                 sdpa(backend)()
                 runs[label] = sdpa(backend)
-            except Exception as e:
+            except RuntimeError as e:  # Not every build of PyTorch has both.
                 say(f"{label}: {str(e)[:80]}")
-        alive = {}
-        for n, r in runs.items():
-            try:
-                r()
-                torch.cuda.synchronize()
-                alive[n] = r
-            except Exception as e:
-                say(f"{n}: {e}")
-        times = interleaved(torch, alive, 7)
+        times = interleaved(torch, runs, 7)
         flash = times.get("torch flash", float("nan"))
         for n, t in sorted(times.items(), key=lambda x: x[1]):
             say(
-                f"prompt d{dim} T{T} B{B} {n:36s} {t:8.3f} ms {flops / t / 1e9:7.1f} TFLOP/s {flash / t * 100:6.1f} % of flash"
+                f"prompt d{dim} T{T} B{B} {n:36s} {t:8.3f} ms {flops / t / 1e9:7.1f} TFLOP/s "
+                f"{flash / t * 100:6.1f} % of flash"
             )
+    return 0
 
 
 def forest_lists(batch, prefix_blocks, suffix, tokens, shuffle, own_only, tile_tokens, splits, rng):
@@ -284,7 +175,10 @@ def forest_lists(batch, prefix_blocks, suffix, tokens, shuffle, own_only, tile_t
 def forest_runs(K, kv, lists, q, kc, vc, shared_name, own_name):
     torch = K.torch
     H, D = 16, 128
-    dev = lambda x: torch.tensor(x, dtype=torch.int32, device="cuda")
+
+    def dev(x):
+        return torch.tensor(x, dtype=torch.int32, device="cuda")
+
     S = lists["states"]
     T = q.shape[0]
     mx, sm = (torch.full((S, H), float("nan"), device="cuda") for _ in "ab")
@@ -310,8 +204,8 @@ def forest_runs(K, kv, lists, q, kc, vc, shared_name, own_name):
     )
 
     def run():
-        for l in launches:
-            l()
+        for launch in launches:
+            launch()
 
     run.parts = launches
     return run, out
@@ -320,7 +214,7 @@ def forest_runs(K, kv, lists, q, kc, vc, shared_name, own_name):
 def part_forest(K):
     import numpy as np
 
-    torch = K.torch
+    torch, wrong = K.torch, 0
     torch.manual_seed(2)
     rng = np.random.default_rng(3)
     tokens, H, D, batch = 16, 16, 128, 256
@@ -328,8 +222,12 @@ def part_forest(K):
     def cache(total, kv):
         return [torch.randn(total, kv, tokens, D, device="cuda").bfloat16() for _ in "kv"]
 
-    shared_of = lambda kv: [n for n in K.info if n.startswith(f"forest_kv{kv}_r128")]
-    own_of = lambda kv: [n for n in K.info if n.startswith(f"forest_kv{kv}_r16")]
+    def shared_of(kv):
+        return [n for n in K.info if n.startswith(f"forest_kv{kv}_r128")]
+
+    def own_of(kv):
+        return [n for n in K.info if n.startswith(f"forest_kv{kv}_r16")]
+
     # Correctness: ragged own parts, a prefix that does not divide into equal splits.
     for kv in (4, 16):
         suffix = [int(x) for x in rng.integers(1, 130, batch)]
@@ -353,8 +251,11 @@ def part_forest(K):
                 run()
                 torch.cuda.synchronize()
                 e = (out.float() - want).abs().max().item()
+                good = e < BOUND["bf16"]
+                wrong += not good
                 say(
-                    f"check forest kv{kv} {label:10s} {sn} {on}: largest error {e:.5f} {'ok' if e < 0.02 else 'WRONG'}"
+                    f"check forest kv{kv} {label:10s} {sn} {on}: largest error {e:.5f} "
+                    f"{'ok' if good else 'WRONG'}"
                 )
     for kv in (8, 4, 2, 16):
         suffix = [128] * batch
@@ -375,7 +276,6 @@ def part_forest(K):
                     runs[f"shared/{s} {sn[len('forest_') :]} {on[-9:]}"] = forest_runs(
                         K, kv, ls, q, kc, vc, sn, on
                     )[0]
-        best = list(runs)
         for s, ls in flats.items():
             for on in own_of(kv):
                 runs[f"not shared/{s} {on[len('forest_') :]}"] = forest_runs(
@@ -384,7 +284,7 @@ def part_forest(K):
         times = interleaved(torch, runs, 3)
         flat = min(t for n, t in times.items() if n.startswith("not"))
         fast = min((t, n) for n, t in times.items() if not n.startswith("not"))
-        pieces = interleaved(torch, {i: l for i, l in enumerate(runs[fast[1]].parts)}, 3)
+        pieces = interleaved(torch, dict(enumerate(runs[fast[1]].parts)), 3)
         for n, t in sorted(times.items(), key=lambda x: x[1]):
             say(f"forest kv{kv} {n:44s} {t:8.3f} ms")
         size = 2 * kv * D * 2
@@ -392,46 +292,16 @@ def part_forest(K):
             f"forest kv{kv}: shared {fast[0]:.3f} ms (prefix {pieces[0]:.3f}, own {pieces[1]:.3f} = {batch * 128 * size / pieces[1] / 1e9:.2f} TB/s, merge {pieces[2]:.3f}), not shared {flat:.3f} ms "
             f"({batch * 16512 * size / flat / 1e9:.2f} TB/s of L2 or memory): {flat / fast[0]:.1f} x"
         )
+    return wrong
 
 
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("folder", nargs="?", default=HERE)
-    arguments.add_argument("--json")
-    arguments.add_argument("--parts", default=",".join(PARTS), help="which, by commas")
-    arguments.add_argument("--part", help=argparse.SUPPRESS)
-    options = arguments.parse_args()
-    if options.part:
-        parts = {
-            "check": lambda k: part_check(k, False),
-            "checkg": lambda k: part_check(k, True),
-            "d128": lambda k: part_prompt(k, 128),
-            "d64": lambda k: part_prompt(k, 64),
-            "forest": part_forest,
-        }
-        return parts[options.part](Kernels(options.folder))
-    start, lines, failed = time.time(), [], []
-    for part in options.parts.split(","):
-        command = [sys.executable, __file__, options.folder, "--part", part]
-        child = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        timer = threading.Timer(20, child.kill)
-        timer.start()
-        for line in child.stdout:
-            say(line.rstrip())
-            lines.append(line.rstrip())
-        timer.cancel()
-        if child.wait() != 0:
-            failed.append(part)
-            if part == "checkg":
-                os.environ["NO_WGMMA"] = "1"
-        say(f"-- {part}: exit {child.returncode}, {time.time() - start:.1f} s so far")
-    if options.json:
-        with open(options.json, "w") as f:
-            json.dump({"lines": lines, "failed": failed}, f, indent=1)
-    sys.exit(bool(failed))
-
+PARTS = {
+    "check": lambda k: part_check(k, False),
+    "checkg": lambda k: part_check(k, True),
+    "d128": lambda k: part_prompt(k, 128),
+    "d64": lambda k: part_prompt(k, 64),
+    "forest": part_forest,
+}
 
 if __name__ == "__main__":
-    main()
+    main(__doc__.splitlines()[0], PARTS, 20)

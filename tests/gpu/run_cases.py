@@ -85,7 +85,7 @@ def run(driver, folder, modules, case):
             continue
         want = (folder / buffer["expected"]).read_bytes()
         got = driver.read(address, len(want) + 16)
-        if got[len(want):] != b"\xff" * 16:
+        if got[len(want) :] != b"\xff" * 16:
             problem = f"{buffer['name']}: written behind its end"
         bad = wrong(buffer["dtype"], got[: len(want)], want, buffer.get("tolerance", {}))
         if len(bad):

@@ -19,6 +19,9 @@ pub struct Usage {
     pub stack_bytes: u32,
     /// Bytes of a thread's registers that are stored and loaded again, where the code says so.
     pub spill_bytes: u32,
+    /// Whether its `wgmma` products wait for each other: `ptxas` could not tell that their
+    /// registers are left alone meanwhile.
+    pub serialized: bool,
 }
 
 /// The assembler: `CASCATA_PTXAS`, or the one that `tests/setup_ptx.sh` installs.
@@ -68,6 +71,12 @@ fn usages(said: &str) -> Vec<Usage> {
             last.shared_bytes = before(line, " bytes smem");
         }
     }
+    // Such a line names its function, and may come before the function's own lines.
+    for line in said.lines().filter(|l| l.contains("serialized")) {
+        all.iter_mut()
+            .filter(|u| line.contains(&format!("'{}'", u.kernel)))
+            .for_each(|u| u.serialized = true);
+    }
     all
 }
 
@@ -83,7 +92,9 @@ mod tests {
 
     #[test]
     fn what_ptxas_says_is_understood() {
-        let said = "ptxas info    : 0 bytes gmem\n\
+        let said = "ptxas info    : (C7510) Potential Performance Loss: wgmma.mma_async \
+            instructions are serialized due to insufficient register resources in function 'k_b'\n\
+            ptxas info    : 0 bytes gmem\n\
             ptxas info    : Compiling entry function 'k_a' for 'sm_80'\n\
             ptxas info    : Function properties for k_a\n    \
             16 bytes stack frame, 12 bytes spill stores, 20 bytes spill loads\n\
@@ -96,8 +107,9 @@ mod tests {
             shared_bytes: 1152,
             stack_bytes: 16,
             spill_bytes: 12,
+            serialized: false,
         };
-        let b = Usage { kernel: "k_b".into(), registers: 8, ..Usage::default() };
+        let b = Usage { kernel: "k_b".into(), registers: 8, serialized: true, ..Usage::default() };
         assert_eq!(usages(said), [a, b]);
     }
 }

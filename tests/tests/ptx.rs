@@ -1,6 +1,6 @@
 //! PTX of random graphs and of real models is what `ptxas` accepts for every target, and
 //! `codegen/ptx/PTXAS.md` says what the models' kernels take of a GPU (`CASCATA_BLESS=1`
-//! rewrites it).
+//! rewrites it). Kernels of tiles on tensor cores must need no registers that a thread has not.
 #![cfg(feature = "ptx")]
 
 use anyhow::{Context, Result, ensure};
@@ -8,12 +8,17 @@ use cascata_artifact::ArtifactReader;
 use cascata_artifact::gpu::{GpuProgram, GpuTarget};
 use cascata_codegen::build::BuildError;
 use cascata_codegen::cpu::CpuLevel;
+use cascata_codegen::gpu::tile_attention::{Forest, Heads, NARROW, Prompt, wide};
+use cascata_codegen::gpu::tile_gemm::Product;
 use cascata_ir::graph::Graph;
+use cascata_ir::kernel::{GemmSchedule, Kernel};
 use cascata_passes::pipeline::OptLevel;
+use cascata_ptx::PtxTarget;
 use cascata_tests::pipeline::{fused, fused_graph, gpu_artifact};
 use cascata_tests::ptxas::{self, Usage};
 use cascata_tests::random::generate;
 use cascata_tests::references::cases_or_skip;
+use cascata_types::DType;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -140,4 +145,51 @@ fn random_graphs_assemble() {
     let kernels = kernels.into_inner();
     println!("{kernels} kernels of {GRAPHS} graphs, for {} targets", GpuTarget::ALL.len());
     assert!(kernels > GRAPHS, "only {kernels} kernels were assembled");
+}
+
+/// Prompts, prefix forests and their merge, at both sizes of a head.
+fn attention(wgmma: bool) -> Vec<Kernel> {
+    let mut all = vec![];
+    for (head_dim, dtype) in [(64, DType::F16), (128, DType::BF16)] {
+        let heads = Heads { heads: 16, kv_heads: 4, head_dim, dtype, scale: 0.1 };
+        let schedule = wide(head_dim, wgmma);
+        let forest = Forest { heads, block_tokens: 16 };
+        for causal in [false, true] {
+            let name = format!("prompt{head_dim}{causal}");
+            all.push(Prompt { heads, causal, schedule }.kernel(&name));
+        }
+        all.push(forest.partial(&format!("wide{head_dim}"), schedule));
+        all.push(forest.partial(&format!("narrow{head_dim}"), NARROW));
+        all.push(forest.merge(&format!("merge{head_dim}")));
+    }
+    all
+}
+
+fn products() -> Vec<Kernel> {
+    let mut all = vec![];
+    for (rows, cols, stages) in [(128, 256, 4), (256, 128, 4), (64, 64, 3)] {
+        let plain = Product::plain(DType::BF16, GemmSchedule { rows, cols, stages });
+        let clamped = Product { bias: true, result: DType::F32, clamp: (0.0, 6.0), ..plain };
+        all.push(plain.kernel(&format!("plain{rows}x{cols}")));
+        all.push(clamped.kernel(&format!("clamped{rows}x{cols}")));
+    }
+    all
+}
+
+#[test]
+fn tiles_on_tensor_cores_assemble_without_spills() {
+    let Some(ptxas) = ptxas::find() else { return };
+    for target in GpuTarget::ALL {
+        let wgmma = target == GpuTarget::Sm90a;
+        let mut kernels = attention(wgmma);
+        if wgmma {
+            kernels.append(&mut products());
+        }
+        let text = cascata_ptx::compile(&kernels, PtxTarget { name: target.name() }).unwrap().text;
+        let usages = ptxas::assemble(&ptxas, &text, target).unwrap();
+        assert_eq!(usages.len(), kernels.len());
+        let waits = |u: &&Usage| u.spill_bytes > 0 || u.serialized;
+        let bad: Vec<&Usage> = usages.iter().filter(waits).collect();
+        assert!(bad.is_empty(), "{}: {bad:#?}", target.name());
+    }
 }

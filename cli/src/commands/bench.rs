@@ -6,6 +6,7 @@
 use super::launches::{self, LaunchTime, Launches};
 use super::{calibrate, print, print_json};
 use crate::support::arrays::{Arrays, views};
+use crate::support::device::DeviceArgs;
 use crate::support::exit::{FileError, Said, Usage};
 use crate::support::inputs::{InputArgs, Signature};
 use crate::support::parse;
@@ -14,9 +15,7 @@ use crate::support::subject::{How, ModelArgs, Subject};
 use crate::support::table::{Table, bytes, nanoseconds};
 use crate::support::trust::TrustArgs;
 use anyhow::{Context, Result};
-use cascata::{
-    CompileOptions, Device, RunError, Runtime, Session, SessionOptions, compile, native_level,
-};
+use cascata::{CompileOptions, RunError, Runtime, Session, compile, native_level};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -39,9 +38,8 @@ pub struct Bench {
     /// Threads; several numbers are measured one after the other; 0 means one for each CPU
     #[arg(long, default_value = "0", value_delimiter = ',', value_name = "N,…")]
     threads: Vec<usize>,
-    /// Where it runs: cpu, cuda:N, or auto (the first GPU if the artifact has a program for it)
-    #[arg(long, default_value_t, value_name = "DEVICE")]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// How many runs are measured
     #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
     runs: Option<u64>,
@@ -185,7 +183,7 @@ impl Bench {
             Some(runs) => add("--runs", runs.to_string()),
             None => add("--seconds", self.seconds.to_string()),
         }
-        add("--device", self.device.to_string());
+        add("--device", self.device.device.to_string());
         self.trust.trust.iter().for_each(|key| add("--trust", key.clone()));
         args.extend(self.pin.then(|| "--pin".into()));
         args.extend(self.launches.then(|| "--launches".into()));
@@ -198,9 +196,8 @@ impl Bench {
         }
         let start = Instant::now();
         let runtime = Runtime::builder().threads(threads).build()?;
-        let options = SessionOptions::default().device(self.device);
         let artifact = self.trust.load_options()?.load(&self.subject.path)?;
-        let session = artifact.session_with(&runtime, &options)?;
+        let session = artifact.session_with(&runtime, &self.device.session_options())?;
         let load_ns = nanos(start);
         let signature =
             Signature { inputs: session.inputs().to_vec(), symbols: &session.entry().symbols };

@@ -1,6 +1,7 @@
 //! `cascata generate`.
 
 use super::{print, print_json};
+use crate::support::device::DeviceArgs;
 use crate::support::exit::Usage;
 use crate::support::table::{count, seconds};
 use crate::support::trust::TrustArgs;
@@ -8,7 +9,7 @@ use anyhow::Result;
 use cascata::engine::{
     Config, Engine, Event, FinishReason, Message, Output, Params, Prompt, Sampling, Stats, Stream,
 };
-use cascata::{Device, Runtime, SessionOptions, engine_of};
+use cascata::{Runtime, engine_of};
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -50,9 +51,8 @@ pub struct Generate {
     /// Threads; 0 means one for each CPU
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Where it runs: cpu, cuda:N, or auto (the first GPU if the artifact has a program for it)
-    #[arg(long, default_value_t, value_name = "DEVICE")]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Mebibytes of keys and values
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     kv_mib: u64,
@@ -105,8 +105,7 @@ impl Generate {
         let artifact = self.trust.load_options()?.load(&self.artifact)?;
         let config =
             Config { kv_budget_bytes: self.kv_mib.saturating_mul(1 << 20), ..Config::default() };
-        let engine =
-            engine_of(&artifact, &runtime, &SessionOptions::default().device(self.device), config)?;
+        let engine = engine_of(&artifact, &runtime, &self.device.session_options(), config)?;
         let start = Instant::now();
         let streams: Vec<Stream> = self
             .prompt

@@ -3,6 +3,7 @@
 use super::trace::chrome_trace;
 use super::{print, print_json};
 use crate::support::arrays::{self, Arrays};
+use crate::support::device::DeviceArgs;
 use crate::support::exit::FileError;
 use crate::support::inputs::InputArgs;
 use crate::support::parse;
@@ -10,7 +11,7 @@ use crate::support::subject::{self, ModelArgs, Setup, Subject};
 use crate::support::table::Table;
 use crate::support::trust::TrustArgs;
 use anyhow::Result;
-use cascata::{Device, Tensor, ir};
+use cascata::{Tensor, ir};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -30,9 +31,8 @@ pub struct Run {
     /// Threads; 0 means one for each CPU
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
-    /// Where it runs: cpu, cuda:N, or auto (the first GPU if the artifact has a program for it)
-    #[arg(long, default_value_t, value_name = "DEVICE")]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArgs,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]

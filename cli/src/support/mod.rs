@@ -1,6 +1,7 @@
 //! What the commands share.
 
 pub mod arrays;
+pub mod device;
 pub mod exit;
 pub mod file;
 pub mod inputs;

@@ -1,6 +1,7 @@
 //! Things that run: an artifact, a compiled model, a model in the interpreter.
 
 use super::arrays::{Arrays, views};
+use super::device::DeviceArgs;
 use super::exit::{FileError, Usage};
 use super::inputs::Signature;
 use super::parse;
@@ -13,8 +14,8 @@ use cascata::ir::interp;
 use cascata::onnx::{DimOption, ImportOptions, ValueOption};
 use cascata::passes::pipeline::OptLevel;
 use cascata::{
-    CompileOptions, DType, Device, InputError, LaunchProfile, RunError, Runtime, Session,
-    SessionOptions, Tensor, TensorView, TextOptions, compile, import, native_level,
+    CompileOptions, DType, Device, InputError, LaunchProfile, RunError, Runtime, Session, Tensor,
+    TensorView, TextOptions, compile, import, native_level,
 };
 use clap::Args;
 use std::fs::File;
@@ -103,7 +104,7 @@ pub struct Setup {
     /// Threads; 0 means all.
     pub threads: usize,
     /// Where an artifact runs.
-    pub device: Device,
+    pub device: DeviceArgs,
     /// For the importer.
     pub model: ModelArgs,
     /// Values of a model that become outputs.
@@ -123,7 +124,7 @@ impl Subject {
             Some(how) => how,
         };
         setup.trust.refuse()?;
-        if setup.device != Device::Cpu {
+        if setup.device.device != Device::Cpu {
             let why = "--device is for artifacts: compile the model with --gpu first";
             return Err(Usage(why.into()).into());
         }
@@ -144,9 +145,8 @@ impl Subject {
     fn load(&self, setup: &Setup) -> Result<Runner> {
         setup.model.refuse()?;
         let runtime = Runtime::builder().threads(setup.threads).build()?;
-        let options = SessionOptions::default().device(setup.device);
         let artifact = setup.trust.load_options()?.load(&self.path)?;
-        let session = artifact.session_with(&runtime, &options)?;
+        let session = artifact.session_with(&runtime, &setup.device.session_options())?;
         let is_output = |name: &&String| session.outputs().iter().any(|p| p.name == **name);
         let fetch = setup.fetch.iter().filter(|name| !is_output(name)).cloned().collect();
         Ok(Runner::Session(session, fetch))

@@ -14,6 +14,7 @@ use crate::emit::visit;
 use crate::text::{Text, Ty, V};
 use crate::{PtxError, PtxTarget};
 use cascata_ir::kernel::{Kernel, Stmt};
+use cascata_types::DType;
 
 /// Shared memory of a kernel's tiles.
 pub(crate) fn shared_bytes(kernel: &Kernel) -> u32 {
@@ -167,6 +168,45 @@ impl Text {
     fn with(&mut self, op: &str, a: V, number: i64) -> V {
         let number = self.int(a.ty, number);
         self.op(op, &[a, number])
+    }
+}
+
+/// Rows of a matrix that `wgmma` reads, in bytes: columns come in blocks of as many.
+const ROW: u32 = 128;
+/// What of shared memory a block may have where there is `wgmma` (227 KiB, less what is static).
+const MOST_SHARED_WGMMA: u32 = 226 << 10;
+
+impl Text {
+    /// A matrix descriptor of `wgmma`: 128-byte swizzle, 8 rows after each other, so many bytes
+    /// from a block of columns to the next one.
+    fn descriptor(&mut self, at: V, block_bytes: u32) -> V {
+        let fixed = i64::from(block_bytes / 16) << 16 | (8 * i64::from(ROW) / 16) << 32 | 1 << 62;
+        let units = self.with("arith.shrui", at, 4);
+        let units = self.with("arith.andi", units, 0x3fff);
+        let units = self.resize(units, Ty::I64, false);
+        self.with("arith.ori", units, fixed)
+    }
+
+    /// Stores two f32 as neighbours of a dtype, so many bytes behind an address that is a
+    /// multiple of both.
+    fn store_pair(&mut self, at: V, behind: usize, dtype: DType, [a, b]: [V; 2]) {
+        let Some(half) = half_of(dtype) else {
+            let code = format!("st.global.v2.f32 [$0+{behind}], {{$1, $2}};");
+            self.asm(&code, &[], &[at, a, b], Effect::Memory);
+            return;
+        };
+        let code = format!("cvt.rn.{half}x2.f32 $0, $1, $2;");
+        let packed = self.asm(&code, &[Ty::I32], &[b, a], Effect::None)[0];
+        self.asm(&format!("st.global.b32 [$0+{behind}], $1;"), &[], &[at, packed], Effect::Memory);
+    }
+}
+
+/// What instructions call a 16-bit float.
+fn half_of(dtype: DType) -> Option<&'static str> {
+    match dtype {
+        DType::F16 => Some("f16"),
+        DType::BF16 => Some("bf16"),
+        _ => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reductions over axes that are not the last ones.
 //!
 //! Bound by bytes: the operand once. A block of columns is accumulated in L1 while the
-//! reduced axes are walked in memory order, so that every access is contiguous.
+//! reduced axes are walked in memory order, so that every access is contiguous. On a GPU each
+//! column has several threads, which walk every so-manieth step.
 
 use super::access::{binary, cast, compare};
 use super::body::{Body, dot};

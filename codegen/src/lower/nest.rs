@@ -103,8 +103,14 @@ impl Body<'_, '_> {
 
     /// Cuts axes into a grid and the loops inside a tile.
     fn tile(&mut self, axes: Vec<Axis>) -> Tiling {
-        let tile_elements = self.lowering.machine.map_tile();
-        let sizes: Vec<i64> = axes.iter().map(|a| estimate(&a.extent, &self.symbols)).collect();
+        let machine = self.lowering.machine;
+        let tile_elements = machine.map_tile();
+        let size = |a: &Axis| match (machine, a.extent.as_const()) {
+            // A block that has too much to do costs more there than one that has little.
+            (Machine::Gpu, None) => i64::MAX,
+            _ => estimate(&a.extent, &self.symbols),
+        };
+        let sizes: Vec<i64> = axes.iter().map(size).collect();
         let mut inside = 1i64;
         let mut cut = axes.len();
         while cut > 0 && inside.saturating_mul(sizes[cut - 1]) <= tile_elements {

@@ -11,8 +11,8 @@
 //! Bound by the tensor cores and, with 16 rows per warp, by reads of shared memory: each warp
 //! reads all keys and values of the step.
 
-use super::Effect;
 use super::attention_copy::Copy;
+use super::{Effect, half_of};
 use crate::emit::Emit;
 use crate::index::Symbol;
 use crate::text::{Text, Ty, V};
@@ -42,7 +42,7 @@ pub(super) struct Shape {
 impl Shape {
     fn new(a: &TileAttention, dtype: DType) -> Self {
         let TileSchedule { rows, keys, warps, stages, ahead, wgmma } = a.schedule;
-        let half = if dtype == DType::BF16 { "bf16" } else { "f16" };
+        let half = half_of(dtype).unwrap_or("f16");
         let row_tiles = rows / (16 * warps);
         let (dim, threads) = (a.head_dim, warps * WARP);
         Shape { dim, rows, keys, stages, threads, ahead: ahead || wgmma, wgmma, half, row_tiles }

@@ -3,9 +3,8 @@
 //! The columns of a row, 16 bytes each, are swapped by the lowest three bits of the row's
 //! number: see [`super::attention`]'s reads. Rows that do not exist become zeros.
 
-use super::Effect;
 use super::attention::{Shape, Tile};
-use super::attention_wgmma::ROW;
+use super::{Effect, ROW};
 use crate::emit::Emit;
 use crate::text::{Text, Ty, V};
 use cascata_ir::kernel::{BlockTable, Place, TileAttention};

@@ -1,12 +1,11 @@
 //! What a tile's attention writes.
 
-use super::Effect;
 use super::attention::{State, Tile};
 use super::attention_copy::address;
 use super::attention_math::quad;
 use crate::text::{Ty, V};
 use cascata_ir::kernel::{Place, TileResult};
-use cascata_types::{DType, Dim};
+use cascata_types::Dim;
 
 impl Tile<'_, '_> {
     /// Writes the rows that exist.
@@ -79,22 +78,7 @@ impl Tile<'_, '_> {
         let bytes = t.with("arith.muli", at, size);
         let at = t.offset(base, bytes);
         for (i, pair) in out.iter().enumerate() {
-            let behind = 8 * i as i64 * size;
-            match dtype {
-                DType::F32 => {
-                    let code = format!("st.global.v2.f32 [$0+{behind}], {{$1, $2}};");
-                    self.t().asm(&code, &[], &[at, pair[0], pair[1]], Effect::Memory);
-                }
-                DType::F16 | DType::BF16 => {
-                    let half = if dtype == DType::F16 { "f16" } else { "bf16" };
-                    let code = format!("cvt.rn.{half}x2.f32 $0, $1, $2;");
-                    let both = [pair[1], pair[0]];
-                    let packed = self.t().asm(&code, &[Ty::I32], &both, Effect::None)[0];
-                    let code = format!("st.global.b32 [$0+{behind}], $1;");
-                    self.t().asm(&code, &[], &[at, packed], Effect::Memory);
-                }
-                other => return self.e.problem(format!("attention into {other}")),
-            }
+            t.store_pair(at, 8 * i * dtype.stored_bytes(), dtype, *pair);
         }
     }
 

@@ -6,27 +6,12 @@
 //! arXiv 2407.08608, §3.2, without its roles for warps). A warp's part of the accumulators
 //! lies in its registers as that of `mma.sync` does, so everything else is the same.
 
+use super::ROW;
 use super::attention::{Shape, State, Tile};
-use crate::text::{Ty, V};
+use crate::text::V;
 use std::fmt::Write as _;
 
-/// Bytes of a row of a swizzled matrix: columns come in halves of as many bytes.
-pub(super) const ROW: u32 = 128;
-/// Bytes of eight rows.
-const EIGHT: i64 = 8 * ROW as i64;
-
 impl Tile<'_, '_> {
-    /// A matrix descriptor: 128-byte swizzle, 8 rows after each other, bytes to the next
-    /// columns of values.
-    fn descriptor(&mut self, at: V, columns: u32) -> V {
-        let fixed = (i64::from(columns / 16) << 16) | (EIGHT / 16) << 32 | 1 << 62;
-        let t = self.t();
-        let units = t.with("arith.shrui", at, 4);
-        let units = t.with("arith.andi", units, 0x3fff);
-        let units = t.resize(units, Ty::I64, false);
-        t.with("arith.ori", units, fixed)
-    }
-
     /// Starts the product of the queries with the keys of a step, and adding the weights'
     /// product with the values of a step: scores and output, a group each.
     ///
@@ -61,7 +46,8 @@ impl Tile<'_, '_> {
         let queries = t.op("arith.addi", &[base, rows]);
         let keys = t.with("arith.addi", base, i64::from(s.keys_at()));
         let keys = t.op("arith.addi", &[keys, slot]);
-        [self.descriptor(queries, 16), self.descriptor(keys, 16)]
+        // Of a product along rows the distance of column blocks is not read.
+        [t.descriptor(queries, 16), t.descriptor(keys, 16)]
     }
 
     /// Descriptor of a step's values.
@@ -72,7 +58,7 @@ impl Tile<'_, '_> {
         let t = self.t();
         let values = t.with("arith.addi", base, i64::from(s.values_at()));
         let values = t.op("arith.addi", &[values, slot]);
-        self.descriptor(values, s.keys * ROW)
+        t.descriptor(values, s.keys * ROW)
     }
 
     /// Accumulators of all products but the last `groups`.

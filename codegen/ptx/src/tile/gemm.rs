@@ -10,8 +10,8 @@
 //! The loop is one piece of PTX: where the compiler defines anything between products, `ptxas`
 //! makes each of them wait for the one before.
 
-use super::Effect;
 use super::attention_copy::address;
+use super::{Effect, MOST_SHARED_WGMMA, ROW, half_of};
 use crate::emit::Emit;
 use crate::text::{Text, Ty, V};
 use cascata_ir::kernel::{GemmSchedule, TileGemm};
@@ -20,10 +20,6 @@ use std::fmt::Write as _;
 
 /// Terms of a step.
 const STEP: i64 = 64;
-/// Bytes of a row of a step.
-const ROW: u32 = 128;
-/// Shared memory of a block, on the targets that have `wgmma`.
-const MOST_SHARED: u32 = 226 << 10;
 
 /// The sizes of a tile.
 #[derive(Clone, Copy)]
@@ -36,7 +32,7 @@ pub(super) struct Shape {
 
 impl Shape {
     fn new(s: GemmSchedule, dtype: DType) -> Self {
-        let half = if dtype == DType::BF16 { "bf16" } else { "f16" };
+        let half = half_of(dtype).unwrap_or("f16");
         Shape { rows: s.rows, cols: s.cols, stages: s.stages, half }
     }
 
@@ -68,7 +64,7 @@ impl Shape {
             && self.cols > 0
             && self.cols.is_multiple_of(16)
             && self.cols.is_multiple_of(self.pass_rows());
-        let fits = self.cols <= 256 && self.stages >= 3 && self.bytes() <= MOST_SHARED;
+        let fits = self.cols <= 256 && self.stages >= 3 && self.bytes() <= MOST_SHARED_WGMMA;
         (!whole || !fits).then(|| {
             format!(
                 "a product in tiles of {} rows and {} columns, {} steps ahead",
@@ -228,7 +224,8 @@ impl<'e, 'k> Tile<'e, 'k> {
         let behind = t.with("arith.muli", four, i64::from(64 * ROW));
         let a = t.op("arith.addi", &[shared, behind]);
         let b = t.with("arith.addi", shared, i64::from(s.rows * ROW));
-        let [a, b] = [a, b].map(|at| descriptor(t, at));
+        // A step is one block of columns: there is no next one.
+        let [a, b] = [a, b].map(|at| t.descriptor(at, 16));
         let start = self.start();
         let operands = [&[sources.to, sources.terms, steps, a, b], &sources.from[..]].concat();
         self.t().asm_in_place(&main_loop(s, sources.from.len()), (0, &start), &operands)
@@ -318,16 +315,7 @@ impl<'e, 'k> Tile<'e, 'k> {
         let dtype = self.e.kernel.buffers[self.g.c.buffer].dtype;
         let t = self.t();
         for (i, pair) in own.iter().enumerate() {
-            let behind = 8 * i * dtype.stored_bytes();
-            let Some(half) = half_of(dtype) else {
-                let code = format!("st.global.v2.f32 [$0+{behind}], {{$1, $2}};");
-                t.asm(&code, &[], &[at, pair[0], pair[1]], Effect::Memory);
-                continue;
-            };
-            let code = format!("cvt.rn.{half}x2.f32 $0, $1, $2;");
-            let packed = t.asm(&code, &[Ty::I32], &[pair[1], pair[0]], Effect::None)[0];
-            let code = format!("st.global.b32 [$0+{behind}], $1;");
-            t.asm(&code, &[], &[at, packed], Effect::Memory);
+            t.store_pair(at, 8 * i * dtype.stored_bytes(), dtype, *pair);
         }
     }
 
@@ -351,14 +339,6 @@ impl<'e, 'k> Tile<'e, 'k> {
     }
 }
 
-fn half_of(dtype: DType) -> Option<&'static str> {
-    match dtype {
-        DType::F16 => Some("f16"),
-        DType::BF16 => Some("bf16"),
-        _ => None,
-    }
-}
-
 /// The first of two columns of every eight that a thread has.
 fn lane_column(t: &mut Text, tid: V) -> V {
     let quad = t.with("arith.andi", tid, 3);
@@ -375,15 +355,6 @@ fn clamped(t: &mut Text, mut x: V, (min, max): (Scalar, Scalar)) -> V {
         }
     }
     x
-}
-
-/// A matrix descriptor: 128-byte swizzle, 8 rows after each other.
-fn descriptor(t: &mut Text, at: V) -> V {
-    let fixed = 1 << 16 | (8 * i64::from(ROW) / 16) << 32 | 1 << 62;
-    let units = t.with("arith.shrui", at, 4);
-    let units = t.with("arith.andi", units, 0x3fff);
-    let units = t.resize(units, Ty::I64, false);
-    t.with("arith.ori", units, fixed)
 }
 
 /// Copies of a step to `to`, from registers `source0`, …; terms that do not exist are zeros.

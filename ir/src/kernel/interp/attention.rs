@@ -101,7 +101,7 @@ impl AttentionPlan {
     pub(super) fn run(&self, m: &mut Machine) -> Step<()> {
         let rows = m.index(&self.rows)?;
         if rows > self.most_rows {
-            return Err(Fault::TileRows { rows, most: self.most_rows }.into());
+            return Err(Fault::TileSize { what: "rows", count: rows, most: self.most_rows }.into());
         }
         let bases = (self.k.base(m)?, self.v.base(m)?);
         for row in 0..rows {

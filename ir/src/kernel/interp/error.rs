@@ -62,8 +62,8 @@ pub enum Fault {
     Index(#[from] EvalError),
     #[error("the rows overlap: only the same row may be both operand and result")]
     RowOverlap,
-    #[error("{rows} rows in a tile of {most}")]
-    TileRows { rows: i64, most: i64 },
+    #[error("{count} {what} in a tile of {most}")]
+    TileSize { what: &'static str, count: i64, most: i64 },
     #[error("token {token} sees {keys} keys, but {least} were promised")]
     SeesLess { token: i64, keys: i64, least: i64 },
     #[error("a loop over {0} threads is too large")]

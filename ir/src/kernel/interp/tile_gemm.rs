@@ -40,9 +40,9 @@ impl TileGemmPlan {
 
     pub(super) fn run(&self, m: &mut Machine) -> Step<()> {
         let (rows, cols, terms) = (m.index(&self.m.0)?, m.index(&self.n.0)?, m.index(&self.k)?);
-        for (count, most) in [(rows, self.m.1), (cols, self.n.1)] {
+        for (what, count, most) in [("rows", rows, self.m.1), ("columns", cols, self.n.1)] {
             if count > most {
-                return Err(Fault::TileRows { rows: count, most }.into());
+                return Err(Fault::TileSize { what, count, most }.into());
             }
         }
         let row = |m: &mut Machine, (base, stride): &(Access, Index), i: i64| {
