@@ -140,6 +140,8 @@ pub(super) const RULES: &[Rule] = &[
         rhs: Rhs::Build(transpose_resize),
         source: "resampling of permuted axes",
         examples: &["(resize{A,B,7,9} (transpose{0,3,1,2} x:f32[A,H,W,B]))"],
+        // Resampled axes may change places, and neighbours are summed axis by axis.
+        class: Exactness::Reassociates,
         ..ROW
     },
     Rule {

@@ -26,7 +26,8 @@
 //! `128x256x256`; `… --example ceilings -- "gemm i16"`):
 //! 1. portable: 3, 3, 3.
 //! 2. avx2, on the tiles of f32: 145, 106, 93.
-//! 3. avx512: compiled, not yet run on a machine that has it.
+//! 3. avx512, on the tiles of f32: 182, 181, 130 (one Intel Emerald Rapids thread, shared, FMA
+//!    peak 191; f32 there: 105–163 of blocks, 67 of `m = 1`). Half of what `vpmaddwd` could do.
 //!
 //! Tried without gain: prefetching B 512 to 2,048 elements ahead (interleaved runs from
 //! DRAM at `m <= 3` lost 10 to 30 %; beyond, no difference above the noise).

@@ -119,8 +119,11 @@ impl Builder {
             let base = self.compute(op, inputs, binding, None)?;
             let up = self.compute(op, inputs, binding, Some(0))?;
             let down = self.compute(op, inputs, binding, Some(1))?;
+            let witness = |v: &ValueId| &*self.witnesses[v][binding].base;
+            let operands: Vec<&Tensor> = inputs.iter().map(witness).collect();
             for (i, ((base, up), down)) in base.into_iter().zip(up).zip(down).enumerate() {
-                results[i].push(Witness::computed(op, base, [up, down], &mut self.rng)?);
+                let witness = Witness::computed(op, &operands, base, [up, down], &mut self.rng)?;
+                results[i].push(witness);
             }
         }
         Some(results)
@@ -140,7 +143,7 @@ impl Builder {
             let operand = shadow.map_or(&witness.base, |i| &witness.shadows[i]).clone();
             let sign = if shadow == Some(0) { 1.0 } else { -1.0 };
             let moved = match shadow {
-                Some(_) if adds(op) => nearby(&operand, sign, &mut self.rng).map(Arc::new),
+                Some(_) if adds(op) => nearby(op, &operand, sign, &mut self.rng).map(Arc::new),
                 _ => None,
             };
             operands.push(moved.unwrap_or(operand));

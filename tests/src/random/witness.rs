@@ -2,7 +2,7 @@
 
 use super::rng::Rng;
 use cascata_ir::interp::Tensor;
-use cascata_ir::op::{BinaryOp, Op};
+use cascata_ir::op::{BinaryOp, Op, ReduceOp, UnaryOp};
 use cascata_types::DType;
 use std::sync::Arc;
 
@@ -28,17 +28,30 @@ pub(super) fn rounding(dtype: DType) -> f64 {
     }
 }
 
-/// Finite, not too large, and not so small altogether that roundings are not relative.
+/// Finite, not too large, and not so small that roundings are not relative: of half floats
+/// altogether, else anywhere.
 fn tame(x: &Tensor, values: &[f64]) -> bool {
-    let largest = values.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-    let normal = match x.dtype() {
-        DType::F16 => 6.2e-5,
-        DType::F64 => f64::MIN_POSITIVE,
-        _ => f64::from(f32::MIN_POSITIVE),
+    let largest = largest(values);
+    let (normal, anywhere) = match x.dtype() {
+        DType::F16 => (6.2e-5, false),
+        DType::F64 => (f64::MIN_POSITIVE, true),
+        _ => (f64::from(f32::MIN_POSITIVE), true),
     };
-    values.iter().all(|x| x.is_finite())
+    let normal = |x: f64| x == 0.0 || x.abs() >= normal;
+    values.iter().all(|x| x.is_finite() && (normal(*x) || !anywhere))
         && largest < LARGEST
-        && (largest == 0.0 || largest >= normal)
+        && normal(largest)
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |m, x| m.max(x.abs()))
+}
+
+/// Whether a product of all of `x` stays normal in whatever order it is computed.
+fn multiplies_tamely(x: &Tensor) -> bool {
+    let exponents = |x: &f64| if *x == 0.0 { 0.0 } else { x.abs().log2().abs() };
+    let sum: f64 = x.to_f64().unwrap_or_default().iter().map(exponents).sum();
+    sum < if x.dtype() == DType::F16 { 13.0 } else { 120.0 }
 }
 
 impl Witness {
@@ -49,14 +62,24 @@ impl Witness {
     }
 
     /// The witness of a computed result; `None` when it is not tame.
-    pub fn computed(op: &Op, base: Tensor, shadows: [Tensor; 2], rng: &mut Rng) -> Option<Self> {
+    pub fn computed(
+        op: &Op,
+        operands: &[&Tensor],
+        base: Tensor,
+        shadows: [Tensor; 2],
+        rng: &mut Rng,
+    ) -> Option<Self> {
         let tame = |x: &Tensor| !x.dtype().is_float() || x.to_f64().is_some_and(|v| tame(x, &v));
         if !tame(&base) || !shadows.iter().all(tame) {
             return None;
         }
+        let product = matches!(op, Op::Reduce { op: ReduceOp::Prod, .. });
+        if product && base.dtype().is_float() && !multiplies_tamely(operands[0]) {
+            return None;
+        }
         let [up, down] = shadows;
         let (up, down) = if base.dtype().is_float() && !moves_only(op) {
-            let noise = noise(&base, adds(op), rng);
+            let noise = noise(base.dtype(), &magnitudes(op, operands, &base), rng);
             (moved(&up, &noise, 1.0)?, moved(&down, &noise, -1.0)?)
         } else {
             (up, down)
@@ -113,24 +136,49 @@ pub(super) fn adds(op: &Op) -> bool {
     }
 }
 
-/// Operands that are one rounding off, for ops that add: what cancels inside shows.
-pub(super) fn nearby(x: &Tensor, sign: f64, rng: &mut Rng) -> Option<Tensor> {
+/// What the error of each element is relative to.
+fn magnitudes(op: &Op, operands: &[&Tensor], base: &Tensor) -> Vec<f64> {
+    let values = base.to_f64().unwrap_or_default();
+    match op {
+        // `1 + erf` cancels where the operand is far below zero.
+        Op::Unary(UnaryOp::GeluErf | UnaryOp::GeluTanh) => {
+            operands[0].to_f64().unwrap_or_default().iter().map(|x| x.abs()).collect()
+        }
+        // A coordinate is rounded relative to the axis, and the value moves with it.
+        Op::Resize(_) => {
+            let longest = operands[0].dims().iter().chain(base.dims()).max().copied().unwrap_or(0);
+            vec![largest(&values) * (longest as f64 / 8.0).max(1.0); values.len()]
+        }
+        _ if adds(op) => vec![largest(&values) * growth(operands, 16.0); values.len()],
+        _ => values.iter().map(|x| x.abs()).collect(),
+    }
+}
+
+/// How much more a sum of many terms may be off: with the root of their number, from
+/// `free²` of them on.
+fn growth(operands: &[&Tensor], free: f64) -> f64 {
+    let most = operands.iter().map(|x| x.dims().iter().product::<usize>()).max().unwrap_or(0);
+    ((most as f64).sqrt() / free).max(1.0)
+}
+
+/// An operand that is a rounding off, for ops that add: what cancels inside shows. The errors
+/// of a long sum do not cancel as these do, so that they are larger there.
+pub(super) fn nearby(op: &Op, x: &Tensor, sign: f64, rng: &mut Rng) -> Option<Tensor> {
     if !x.dtype().is_float() {
         return None;
     }
-    let noise = noise(x, false, rng);
-    moved(x, &noise, 0.3 * sign)
+    let size = if matches!(op, Op::Resize(_)) { 0.3 } else { 0.3 * growth(&[x], 4.0) };
+    let magnitudes: Vec<f64> = x.to_f64()?.iter().map(|x| x.abs() * size).collect();
+    moved(x, &noise(x.dtype(), &magnitudes, rng), sign)
 }
 
-fn noise(base: &Tensor, adds: bool, rng: &mut Rng) -> Vec<f64> {
-    let values = base.to_f64().unwrap_or_default();
-    let largest = values.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-    let size = rounding(base.dtype());
-    let one = |x: &f64| {
+fn noise(dtype: DType, magnitudes: &[f64], rng: &mut Rng) -> Vec<f64> {
+    let size = rounding(dtype);
+    let one = |magnitude: &f64| {
         let sign = if rng.one_in(2) { 1.0 } else { -1.0 };
-        sign * (0.5 + rng.unit() / 2.0) * size * if adds { largest } else { x.abs() }
+        sign * (0.5 + rng.unit() / 2.0) * size * magnitude
     };
-    values.iter().map(one).collect()
+    magnitudes.iter().map(one).collect()
 }
 
 fn moved(x: &Tensor, noise: &[f64], sign: f64) -> Option<Tensor> {
