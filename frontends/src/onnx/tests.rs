@@ -14,6 +14,7 @@ mod control;
 mod files;
 mod fuzz;
 mod hostile;
+mod random;
 mod shapes;
 mod values;
 
