@@ -27,7 +27,8 @@
 //! 1. portable: 3, 3, 3.
 //! 2. avx2, on the tiles of f32: 145, 106, 93.
 //! 3. avx512, on the tiles of f32: 182, 181, 130 (one Intel Emerald Rapids thread, shared, FMA
-//!    peak 191; f32 there: 105–163 of blocks, 67 of `m = 1`). Half of what `vpmaddwd` could do.
+//!    peak 191; f32 there: 105–163 of blocks, 67 of `m = 1`). `vpmaddwd` and the addition share
+//!    the two ports of FMA, so that its peak is the ceiling; `vpdpwssd` of VNNI would double it.
 //!
 //! Tried without gain: prefetching B 512 to 2,048 elements ahead (interleaved runs from
 //! DRAM at `m <= 3` lost 10 to 30 %; beyond, no difference above the noise).
