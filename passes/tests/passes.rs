@@ -90,6 +90,27 @@ fn casts_that_lose_something_stay() {
 }
 
 #[test]
+fn integers_that_saturate_by_way_of_a_float_stay() {
+    let count = |from, to| {
+        let mut g = Graph::new("casts");
+        let x = g.add_param(Graph::ROOT, "x", TensorType::fixed(from, &[3]));
+        let float = add(&mut g, Op::Cast { to: DType::F32 }, &[x]);
+        let y = add(&mut g, Op::Cast { to }, &[float]);
+        g.add_output("y", y);
+        canonicalise(&mut g);
+        names(&g).len()
+    };
+    // -7 is 0 by way of f32, and 65529 without.
+    for (from, to) in [(DType::I16, DType::U16), (DType::U16, DType::I16), (DType::I16, DType::I8)]
+    {
+        assert_eq!(count(from, to), 2, "{from} to {to}");
+    }
+    for to in [DType::I16, DType::I32, DType::F16, DType::Bool] {
+        assert_eq!(count(DType::I8, to), 1, "i8 to {to}");
+    }
+}
+
+#[test]
 fn equal_nodes_merge_and_random_ones_do_not() {
     use cascata_ir::op::{Distribution, RandomAttrs};
     let mut g = Graph::new("cse");

@@ -20,14 +20,16 @@ pub(super) fn cast(
     let inner = r.def(inputs[0])?;
     let Op::Cast { to: middle } = inner.op else { return None };
     let x = inner.inputs[0];
-    if widens(r.ty(x).dtype, middle) {
+    let from = r.ty(x).dtype;
+    // From the float in between, what is out of range would saturate; from an integer it wraps.
+    let saturates = from.is_int() && middle.is_float() && to.is_int();
+    if widens(from, middle) && (!saturates || widens(from, *to)) {
         return r.node(Op::Cast { to: *to }, vec![x], ty);
     }
     None
 }
 
-/// Whether every value of `from` is a value of `to`, so that casting on from `to` is
-/// the same as casting from `from`.
+/// Whether every value of `from` is a value of `to`.
 fn widens(from: DType, to: DType) -> bool {
     let bits = |d: DType| 8 * d.size_bytes().unwrap_or(0) as u32;
     let mantissa = |d: DType| match d {
