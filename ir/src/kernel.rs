@@ -314,12 +314,14 @@ pub enum Rows {
 
 /// `C[i,j] = clamp(init + Σ_t Σ_k A_t[i,k]·B_t[k,j])`; see `GemmArgs` in the ABI.
 ///
-/// All buffers are f32; or A and B are i16, bias and C i32, and sums wrap.
+/// All buffers are f32; or bias and C are i32, sums wrap, and A and B are i16, or u8 and i8.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gemm {
     /// Left operand.
     pub a: Rows,
-    /// Right operand in panels: first element.
+    /// What stands for 0 in a left operand of u8, one u8; 0 does if there is none.
+    pub a_zero: Option<Place>,
+    /// Right operand in panels (with sums, if i8): first element.
     pub b: Place,
     /// Elements between panels.
     pub b_panel_stride: Dim,

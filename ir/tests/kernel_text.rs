@@ -209,6 +209,7 @@ impl Choices<'_> {
         };
         Gemm {
             a,
+            a_zero: self.flag().then(|| self.place()),
             b: self.place(),
             b_panel_stride: self.any_dim(),
             b_batch_stride: self.any_dim(),

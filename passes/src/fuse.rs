@@ -19,7 +19,10 @@ use cascata_ir::op::{BinaryOp, Effect, GroupKind, Op};
 use cascata_types::{DType, Dim, Encoding, SecondaryMap};
 use std::collections::{BTreeMap, HashMap};
 
+mod factor;
 mod own;
+
+pub use factor::IntegerFactor;
 
 /// Whether each result element is an expression of operand elements.
 pub fn is_map_op(op: &Op) -> bool {
@@ -59,13 +62,6 @@ fn is_cast_constant(graph: &Graph, id: NodeId) -> bool {
     let node = &graph.nodes[id];
     matches!(node.op, Op::Cast { to: DType::F32 })
         && graph.as_const(memory_owner(graph, node.inputs[0])).is_some()
-}
-
-/// Whether a node widens i16 to i32, as the factors of integer contractions are read.
-pub fn is_widened_i16(graph: &Graph, id: NodeId) -> bool {
-    let node = &graph.nodes[id];
-    matches!(node.op, Op::Cast { to: DType::I32 })
-        && graph.ty(node.inputs[0]).as_tensor().is_some_and(|t| t.dtype == DType::I16)
 }
 
 /// Whether a node widens 16-bit floats to f32.
@@ -252,11 +248,11 @@ impl Plan {
         let v = node.outputs[0];
         let slot = reader.inputs.iter().position(|i| *i == v).unwrap_or(0);
         if Some(user) == self.groups[host].anchor {
-            return self.may_feed_anchor(graph, id, &reader.op, slot);
+            let factor = slot < 2 && IntegerFactor::pair(graph, reader).is_some();
+            return factor || self.may_feed_anchor(graph, id, &reader.op, slot);
         }
-        let is_factor = |anchor: NodeId| graph.nodes[anchor].inputs.contains(&reader.outputs[0]);
-        if is_widened_i16(graph, user) && self.groups[host].anchor.is_some_and(is_factor) {
-            // Factors are i16 in memory.
+        if self.groups[host].anchor.is_some_and(|a| factor::is_read_by(graph, user, a)) {
+            // Factors are in memory as they are multiplied.
             return false;
         }
         if let Op::Reshape { .. } = reader.op
@@ -275,10 +271,7 @@ impl Plan {
 
     fn may_feed_anchor(&self, graph: &Graph, id: NodeId, anchor: &Op, slot: usize) -> bool {
         let op = &graph.nodes[id].op;
-        let widened = is_widened_i16(graph, id);
         match anchor {
-            // The micro-kernel reads i16 and sums i32.
-            Op::MatMul | Op::Conv(_) if widened && slot < 2 => true,
             // A constant is converted when it is packed.
             Op::MatMul => is_view(op) || slot == 1 && is_cast_constant(graph, id),
             // Tensor cores read 16 bits; a CPU converts as it copies.

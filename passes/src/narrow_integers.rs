@@ -1,14 +1,18 @@
-//! Factors of integer contractions as i16.
+//! Factors of integer contractions as bytes or i16.
 //!
-//! **Why.** Quantised operators are imported as products of `cast_i32(x) − zero_point`. What
-//! 8 bits minus 8 bits leave fits 16 bits, and a micro-kernel multiplies pairs of i16 and
-//! sums them in i32 exactly: zero points of any kind need no correction of the result.
+//! **Why.** Quantised operators are imported as products of `cast_i32(x) − zero_point`. One
+//! micro-kernel multiplies quads of u8 (less a zero point) and known i8; what 8 bits minus 8
+//! bits leave always fits 16 bits, and another multiplies pairs of i16. Both sum in i32
+//! exactly: zero points of any kind need no correction of the result.
 //! **Precondition.** Types are recorded.
-//! **Postcondition.** The same function bitwise. A `MatMul` or `Conv` of i32 whose factors
-//! both provably lie in i16 reads each through a cast to i16 and one of its own back to i32;
-//! a factor that is known becomes an i16 constant, and what computed it is gone.
+//! **Postcondition.** The same function bitwise. A `MatMul` or `Conv` of i32 whose right factor
+//! is known and lies in i8, and whose left one is bytes less a zero point, reads them so (see
+//! `narrow_integers/centred.rs`). Another one whose factors both provably lie in i16 reads each
+//! through a cast to i16 and one of its own back to i32. A factor that is known becomes a
+//! constant, and what computed it is gone.
 //! **Cost.** Linear in nodes and constants.
 
+mod centred;
 mod range;
 
 use crate::canonicalise::remove_dead;
@@ -20,7 +24,8 @@ use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
 use cascata_ir::infer::InferError;
 use cascata_ir::interp::{Tensor, eval_op};
 use cascata_ir::op::Op;
-use cascata_types::{DType, TensorType};
+use cascata_types::{DType, Dim, TensorType};
+use centred::Centred;
 use range::Ranges;
 use std::collections::HashMap;
 
@@ -34,15 +39,10 @@ const MAX_DEPTH: usize = 16;
 pub fn narrow_integers(graph: &mut Graph) -> Result<usize, InferError> {
     let mut changed = 0;
     for region in walk::regions(graph) {
-        let mut narrowed = HashMap::new();
-        for id in std::mem::take(&mut graph.regions[region].nodes) {
-            if multiplies_i16(graph, id) {
-                for slot in 0..2 {
-                    narrow(graph, region, (id, slot), &mut narrowed)?;
-                }
-                changed += 1;
-            }
-            graph.regions[region].nodes.push(id);
+        let mut narrow = Narrow { graph, region, small: HashMap::new(), centred: HashMap::new() };
+        for id in std::mem::take(&mut narrow.graph.regions[region].nodes) {
+            changed += usize::from(narrow.contraction(id)?);
+            narrow.graph.regions[region].nodes.push(id);
         }
     }
     if changed > 0 {
@@ -51,49 +51,80 @@ pub fn narrow_integers(graph: &mut Graph) -> Result<usize, InferError> {
     Ok(changed)
 }
 
-/// Whether a node is a contraction of i32 with both factors in i16.
-fn multiplies_i16(graph: &Graph, id: NodeId) -> bool {
-    let node = &graph.nodes[id];
-    let i32s = |v: &ValueId| graph.ty(*v).as_tensor().is_some_and(|t| t.dtype == DType::I32);
-    let mut ranges = Ranges::new(graph);
-    matches!(node.op, Op::MatMul | Op::Conv(_))
-        && node.inputs[..2].iter().all(i32s)
-        && node.inputs[..2].iter().all(|v| ranges.fits(*v, DType::I16))
-}
-
-/// Has a contraction read a factor through i16; `narrowed` holds the factors that are there.
-fn narrow(
-    graph: &mut Graph,
+/// One region.
+struct Narrow<'g> {
+    graph: &'g mut Graph,
     region: RegionId,
-    (id, slot): (NodeId, usize),
-    narrowed: &mut HashMap<ValueId, ValueId>,
-) -> Result<(), InferError> {
-    let (factor, source) = (graph.nodes[id].inputs[slot], graph.nodes[id].source.clone());
-    let small = match narrowed.get(&factor) {
-        Some(small) => *small,
-        None => {
-            let small = match constant(graph, factor) {
-                Some(values) => stored(graph, region, factor, &values),
-                None => graph.add1(
-                    region,
-                    Op::Cast { to: DType::I16 },
-                    vec![factor],
-                    source.as_str(),
-                )?,
-            };
-            *narrowed.entry(factor).or_insert(small)
-        }
-    };
-    // A cast of its own, which joins the contraction's group.
-    let wide = graph.add1(region, Op::Cast { to: DType::I32 }, vec![small], source.as_str())?;
-    graph.nodes[id].inputs[slot] = wide;
-    Ok(())
+    /// Factors in a narrower type.
+    small: HashMap<(ValueId, DType), ValueId>,
+    /// Left factors as bytes.
+    centred: HashMap<ValueId, Centred>,
 }
 
-/// The i16 elements of a value that only constants go into.
-fn constant(graph: &Graph, v: ValueId) -> Option<Tensor> {
+impl Narrow<'_> {
+    /// Narrows the factors of a contraction of i32, if they are narrow.
+    fn contraction(&mut self, id: NodeId) -> Result<bool, InferError> {
+        let node = &self.graph.nodes[id];
+        let graph = &*self.graph;
+        let i32s = |v: &ValueId| graph.ty(*v).as_tensor().is_some_and(|t| t.dtype == DType::I32);
+        if !matches!(node.op, Op::MatMul | Op::Conv(_)) || !node.inputs[..2].iter().all(i32s) {
+            return Ok(false);
+        }
+        let [left, right] = [node.inputs[0], node.inputs[1]];
+        let mut ranges = Ranges::new(graph);
+        let known = |v: ValueId| computed(graph, v, MAX_DEPTH).is_some();
+        // Of unknown depth, panels cannot be made now.
+        let depth = graph.tensor(left).shape.last().and_then(Dim::as_const).is_some();
+        if depth && ranges.fits(right, DType::I8) && known(right) {
+            if let Some(centred) = self.centred(left, id)? {
+                let left = self.subtracted(centred, id)?;
+                let right = self.through(right, DType::I8, id)?;
+                self.graph.nodes[id].inputs[..2].copy_from_slice(&[left, right]);
+                return Ok(true);
+            }
+            ranges = Ranges::new(self.graph);
+        }
+        if ![left, right].into_iter().all(|v| ranges.fits(v, DType::I16)) {
+            return Ok(false);
+        }
+        for (slot, factor) in [left, right].into_iter().enumerate() {
+            self.graph.nodes[id].inputs[slot] = self.through(factor, DType::I16, id)?;
+        }
+        Ok(true)
+    }
+
+    /// A factor by way of a narrower type, with a cast of its own back to i32, which joins the
+    /// contraction's group.
+    fn through(
+        &mut self,
+        factor: ValueId,
+        dtype: DType,
+        id: NodeId,
+    ) -> Result<ValueId, InferError> {
+        let small = match self.small.get(&(factor, dtype)) {
+            Some(small) => *small,
+            None => {
+                let small = match constant(self.graph, factor, dtype) {
+                    Some(values) => stored(self.graph, self.region, factor, &values),
+                    None => self.add(Op::Cast { to: dtype }, &[factor], id)?,
+                };
+                *self.small.entry((factor, dtype)).or_insert(small)
+            }
+        };
+        self.add(Op::Cast { to: DType::I32 }, &[small], id)
+    }
+
+    /// Adds a node that is there because of contraction `id`.
+    fn add(&mut self, op: Op, inputs: &[ValueId], id: NodeId) -> Result<ValueId, InferError> {
+        let source = self.graph.nodes[id].source.clone();
+        self.graph.add1(self.region, op, inputs.to_vec(), source.as_str())
+    }
+}
+
+/// The elements of a value that only constants go into, in a narrower type.
+fn constant(graph: &Graph, v: ValueId, dtype: DType) -> Option<Tensor> {
     let wide = computed(graph, v, MAX_DEPTH)?;
-    eval_op(&Op::Cast { to: DType::I16 }, &[&wide], &|_| None).ok()?.pop()
+    eval_op(&Op::Cast { to: dtype }, &[&wide], &|_| None).ok()?.pop()
 }
 
 /// Constants through element-wise ops and movement, which the folding budget kept formulas.
@@ -113,7 +144,7 @@ fn computed(graph: &Graph, v: ValueId, depth: usize) -> Option<Tensor> {
 }
 
 fn stored(graph: &mut Graph, region: RegionId, like: ValueId, values: &Tensor) -> ValueId {
-    let ty = TensorType { dtype: DType::I16, ..graph.tensor(like).clone() };
-    let name = format!("{}.i16", graph.values[like].name);
+    let ty = TensorType { dtype: values.dtype(), ..graph.tensor(like).clone() };
+    let name = format!("{}.{}", graph.values[like].name, ty.dtype);
     graph.add_const(region, name, ty, Bytes::from(values.to_le_bytes()))
 }

@@ -1,10 +1,10 @@
-//! Factors of integer contractions become i16, where they provably are.
+//! Factors of integer contractions become bytes or i16, where they provably are.
 
 use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::interp::{self, Element, Tensor};
 use cascata_ir::op::{BinaryOp, ChannelLayout, ConvAttrs, GroupKind, Op, PadMode, UnaryOp};
 use cascata_ir::types::{DType, Dim, Scalar, TensorType};
-use cascata_passes::fuse::fuse;
+use cascata_passes::fuse::{IntegerFactor, fuse};
 use cascata_passes::narrow_integers::narrow_integers;
 
 fn add(g: &mut Graph, op: Op, operands: &[ValueId]) -> ValueId {
@@ -178,15 +178,15 @@ fn known_factors_become_constants_and_others_are_narrowed_once() {
         let nodes = g.root().nodes.iter().map(|n| &g.nodes[*n]);
         nodes.filter(|n| matches!(n.op, Op::Cast { to } if to == dtype)).count()
     };
-    assert_eq!(to(DType::I16), 1, "one for x; the weights are constants");
-    let of_i16 = g.consts.values().filter(|c| c.ty.dtype == DType::I16).count();
-    assert_eq!(of_i16, 2);
+    assert_eq!((to(DType::U8), to(DType::I16)), (0, 0), "x is bytes; the weights are constants");
+    let of_i8 = g.consts.values().filter(|c| c.ty.dtype == DType::I8).count();
+    assert_eq!(of_i8, 2);
     let subtractions =
         g.root().nodes.iter().filter(|n| matches!(g.nodes[**n].op, Op::Binary(BinaryOp::Sub)));
-    assert_eq!(subtractions.count(), 1, "what computed the weights is gone");
+    assert_eq!(subtractions.count(), 2, "of x, for each; what computed the weights is gone");
 }
 
-/// Groups around contractions read i16, which others write.
+/// Groups around contractions read bytes, which others write.
 #[test]
 fn the_widening_joins_the_contraction_and_nothing_before_it_does() {
     let (_, mut g) = narrowed(&quantised(), &quantised_inputs());
@@ -199,9 +199,10 @@ fn the_widening_joins_the_contraction_and_nothing_before_it_does() {
         contractions += 1;
         let members = &g.regions[body].nodes;
         let names: Vec<&str> = members.iter().map(|n| g.nodes[*n].op.name()).collect();
-        assert_eq!(names.iter().filter(|n| **n == "cast").count(), 3, "{names:?}");
+        // Of x, its zero point, the weights, and the sums.
+        assert_eq!(names.iter().filter(|n| **n == "cast").count(), 4, "{names:?}");
         for v in &node.inputs {
-            assert_eq!(g.tensor(*v).dtype, DType::I16);
+            assert!(matches!(g.tensor(*v).dtype, DType::U8 | DType::I8));
         }
     }
     assert_eq!(contractions, 2);
@@ -218,6 +219,109 @@ fn other_casts_do_not_join() {
     g.add_output("y", y);
     fuse(&mut g);
     assert_eq!(g.root().nodes.len(), 3);
+}
+
+/// The types in memory of the factors of `x·w` for a left factor that `build` makes of inputs
+/// (of these types and dims) and a known right one.
+fn factors_of(
+    inputs: &[(DType, &[i64])],
+    w: (&[usize], Vec<i32>),
+    build: impl FnOnce(&mut Graph, &[ValueId]) -> ValueId,
+) -> Option<[DType; 2]> {
+    let mut g = Graph::new("factors");
+    let xs: Vec<ValueId> =
+        inputs.iter().map(|(dtype, dims)| input(&mut g, "x", *dtype, dims)).collect();
+    let left = build(&mut g, &xs);
+    let w = constant(&mut g, w.0, w.1);
+    let y = add(&mut g, Op::MatMul, &[left, w]);
+    g.add_output("y", y);
+    let dims = |dims: &[i64]| dims.iter().map(|d| *d as usize).collect::<Vec<_>>();
+    let data: Vec<Tensor> = inputs.iter().map(|(t, d)| values(*t, &dims(d))).collect();
+    let (_, after) = narrowed(&g, &data);
+    let contraction = after.root().nodes.iter().find(|n| after.nodes[**n].op == Op::MatMul)?;
+    let pair = IntegerFactor::pair(&after, &after.nodes[*contraction])?;
+    Some(pair.map(|f| f.dtype(&after)))
+}
+
+const BYTES: Option<[DType; 2]> = Some([DType::U8, DType::I8]);
+const WORDS: Option<[DType; 2]> = Some([DType::I16, DType::I16]);
+
+fn weights() -> (&'static [usize], Vec<i32>) {
+    (&[4, 2], vec![127, -128, 0, 1, -1, 5, 77, -77])
+}
+
+fn less(g: &mut Graph, v: &[ValueId]) -> ValueId {
+    let (x, zero) = (i32_of(g, v[0]), i32_of(g, v[1]));
+    binary(g, BinaryOp::Sub, x, zero)
+}
+
+#[test]
+fn left_factors_become_bytes() {
+    let u8s: (DType, &[i64]) = (DType::U8, &[3, 4]);
+    let i8s: (DType, &[i64]) = (DType::I8, &[3, 4]);
+    assert_eq!(factors_of(&[u8s], weights(), |g, v| i32_of(g, v[0])), BYTES);
+    // A zero point of any shape of one element, known at run time.
+    assert_eq!(factors_of(&[u8s, (DType::U8, &[])], weights(), less), BYTES);
+    assert_eq!(factors_of(&[u8s, (DType::U8, &[1, 1])], weights(), less), BYTES);
+    // i8, by a zero point of 128; with one of its own, by their sum.
+    assert_eq!(factors_of(&[i8s], weights(), |g, v| i32_of(g, v[0])), BYTES);
+    let shifted = |zero: i64| {
+        factors_of(&[i8s], weights(), |g, v| {
+            let (x, zero) = (i32_of(g, v[0]), number(g, zero));
+            binary(g, BinaryOp::Sub, x, zero)
+        })
+    };
+    assert_eq!((shifted(-128), shifted(127)), (BYTES, BYTES));
+    assert_eq!((shifted(-129), shifted(128)), (WORDS, WORDS), "zero points of 9 bits");
+    // Behind views, with a zero point of more axes than what is left.
+    let viewed = |g: &mut Graph, v: &[ValueId]| {
+        let x = less(g, v);
+        let x = add(g, Op::Transpose { perm: vec![0, 2, 1] }, &[x]);
+        add(g, Op::Reshape { shape: vec![3.into(), 4.into()] }, &[x])
+    };
+    let inputs: [(DType, &[i64]); 2] = [(DType::U8, &[1, 4, 3]), (DType::U8, &[1, 1, 1])];
+    assert_eq!(factors_of(&inputs, weights(), viewed), BYTES);
+}
+
+#[test]
+fn other_factors_stay_words() {
+    let u8s: (DType, &[i64]) = (DType::U8, &[3, 4]);
+    // A zero point a row, and those that no byte holds.
+    assert_eq!(factors_of(&[u8s, (DType::U8, &[3, 1])], weights(), less), WORDS);
+    assert_eq!(factors_of(&[u8s, (DType::I8, &[])], weights(), less), WORDS);
+    assert_eq!(factors_of(&[u8s, (DType::I32, &[])], weights(), less), None);
+    assert_eq!(factors_of(&[(DType::I8, &[3, 4]), (DType::I8, &[])], weights(), less), WORDS);
+    // Weights beyond i8.
+    for w in [128, -129] {
+        let w = (&[4, 1][..], vec![1, w, 0, 5]);
+        assert_eq!(factors_of(&[u8s], w, |g, v| i32_of(g, v[0])), WORDS);
+    }
+}
+
+/// Panels need a known depth, and known weights.
+#[test]
+fn what_cannot_be_packed_stays_words() {
+    let dtype_of_left = |depth: Dim, known: bool| {
+        let mut g = Graph::new("packed");
+        let k = g.symbols.fresh("K", 1, 9);
+        let depth = if depth.is(0) { Dim::sym(k) } else { depth };
+        let ty = TensorType { shape: vec![2.into(), depth], ..TensorType::fixed(DType::U8, &[]) };
+        let x = g.add_param(Graph::ROOT, "x", ty);
+        let w = match known {
+            true => constant(&mut g, &[4, 1], vec![1i8, 2, 3, 4]),
+            false => input(&mut g, "w", DType::I8, &[4, 1]),
+        };
+        let (x, w) = (i32_of(&mut g, x), i32_of(&mut g, w));
+        let ty = TensorType::fixed(DType::I32, &[2, 1]);
+        let y = g.add_node_typed(Graph::ROOT, Op::MatMul, vec![x, w], vec![ty.into()], "")[0];
+        g.add_output("y", y);
+        assert_eq!(narrow_integers(&mut g).unwrap(), 1);
+        let id = g.root().nodes.iter().find(|n| g.nodes[**n].op == Op::MatMul).unwrap();
+        IntegerFactor::pair(&g, &g.nodes[*id]).map(|[left, _]| left.dtype(&g))
+    };
+    assert_eq!(dtype_of_left(4.into(), true), Some(DType::U8));
+    assert_eq!(dtype_of_left(0.into(), true), Some(DType::I16));
+    assert_eq!(dtype_of_left(4.into(), false), Some(DType::I16));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::lower::for_each_dim;
 use cascata_ir::kernel::{Kernel, Rows, Stmt};
-use cascata_types::SymbolId;
+use cascata_types::{DType, SymbolId};
 
 /// The printed kernel without its name and its buffers' names: equal for kernels that
 /// can share code.
@@ -26,6 +26,8 @@ fn in_stmt(stmt: &Stmt, kernel: &Kernel) -> u64 {
         longest as u64 * 4
     };
     match stmt {
+        // Rows of zero points are the micro-kernel's own.
+        Stmt::Gemm(g) if kernel.buffers[g.b.buffer].dtype == DType::I8 => 0,
         Stmt::Gemm(g) if matches!(g.a, Rows::Indirect { .. }) => row(&g.k).max(row(&g.k_last)),
         Stmt::DwConv(d) => row(&d.channels),
         Stmt::For { body, .. } => body.iter().map(|s| in_stmt(s, kernel)).max().unwrap_or(0),

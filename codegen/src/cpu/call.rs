@@ -3,7 +3,7 @@
 use super::emit::{Emit, Result};
 use super::value::Val;
 use cascata_artifact::abi::{
-    DwConvF32Args, GemmF32Args, GemmI16Args, Import, PackBF32Args, context_offset,
+    DwConvF32Args, GemmF32Args, GemmI16Args, GemmU8Args, Import, PackBF32Args, context_offset,
 };
 use cascata_ir::kernel::{DwConv, Expr, Gemm, LocalId, PackB, Place, RowReduce, Rows};
 use cascata_ir::op::UnaryOp;
@@ -69,6 +69,13 @@ impl<'k> Emit<'k, '_> {
         self.fb.ins().f64const(x.to_f64())
     }
 
+    /// What stands for 0 in bytes, as i64.
+    fn zero_point(&mut self, place: Option<&Place>) -> Result<Value> {
+        let Some(place) = place else { return Ok(self.null()) };
+        let zero = self.load(place)?.v;
+        Ok(self.fb.ins().uextend(I64, zero))
+    }
+
     pub(super) fn gemm(&mut self, g: &Gemm) -> Result<()> {
         let (a, a_offsets, a_row_stride, a_batch_stride) = match &g.a {
             Rows::Strided { base, row_stride, batch_stride } => {
@@ -99,11 +106,14 @@ impl<'k> Emit<'k, '_> {
             (offset_of!(GemmF32Args, accumulate), accumulate),
             (offset_of!(GemmF32Args, min), self.bound(g.clamp.0)),
             (offset_of!(GemmF32Args, max), self.bound(g.clamp.1)),
+            (offset_of!(GemmF32Args, a_zero), self.zero_point(g.a_zero.as_ref())?),
         ];
         // The blocks differ in the types of their pointers only.
         const { assert!(size_of::<GemmF32Args>() == size_of::<GemmI16Args>()) };
-        let import = match self.kernel.buffers.get(g.c.buffer).map(|b| b.dtype) {
-            Some(DType::I32) => Import::GemmI16,
+        const { assert!(size_of::<GemmF32Args>() == size_of::<GemmU8Args>()) };
+        let import = match self.kernel.buffers.get(g.b.buffer).map(|b| b.dtype) {
+            Some(DType::I8) => Import::GemmU8,
+            Some(DType::I16) => Import::GemmI16,
             _ => Import::GemmF32,
         };
         self.call_with_block(import, size_of::<GemmF32Args>(), &fields)

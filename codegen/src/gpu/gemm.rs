@@ -1,6 +1,7 @@
 //! The batch-reduce GEMM by a block of 256 threads.
 //!
-//! `C[i,j] = clamp(init + Σ_t Σ_k A_t[i,k]·B_t[k,j])`, f32, or i32 of i16. The block works on
+//! `C[i,j] = clamp(init + Σ_t Σ_k A_t[i,k]·B_t[k,j])`, f32, or i32 of i16, or of u8 (less what
+//! stands for 0) and i8, which are i16 where the block keeps them. The block works on
 //! 64 rows and up to 192 columns at a time: slices of 16 along K go through shared memory,
 //! zeros where nothing is, and every thread keeps up to 8 × 6 results in registers. The next
 //! slice is on its way, in registers, while one is multiplied. Bound by flops. Few rows are
@@ -9,7 +10,7 @@
 use super::contraction::clamped;
 use super::{GEMM_THREADS, Mapper, less, moved};
 use cascata_ir::kernel::{BufferId, Expr, Gemm, Place, Rows, Stmt};
-use cascata_types::{DType, Dim, PANEL_WIDTH, Scalar, SymbolId};
+use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, SymbolId};
 
 /// Rows of what is worked on at a time.
 const ROWS: i64 = 64;
@@ -65,7 +66,7 @@ impl Shape {
 struct Block<'g> {
     g: &'g Gemm,
     shape: Shape,
-    /// Element types of the operands and of sums.
+    /// Element types of the operands where the block keeps them, and of sums.
     dtype: DType,
     sums: DType,
     /// First column of the block's part, and first row.
@@ -171,7 +172,8 @@ impl Mapper {
 
     /// All rows of the columns from `column` on.
     fn tile(&mut self, g: &Gemm, shape: Shape, column: Dim) -> Vec<Stmt> {
-        let (dtype, sums) = (self.buffers[g.b.buffer].dtype, self.buffers[g.c.buffer].dtype);
+        let sums = self.buffers[g.c.buffer].dtype;
+        let dtype = if sums == DType::I32 { DType::I16 } else { DType::F32 };
         let strips = g.m.ceil_div(&ROWS.into());
         let strip = self.index("rows", &strips);
         let a = self.shared("a", dtype, A_STEP * SLICE);
@@ -299,7 +301,11 @@ impl Mapper {
                 moved(base, offset.maximum(&0.into()) + k)
             }
         };
-        let value = inside.select(Expr::Load(place), block.nothing());
+        let mut value = self.kept(place, block.dtype);
+        if let Some(zero) = &g.a_zero {
+            value = value - self.kept(zero.clone(), block.dtype);
+        }
+        let value = inside.select(value, block.nothing());
         body.push(Stmt::store(block.next_a, Dim::sym(turn), value));
         Stmt::vector(turn, A_BRINGS, body)
     }
@@ -313,20 +319,27 @@ impl Mapper {
         let panel = panel.minimum(&(g.n.clone() - 1).floor_div(&WIDTH.into()));
         let mut inside = Expr::bool(true);
         let k = slice.inside(k, &mut inside);
-        // i16 lie in pairs along K.
-        let in_panel = match block.dtype {
-            DType::I16 => k.floor_div(&2.into()) * (2 * WIDTH) + lane * 2 + k.modulo(&2.into()),
-            _ => k * WIDTH + lane,
+        // Integers lie in groups along K.
+        let in_panel = match PanelEncoding::group_of(self.buffers[g.b.buffer].dtype) as i64 {
+            1 => k * WIDTH + lane,
+            n => k.floor_div(&n.into()) * (n * WIDTH) + lane * n + k.modulo(&n.into()),
         };
         let at = slice.block.clone() * g.b_batch_stride.clone()
             + panel * g.b_panel_stride.clone()
             + in_panel;
-        let load = Expr::Load(moved(&g.b, at));
+        let load = self.kept(moved(&g.b, at), block.dtype);
         let value = match inside {
             Expr::Const(_) => load,
             inside => inside.select(load, block.nothing()),
         };
         Stmt::vector(turn, brings, vec![Stmt::store(block.next_b, Dim::sym(turn), value)])
+    }
+
+    /// An element of an operand as the block keeps it.
+    fn kept(&self, place: Place, dtype: DType) -> Expr {
+        let from = self.buffers[place.buffer].dtype;
+        let load = Expr::Load(place);
+        if from == dtype { load } else { load.cast(dtype) }
     }
 
     /// Puts what was brought where all threads find it.

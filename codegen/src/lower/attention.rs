@@ -182,6 +182,7 @@ fn dense_rows(buffer: BufferId, pitch: &Dim) -> Rows {
 fn product(a: Rows, b: Place, c: Place, pitch: &Dim, m: &Dim, n: &Dim, k: &Dim) -> Stmt {
     Stmt::Gemm(Box::new(Gemm {
         a,
+        a_zero: None,
         b,
         b_panel_stride: k.clone() * PANEL_WIDTH as i64,
         b_batch_stride: Dim::from(0),

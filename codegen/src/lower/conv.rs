@@ -1,5 +1,5 @@
 //! Convolution groups, channels last: `y[N, o…, O] = epilogue(x[N, s…, C] ∗ w[k…, C/g, O])`, f32,
-//! or i32 of operands that are i16 in memory.
+//! or i32 of operands that are i16, or u8 and i8, in memory.
 //!
 //! No im2col: output pixels are the rows of a batch-reduce GEMM, kernel taps its
 //! blocks. A small table of row offsets per block of pixels says where each tap of
@@ -12,7 +12,9 @@
 use super::body::Body;
 use super::epilogue::{Block, Target, bind_axes};
 use super::machine::Machine;
-use super::matmul::{BLOCK_COLS, BLOCK_ROWS, View, block_cols, block_rows, factors, row_blocks};
+use super::matmul::{
+    BLOCK_COLS, BLOCK_ROWS, Factors, View, block_cols, block_rows, factors, row_blocks,
+};
 use super::nest::{Axis, estimate};
 use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
 use cascata_ir::graph::{Node, ValueId};
@@ -112,7 +114,7 @@ impl Geometry {
 
 pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
     let node = lowering.graph.nodes[lowering.root(group)].clone();
-    let Some([x, w]) = factors(lowering, group, &node) else {
+    let Some(Factors { left: x, right: w, zero }) = factors(lowering, group, &node) else {
         return super::single::naive_conv(lowering, group);
     };
     let geometry = Geometry::of(lowering, &node)?;
@@ -135,7 +137,8 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
         return depthwise_conv(lowering, group, &node, &geometry, x, bias);
     }
     let weights = pack_weights(lowering, group, w, &geometry)?;
-    gemm_conv(lowering, group, &node, &geometry, (x, bias), weights)
+    let zero = zero.map(|v| dense(lowering, group, v)).transpose()?;
+    gemm_conv(lowering, group, &node, &geometry, Operands { x, zero, bias, weights })
 }
 
 /// Whether weights of several groups can be packed: known ones of plain convolutions.
@@ -146,7 +149,11 @@ fn packs_by_group(lowering: &mut Lowering, group: &Group, w: ValueId, g: &Geomet
 }
 
 /// The operand as a dense buffer; what the group computes is computed into a temporary.
-fn dense(lowering: &mut Lowering, group: &Group, v: ValueId) -> Result<Operand, LowerError> {
+pub(super) fn dense(
+    lowering: &mut Lowering,
+    group: &Group,
+    v: ValueId,
+) -> Result<Operand, LowerError> {
     let mut body = Body::new(lowering, group);
     if body.member_of(v).is_none() {
         return Ok(body.operand_of(v));
@@ -232,14 +239,22 @@ fn pack_weights(
     Ok(Weights { operand, group_stride: Dim::from(0), panel_stride, tap_stride })
 }
 
+/// What a convolution by GEMMs reads.
+struct Operands {
+    x: Operand,
+    /// What stands for 0 in x: one u8.
+    zero: Option<Operand>,
+    bias: Option<Operand>,
+    weights: Weights,
+}
+
 /// Blocks of rows × columns over channel groups.
 fn gemm_conv(
     lowering: &mut Lowering,
     group: &Group,
     node: &Node,
     geometry: &Geometry,
-    (x, bias): (Operand, Option<Operand>),
-    weights: Weights,
+    Operands { x, zero, bias, weights }: Operands,
 ) -> Result<(), LowerError> {
     let name = super::map::name(lowering, group);
     let mut body = Body::new(lowering, group);
@@ -284,6 +299,7 @@ fn gemm_conv(
     let panel = col.floor_div(&(PANEL_WIDTH as i64).into());
     stmts.push(Stmt::Gemm(Box::new(Gemm {
         a,
+        a_zero: zero.map(|zero| Place::new(body.input(zero), 0)),
         b: Place {
             buffer: body.input(weights.operand),
             at: g * weights.group_stride + panel * weights.panel_stride.clone(),

@@ -1,5 +1,5 @@
 //! MatMul groups: `y[.., M, N] = epilogue(a[.., M, K] · b[.., K, N])`, f32, or i32 of operands
-//! that are i16 in memory.
+//! that are i16, or u8 and i8, in memory.
 //!
 //! Bound by flops for M ≥ 8 (2·M·N·K at the micro-kernel's rate), by the bytes of `b`
 //! below. A constant `b` is packed at compile time; any other is packed by a launch
@@ -12,10 +12,10 @@ use super::body::Body;
 use super::epilogue::Block;
 use super::nest::{Axis, estimate};
 use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
-use cascata_ir::graph::{Def, Node, ValueId};
+use cascata_ir::graph::{Node, ValueId};
 use cascata_ir::kernel::{Expr, Gemm, PackB, Place, Rows, Stmt};
 use cascata_ir::op::BinaryOp;
-use cascata_passes::fuse::is_widened_i16;
+use cascata_passes::fuse::{IntegerFactor, memory_owner};
 use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, SymbolId};
 
 /// Most rows of a block: A's block and the result's stay in L2 beside a K block of B.
@@ -47,6 +47,13 @@ pub(super) struct View {
     pub converted: bool,
 }
 
+/// The left operand.
+struct Left {
+    view: View,
+    /// What stands for 0 in it: one u8.
+    zero: Option<Operand>,
+}
+
 /// The right operand, packed: matrix β starts at `Σ β·batch`.
 #[derive(Clone)]
 struct Packed {
@@ -66,7 +73,7 @@ struct PackedShape {
 pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
     let root = &lowering.graph.nodes[lowering.root(group)];
     let c = root.outputs[0];
-    let Some([left, b]) = factors(lowering, group, root) else {
+    let Some(Factors { left, right, zero }) = factors(lowering, group, root) else {
         return super::single::naive_matmul(lowering, group);
     };
     let full = lowering.graph.tensor(c).shape.clone();
@@ -74,25 +81,39 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
     let a = view(lowering, group, left, batch)?;
     let a =
         if a.cols.is(1) && !a.converted { a } else { materialise(lowering, group, left, batch)? };
-    let b = pack(lowering, group, b, batch)?;
-    multiply(lowering, group, c, a, b)
+    let b = pack(lowering, group, right, batch)?;
+    let zero = zero.map(|v| super::conv::dense(lowering, group, v)).transpose()?;
+    multiply(lowering, group, c, Left { view: a, zero }, b)
 }
 
-/// The factors of a contraction as a micro-kernel reads them: f32, or the i16 that the group
-/// widens for sums in i32. `None` where none does.
-pub(super) fn factors(lowering: &Lowering, group: &Group, node: &Node) -> Option<[ValueId; 2]> {
+/// The factors of a contraction as a micro-kernel reads them.
+pub(super) struct Factors {
+    /// f32, i16 or u8.
+    pub left: ValueId,
+    /// f32, i16, or known i8.
+    pub right: ValueId,
+    /// What stands for 0 on the left: one u8.
+    pub zero: Option<ValueId>,
+}
+
+/// The factors in f32, or those that the group widens for sums in i32; `None` where no
+/// micro-kernel reads them.
+pub(super) fn factors(lowering: &mut Lowering, group: &Group, node: &Node) -> Option<Factors> {
     let (graph, members) = (lowering.graph, lowering.members(group));
-    let narrow = |v: ValueId| {
-        let Def::Node(id, _) = graph.values[v].def else { return None };
-        let widens = members.contains(&id) && is_widened_i16(graph, id);
-        widens.then(|| graph.nodes[id].inputs[0])
-    };
-    let (a, b) = (node.inputs[0], node.inputs[1]);
+    let (left, right) = (node.inputs[0], node.inputs[1]);
     match graph.tensor(node.outputs[0]).dtype {
-        DType::F32 => Some([a, b]),
-        DType::I32 => Some([narrow(a)?, narrow(b)?]),
-        _ => None,
+        DType::F32 => return Some(Factors { left, right, zero: None }),
+        DType::I32 => {}
+        _ => return None,
     }
+    let [left, right] = IntegerFactor::pair(graph, node)?;
+    let mut casts = left.casts.iter().chain(&right.casts);
+    let packed = right.dtype(graph) == DType::I16 || {
+        let outside = Body::new(lowering, group).resolve(right.memory);
+        graph.as_const(memory_owner(graph, outside)).is_some()
+    };
+    let found = Factors { left: left.memory, right: right.memory, zero: left.zero };
+    (packed && casts.all(|id| members.contains(id))).then_some(found)
 }
 
 /// Sees an operand as matrices in memory; copies it to a temporary when it is computed
@@ -300,7 +321,8 @@ fn pack_at_run_time(
     };
     let stmt = match dtype {
         DType::I16 => pack_pairs(&mut body, &pack),
-        _ => Stmt::PackB(Box::new(pack)),
+        DType::F32 => Stmt::PackB(Box::new(pack)),
+        other => return Err(body.error(format!("factors of {other} are packed when compiled"))),
     };
     let elements = estimate(&(k.clone() * 64), &body.symbols);
     let (grid, mut stmts) = body.grid(&outer, elements);
@@ -379,10 +401,10 @@ fn multiply(
     lowering: &mut Lowering,
     group: &Group,
     c: ValueId,
-    a: View,
+    a: Left,
     b: Packed,
 ) -> Result<(), LowerError> {
-    let (rows, batch) = rows_and_batch(&lowering.graph.tensor(c).shape, &a, &b);
+    let (rows, batch) = rows_and_batch(&lowering.graph.tensor(c).shape, &a.view, &b);
     let (least, most) = rows.bounds(&lowering.graph.symbols);
     let mut multiply = |blocks| multiply_in_blocks(lowering, group, c, &a, &b, blocks);
     if most <= BLOCK_ROWS {
@@ -438,10 +460,11 @@ fn multiply_in_blocks(
     lowering: &mut Lowering,
     group: &Group,
     c: ValueId,
-    a: &View,
+    left: &Left,
     b: &Packed,
     blocks: Blocks,
 ) -> Result<(), LowerError> {
+    let a = &left.view;
     let root = lowering.graph.nodes[lowering.root(group)].clone();
     let name = super::map::name(lowering, group);
     let mut body = Body::new(lowering, group);
@@ -483,6 +506,7 @@ fn multiply_in_blocks(
             row_stride: a.rows.clone(),
             batch_stride: e.k_block.clone(),
         },
+        a_zero: left.zero.map(|zero| Place::new(body.input(zero), 0)),
         b: Place {
             buffer: b_buffer,
             at: super::body::dot(lead, &b.batch[..batch.len()]) + panel * e.panel_stride.clone(),

@@ -3,7 +3,9 @@
 use super::WeightId;
 use super::strings::stored;
 use cascata_ir::graph::{Const, ConstId, Graph};
-use cascata_types::{DType, Dim, Encoding, PanelEncoding, PrimaryMap, Scalar};
+use cascata_types::{
+    BYTE_GROUP, DType, Dim, Encoding, PANEL_WIDTH, PanelEncoding, PrimaryMap, Scalar,
+};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -126,7 +128,24 @@ fn pack(form: &WeightData, source: &[u8], size: usize) -> Vec<u8> {
             }
         }
     }
+    if encoding.sums() > 0 {
+        data.chunks_exact_mut(encoding.panel_stride() as usize).for_each(store_sums);
+    }
     data
+}
+
+/// Writes the sums of a panel's columns of i8 behind it.
+fn store_sums(panel: &mut [u8]) {
+    let mut sums = [0i32; PANEL_WIDTH];
+    let (elements, behind) = panel.split_at_mut(panel.len() - size_of_val(&sums));
+    for quads in elements.chunks_exact(PANEL_WIDTH * BYTE_GROUP as usize) {
+        for (sum, quad) in sums.iter_mut().zip(quads.chunks_exact(BYTE_GROUP as usize)) {
+            *sum += quad.iter().map(|x| i32::from(*x as i8)).sum::<i32>();
+        }
+    }
+    for (to, sum) in behind.chunks_exact_mut(size_of::<i32>()).zip(sums) {
+        to.copy_from_slice(&sum.to_le_bytes());
+    }
 }
 
 /// Every element converted to f32.

@@ -226,6 +226,7 @@ impl<'a> Printer<'a> {
             ],
             vec![("c", self.place(&g.c)), ("c_row_stride", self.dim(&g.c_row_stride))],
         ];
+        lines[0].extend(g.a_zero.as_ref().map(|zero| ("a_zero", self.place(zero))));
         lines.extend(g.bias.as_ref().map(|b| vec![("bias", self.place(b))]));
         lines.push(vec![
             ("m", self.dim(&g.m)),

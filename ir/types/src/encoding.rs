@@ -9,6 +9,9 @@ use std::str::FromStr;
 /// take several neighbouring panels, so weights are packed once for every ISA.
 pub const PANEL_WIDTH: usize = 16;
 
+/// Rows of 8-bit integers that lie together: what an instruction multiplies and sums in i32.
+pub const BYTE_GROUP: u64 = 4;
+
 /// How a tensor's elements lie in memory; changing it is an op like any other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -29,7 +32,8 @@ pub enum Encoding {
     },
 }
 
-/// `[k_blocks][panels][k_block / k_group][PANEL_WIDTH][k_group]` of the logical matrix `B[K,N]`.
+/// `[k_blocks][panels][k_block / k_group][PANEL_WIDTH][k_group]` of the logical matrix `B[K,N]`;
+/// behind each panel of [`BYTE_GROUP`]s lie the sums of its columns, `PANEL_WIDTH` i32.
 ///
 /// K is cut into blocks of `k_block` rows (the last one shorter in the logical
 /// matrix, zero-padded here, as every block is to whole groups); inside a block the N
@@ -50,7 +54,15 @@ pub struct PanelEncoding {
 impl PanelEncoding {
     /// Rows that lie together for elements of `dtype`.
     pub fn group_of(dtype: DType) -> u64 {
-        if dtype == DType::I16 { 2 } else { 1 }
+        match dtype {
+            DType::I16 => 2,
+            DType::I8 => BYTE_GROUP,
+            _ => 1,
+        }
+    }
+    /// Elements behind each panel that hold the sums of its columns.
+    pub fn sums(&self) -> u64 {
+        if self.k_group == BYTE_GROUP { PANEL_WIDTH as u64 * 4 } else { 0 }
     }
     /// Whether both cuts of K have a length.
     pub fn is_cut(&self) -> bool {
@@ -66,7 +78,7 @@ impl PanelEncoding {
     }
     /// Elements between a panel and its right neighbour in the same K block.
     pub fn panel_stride(&self) -> u64 {
-        self.k_block.next_multiple_of(self.k_group) * PANEL_WIDTH as u64
+        self.k_block.next_multiple_of(self.k_group) * PANEL_WIDTH as u64 + self.sums()
     }
     /// Elements between a K block and the next.
     pub fn block_stride(&self) -> u64 {
@@ -79,8 +91,8 @@ impl PanelEncoding {
     /// [`PanelEncoding::elements`] for untrusted numbers; `None` when it does not fit.
     pub fn checked_elements(&self) -> Option<u64> {
         let block = self.k_block.checked_next_multiple_of(self.k_group)?;
-        let padded = self.k_blocks().checked_mul(block)?;
-        self.panels().checked_mul(PANEL_WIDTH as u64)?.checked_mul(padded)
+        let panel = block.checked_mul(PANEL_WIDTH as u64)?.checked_add(self.sums())?;
+        self.panels().checked_mul(panel)?.checked_mul(self.k_blocks())
     }
     /// Where the logical element `(row, col)` lies.
     pub fn offset(&self, row: u64, col: u64) -> u64 {
@@ -91,7 +103,7 @@ impl PanelEncoding {
             + (in_block / group * w + col % w) * group
             + in_block % group
     }
-    /// Packs a matrix given by `at(row, col)`; padding is `T::default()`.
+    /// Packs a matrix given by `at(row, col)`; padding and sums are `T::default()`.
     pub fn pack<T: Copy + Default>(&self, at: impl Fn(u64, u64) -> T) -> Vec<T> {
         let mut out = vec![T::default(); self.elements() as usize];
         for row in 0..self.k {

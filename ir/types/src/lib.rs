@@ -19,7 +19,7 @@ pub mod text;
 
 pub use dim::{Atom, Dim, EvalError, Monomial};
 pub use dtype::DType;
-pub use encoding::{Encoding, PANEL_WIDTH, PanelEncoding, QuantFormat};
+pub use encoding::{BYTE_GROUP, Encoding, PANEL_WIDTH, PanelEncoding, QuantFormat};
 pub use id::{Entity, PrimaryMap, SecondaryMap};
 pub use scalar::Scalar;
 pub use symbol::{Symbol, SymbolId, SymbolTable};

@@ -57,6 +57,13 @@ impl<'g> Ranges<'g> {
         matches!((all, self.of(v, MAX_DEPTH)), (Some(all), Some(range)) if all.holds(range))
     }
 
+    /// The number whose sum with every element of `v` is a u8, and that is one itself.
+    pub(super) fn zero_of_bytes(&mut self, v: ValueId) -> Option<u8> {
+        let range = self.of(v, MAX_DEPTH)?;
+        let zero = u8::try_from(-range.low.min(0)).ok()?;
+        (range.high + i128::from(zero) <= u8::MAX.into()).then_some(zero)
+    }
+
     fn of(&mut self, v: ValueId, depth: usize) -> Option<Range> {
         if let Some(range) = self.known.get(&v) {
             return *range;

@@ -53,32 +53,35 @@ pub mod context_offset {
     pub const ZEROS: usize = offset_of!(Context, zeros);
 }
 
-/// Arguments of `gemm_f32@1` and `gemm_i16@1`, the batch-reduce GEMM:
+/// Arguments of `gemm_f32@1`, `gemm_i16@1` and `gemm_u8@1`, the batch-reduce GEMM:
 /// `C[i,j] = clamp(init[i,j] + Σ_t Σ_k A_t[i,k]·B_t[k,j], min, max)` for `i < m`, `j < n`,
 /// where `t` runs over `batch` K blocks of `k` rows (the last one of `k_last`).
 ///
 /// * `A_t[i,k]` is `a[i·a_row_stride + t·a_batch_stride + k]`, or, with `a_offsets`,
 ///   `a[a_offsets[t·m + i] + k]` where a negative offset means a row of zeros
-///   (read from `zeros`, which then holds at least `k` elements).
+///   (read from `zeros`, which then holds at least `k` elements; u8 do not read it).
 /// * `B_t[k,j]` of f32 is `b[t·b_batch_stride + (j/16)·b_panel_stride + k·16 + j%16]`. i16
-///   come in pairs of `k`: the last terms are `(k/2)·32 + (j%16)·2 + k%2`, and behind an odd
-///   last `k` lies a zero.
+///   come in pairs of `k`, i8 in groups of `g = 4`: the last terms are
+///   `(k/g)·16·g + (j%16)·g + k%g`, and zeros fill the last group.
+/// * u8 of A stand for `A_t[i,k] − a_zero`, with `a_zero` in `0..=255`. The last 64 bytes
+///   before the next panel (of `b_panel_stride`) are the sums of B's columns over the block,
+///   16 i32, not aligned.
 /// * `init` is `C` itself when `accumulate` is non-zero, else `bias[j]`, else 0.
 ///
 /// The sum of f32 over `t` then `k` is one sequential chain per element, whatever `m`, the
 /// position in the tile, or the ISA's register tile (bitwise equal results for
-/// different `m` and row positions on one ISA). Sums of i16 products are i32 that wrap;
+/// different `m` and row positions on one ISA). Sums of integers are i32 that wrap;
 /// `min` and `max` are not read. Strides are in elements.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "defined by the formula above")]
-pub struct GemmArgs<T, S> {
-    pub a: *const T,
+pub struct GemmArgs<A, B, S> {
+    pub a: *const A,
     pub a_offsets: *const i32,
     pub a_row_stride: i64,
     pub a_batch_stride: i64,
-    pub zeros: *const T,
-    pub b: *const T,
+    pub zeros: *const A,
+    pub b: *const B,
     pub b_panel_stride: i64,
     pub b_batch_stride: i64,
     pub c: *mut S,
@@ -92,12 +95,15 @@ pub struct GemmArgs<T, S> {
     pub accumulate: i64,
     pub min: f64,
     pub max: f64,
+    pub a_zero: i64,
 }
 
 /// [`GemmArgs`] of `gemm_f32@1`.
-pub type GemmF32Args = GemmArgs<f32, f32>;
+pub type GemmF32Args = GemmArgs<f32, f32, f32>;
 /// [`GemmArgs`] of `gemm_i16@1`.
-pub type GemmI16Args = GemmArgs<i16, i32>;
+pub type GemmI16Args = GemmArgs<i16, i16, i32>;
+/// [`GemmArgs`] of `gemm_u8@1`.
+pub type GemmU8Args = GemmArgs<u8, i8, i32>;
 
 /// Arguments of `dwconv_f32@1`, the depthwise contraction:
 /// `C[i,c] = clamp(bias[c] + Σ_t A_t[i,c]·W[t,c], min, max)` for `i < m`, `c < channels`.
@@ -157,6 +163,9 @@ pub enum Import {
     /// [`BlockFn`]`<`[`GemmI16Args`]`>`.
     #[serde(rename = "gemm_i16@1")]
     GemmI16,
+    /// [`BlockFn`]`<`[`GemmU8Args`]`>`.
+    #[serde(rename = "gemm_u8@1")]
+    GemmU8,
     /// [`BlockFn`]`<`[`DwConvF32Args`]`>`.
     #[serde(rename = "dwconv_f32@1")]
     DwConvF32,
@@ -203,11 +212,12 @@ pub enum Import {
 
 impl Import {
     /// Every import, in declaration order.
-    pub const ALL: [Import; 16] = {
+    pub const ALL: [Import; 17] = {
         use Import::*;
         [
             GemmF32,
             GemmI16,
+            GemmU8,
             DwConvF32,
             PackBF32,
             ExpF32,

@@ -12,7 +12,7 @@ use cascata_artifact::abi::PackBF32Args;
 use cascata_kernels::{Isa, Kernels};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use support::integers::GemmI16;
+use support::integers::{Factor, IntegerGemm};
 use support::{Buffer, DwConv, Gemm, GemmShape, Place, Rng, Rows};
 
 /// Runs per line, and the time that one takes at least.
@@ -48,7 +48,8 @@ fn main() {
             println!("\n{isa}{:>61} {:>8}  of peak", "median", "best");
             let bench = Bench { isa, kernels: Kernels::new(isa), filter: filter.clone() };
             bench.gemms();
-            bench.integers();
+            bench.integers::<i16>("i16");
+            bench.integers::<u8>("u8");
             bench.depthwise();
             bench.packs();
             bench.maps();
@@ -129,22 +130,24 @@ impl Bench {
     }
 
     /// Beside the peak of f32.
-    fn integers(&self) {
+    fn integers<A: Factor>(&self, dtype: &str) {
         for (name, m, n, k, batch, rows) in [
-            ("gemm i16 block 128x256x256", 128, 256, 256, 1, STRIDED),
-            ("gemm i16 block 64x192x384", 64, 192, 384, 1, STRIDED),
-            ("gemm i16 conv3x3 100x64x64·9", 100, 64, 64, 9, Rows::Offsets(0)),
-            ("gemm i16 conv1x1 100x24x27", 100, 24, 27, 1, STRIDED),
-            ("gemm i16 skinny m=1 256x256", 1, 256, 256, 1, STRIDED),
+            ("block 128x256x256", 128, 256, 256, 1, STRIDED),
+            ("block 64x192x384", 64, 192, 384, 1, STRIDED),
+            ("conv3x3 100x64x64·9", 100, 64, 64, 9, Rows::Offsets(0)),
+            ("conv1x1 100x24x27", 100, 24, 27, 1, STRIDED),
+            ("skinny m=1 256x256", 1, 256, 256, 1, STRIDED),
+            ("skinny m=1 1024x1024", 1, 1024, 1024, 1, STRIDED),
         ] {
             let shape = GemmShape { m, n, k, k_last: k, batch, rows };
-            let case = GemmI16::random(&mut Rng(1), Place::Aligned, shape);
+            let case = IntegerGemm::<A>::random(&mut Rng(1), Place::Aligned, shape);
             let mut c = vec![0i32; m * n];
             let args = case.args(c.as_mut_ptr(), n);
-            let gemm = self.kernels.gemm_i16;
+            let gemm = A::kernel(self.kernels);
             // SAFETY: `case` owns operands of the sizes in `args`.
             let mut call = || unsafe { gemm(black_box(&args)) };
-            self.line(name, "GOP/s", (2 * m * n * k * batch) as f64, true, &mut call);
+            let name = format!("gemm {dtype} {name}");
+            self.line(&name, "GOP/s", (2 * m * n * k * batch) as f64, true, &mut call);
         }
     }
 
@@ -256,7 +259,9 @@ fn peak_flops(isa: Isa) -> f64 {
     let best = match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` is not above what this CPU has.
-        Isa::Avx512 => time(&mut || _ = black_box(unsafe { peak::avx512(STEPS) })).1,
+        Isa::Avx512 | Isa::Avx512Vnni => {
+            time(&mut || _ = black_box(unsafe { peak::avx512(STEPS) })).1
+        }
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 => time(&mut || _ = black_box(unsafe { peak::avx2(STEPS) })).1,

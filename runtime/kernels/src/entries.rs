@@ -2,8 +2,8 @@
 
 use crate::Isa;
 use cascata_artifact::abi::{
-    BlockFn, DwConvF32Args, ExpSumF32Fn, GemmF32Args, GemmI16Args, Import, MapF32Fn, PackBF32Args,
-    ReduceF32Fn,
+    BlockFn, DwConvF32Args, ExpSumF32Fn, GemmF32Args, GemmI16Args, GemmU8Args, Import, MapF32Fn,
+    PackBF32Args, ReduceF32Fn,
 };
 
 /// A level's kernels, typed.
@@ -13,6 +13,8 @@ pub struct Kernels {
     pub gemm_f32: BlockFn<GemmF32Args>,
     /// [`Import::GemmI16`].
     pub gemm_i16: BlockFn<GemmI16Args>,
+    /// [`Import::GemmU8`].
+    pub gemm_u8: BlockFn<GemmU8Args>,
     /// [`Import::DwConvF32`].
     pub dwconv_f32: BlockFn<DwConvF32Args>,
     /// [`Import::PackBF32`].
@@ -49,6 +51,8 @@ impl Kernels {
     pub fn new(isa: Isa) -> &'static Kernels {
         match isa.min(Isa::detect()) {
             #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => &vnni::KERNELS,
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => &avx512::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => &avx2::KERNELS,
@@ -61,6 +65,7 @@ impl Kernels {
         match import {
             Import::GemmF32 => self.gemm_f32 as *const u8,
             Import::GemmI16 => self.gemm_i16 as *const u8,
+            Import::GemmU8 => self.gemm_u8 as *const u8,
             Import::DwConvF32 => self.dwconv_f32 as *const u8,
             Import::PackBF32 => self.pack_b_f32 as *const u8,
             Import::ExpF32 => self.exp_f32 as *const u8,
@@ -86,7 +91,7 @@ pub fn resolve(import: Import, isa: Isa) -> *const u8 {
 }
 
 /// Defines one level's row primitives and `KERNELS` from its token; the module has
-/// its own `gemm_f32`, `gemm_i16`, `dwconv_f32` and `pack_b_f32`.
+/// its own `gemm_f32`, `gemm_i16`, `gemm_u8`, `dwconv_f32` and `pack_b_f32`.
 macro_rules! level {
     ($token:ident $(, $features:literal)?) => {
         level!{@maps $token $($features)?;
@@ -104,8 +109,8 @@ macro_rules! level {
 
         /// The level's table.
         pub(super) static KERNELS: Kernels = Kernels {
-            gemm_f32, gemm_i16, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32, silu_f32,
-            gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
+            gemm_f32, gemm_i16, gemm_u8, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32,
+            silu_f32, gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
         };
     };
     (@maps $token:ident $features:literal; $($name:ident $op:ident),*) => {$(
@@ -136,41 +141,26 @@ macro_rules! level {
     )*};
 }
 
-/// Defines a vector level's contractions and its GEMM tiles: `rows: [widths in panels]`,
-/// and those that use half of their last panel: `rows: [widths in vectors of 8]`.
+/// Defines a vector level's GEMMs and their tiles, with the token of the level's half vectors:
+/// `rows: [widths in panels]`, and those that use half of their last panel:
+/// `rows: [widths in vectors of 8]`.
 #[cfg(target_arch = "x86_64")]
-macro_rules! contractions {
-    ($token:ident, $features:literal, dwconv [$pixels:literal x $vectors:literal],
+macro_rules! gemms {
+    ($token:ident, $half_token:ident, $features:literal, $($name:ident $element:ident $args:ident),*;
      $width:expr, $height:expr,
      $($rows:literal: [$($panels:literal)*])*;
      half $half_height:expr, $($half_rows:literal: [$($halves:literal)*])*) => {
-        unsafe extern "C" fn gemm_f32(args: *const GemmF32Args) {
+        $(unsafe extern "C" fn $name(args: *const $args) {
             // SAFETY: the caller's promise.
-            unsafe { gemm::gemm::<$token, f32>(&*args) }
-        }
-
-        unsafe extern "C" fn gemm_i16(args: *const GemmI16Args) {
-            // SAFETY: the caller's promise.
-            unsafe { gemm::gemm::<$token, i16>(&*args) }
-        }
-
-        #[target_feature(enable = $features)]
-        unsafe extern "C" fn dwconv_f32(args: *const DwConvF32Args) {
-            // SAFETY: as of `exp_sum_f32`.
-            unsafe { dwconv::dwconv::<_, $pixels, $vectors>($token::assume(), &*args) }
-        }
-
-        #[target_feature(enable = $features)]
-        unsafe extern "C" fn pack_b_f32(args: *const PackBF32Args) {
-            // SAFETY: as of `exp_sum_f32`.
-            unsafe { pack::pack($token::assume(), &*args) }
-        }
+            unsafe { gemm::gemm::<$token, $element>(&*args) }
+        })*
 
         #[target_feature(enable = $features)]
         unsafe fn tile<E: Element, const MR: usize, const NV: usize>(
             pass: &gemm::Pass<E>, row: usize, column: usize,
         ) {
-            // SAFETY: as of `exp_sum_f32`.
+            // SAFETY: the table hands this out where the CPU has the level; the rest is
+            // the caller's promise.
             unsafe { gemm::tile::<_, E, MR, NV>($token::assume(), pass, row, column) }
         }
 
@@ -178,8 +168,8 @@ macro_rules! contractions {
         unsafe fn half_tile<E: Element, const MR: usize, const NV: usize>(
             pass: &gemm::Pass<E>, row: usize, column: usize,
         ) {
-            // SAFETY: as of `exp_sum_f32`; every vector level includes AVX2 and FMA.
-            unsafe { gemm::tile::<_, E, MR, NV>(Avx2::assume(), pass, row, column) }
+            // SAFETY: as above; every vector level includes AVX2 and FMA.
+            unsafe { gemm::tile::<_, E, MR, NV>($half_token::assume(), pass, row, column) }
         }
 
         impl gemm::GemmIsa for $token {
@@ -208,6 +198,42 @@ macro_rules! contractions {
     };
 }
 
+/// [`gemms`] of 512-bit vectors.
+#[cfg(target_arch = "x86_64")]
+macro_rules! gemms_512 {
+    ($token:ident, $half_token:ident, $features:literal, $($entry:tt)*) => {
+        gemms! {
+            $token, $half_token, $features, $($entry)*;
+            |m| match m { 0..=3 => 8, 4..=6 => 4, _ => 3 },
+            |width| match width { 1 => 14, 2 => 12, 3 => 8, 4 => 6, 5 => 5, 6 => 4, _ => 3 },
+            1: [1 2 3 4 5 6 7 8] 2: [1 2 3 4 5 6 7 8] 3: [1 2 3 4 5 6 7 8]
+            4: [1 2 3 4 5 6] 5: [1 2 3 4 5] 6: [1 2 3 4] 7: [1 2 3] 8: [1 2 3]
+            9: [1 2] 10: [1 2] 11: [1 2] 12: [1 2] 13: [1] 14: [1];
+            half |width| match width { 1 => Some(14), 2 => Some(8), 3 => Some(5), _ => None },
+            1: [1 3 5] 2: [1 3 5] 3: [1 3 5] 4: [1 3 5] 5: [1 3 5] 6: [1 3] 7: [1 3] 8: [1 3]
+            9: [1] 10: [1] 11: [1] 12: [1] 13: [1] 14: [1]
+        }
+    };
+}
+
+/// Defines a vector level's other kernels of blocks.
+#[cfg(target_arch = "x86_64")]
+macro_rules! blocks {
+    ($token:ident, $features:literal, dwconv [$pixels:literal x $vectors:literal]) => {
+        #[target_feature(enable = $features)]
+        unsafe extern "C" fn dwconv_f32(args: *const DwConvF32Args) {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { dwconv::dwconv::<_, $pixels, $vectors>($token::assume(), &*args) }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe extern "C" fn pack_b_f32(args: *const PackBF32Args) {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { pack::pack($token::assume(), &*args) }
+        }
+    };
+}
+
 mod portable {
     use super::*;
     use crate::simd::{Portable, Simd};
@@ -221,6 +247,11 @@ mod portable {
     unsafe extern "C" fn gemm_i16(args: *const GemmI16Args) {
         // SAFETY: the caller's promise.
         unsafe { gemm::portable::gemm::<i16>(&*args) }
+    }
+
+    unsafe extern "C" fn gemm_u8(args: *const GemmU8Args) {
+        // SAFETY: the caller's promise.
+        unsafe { gemm::portable::gemm::<u8>(&*args) }
     }
 
     unsafe extern "C" fn dwconv_f32(args: *const DwConvF32Args) {
@@ -243,14 +274,15 @@ mod avx2 {
     use crate::simd::{Avx2, Simd};
     use crate::{dwconv, gemm, math, pack, rows};
 
-    contractions! {
-        Avx2, "avx2,fma", dwconv [3 x 4],
+    gemms! {
+        Avx2, Avx2, "avx2,fma", gemm_f32 f32 GemmF32Args, gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
         |m| match m { 0..=1 => 4, 2 => 2, _ => 1 },
         |width| match width { 1 => 6, 2 => 2, _ => 1 },
         1: [1 2 3 4] 2: [1 2] 3: [1] 4: [1] 5: [1] 6: [1];
         half |width| (width == 1).then_some(12),
         1: [1] 2: [1] 3: [1] 4: [1] 5: [1] 6: [1] 7: [1] 8: [1] 9: [1] 10: [1] 11: [1] 12: [1]
     }
+    blocks!(Avx2, "avx2,fma", dwconv [3 x 4]);
     level!(Avx2, "avx2,fma");
 }
 
@@ -261,24 +293,32 @@ mod avx512 {
     use crate::simd::{Avx2, Avx512, Simd};
     use crate::{dwconv, gemm, math, pack, rows};
 
-    contractions! {
-        Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", dwconv [6 x 4],
-        |m| match m { 0..=3 => 8, 4..=6 => 4, _ => 3 },
-        |width| match width { 1 => 14, 2 => 12, 3 => 8, 4 => 6, 5 => 5, 6 => 4, _ => 3 },
-        1: [1 2 3 4 5 6 7 8] 2: [1 2 3 4 5 6 7 8] 3: [1 2 3 4 5 6 7 8]
-        4: [1 2 3 4 5 6] 5: [1 2 3 4 5] 6: [1 2 3 4] 7: [1 2 3] 8: [1 2 3]
-        9: [1 2] 10: [1 2] 11: [1 2] 12: [1 2] 13: [1] 14: [1];
-        half |width| match width { 1 => Some(14), 2 => Some(8), 3 => Some(5), _ => None },
-        1: [1 3 5] 2: [1 3 5] 3: [1 3 5] 4: [1 3 5] 5: [1 3 5] 6: [1 3] 7: [1 3] 8: [1 3]
-        9: [1] 10: [1] 11: [1] 12: [1] 13: [1] 14: [1]
-    }
+    gemms_512!(
+        Avx512, Avx2, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma",
+        gemm_f32 f32 GemmF32Args, gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args
+    );
+    blocks!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", dwconv [6 x 4]);
     level!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma");
+}
+
+/// Integers only: what else there is, is the level below's.
+#[cfg(target_arch = "x86_64")]
+mod vnni {
+    use super::*;
+    use crate::gemm::{self, Element};
+    use crate::simd::{Avx2Vnni, Avx512Vnni, Simd};
+
+    gemms_512!(
+        Avx512Vnni, Avx2Vnni, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma",
+        gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args
+    );
+    pub(super) static KERNELS: Kernels = Kernels { gemm_i16, gemm_u8, ..avx512::KERNELS };
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use crate::gemm::GemmIsa;
-    use crate::simd::{Avx2, Avx512};
+    use crate::simd::{Avx2, Avx512, Avx512Vnni};
 
     /// Choosing a tile runs no code of its level, so this needs no CPU that has it.
     fn every_tile_exists<S: GemmIsa>() {
@@ -296,5 +336,6 @@ mod tests {
     fn tiles_are_there_for_all_heights() {
         every_tile_exists::<Avx2>();
         every_tile_exists::<Avx512>();
+        every_tile_exists::<Avx512Vnni>();
     }
 }

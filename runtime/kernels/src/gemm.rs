@@ -46,11 +46,11 @@ use std::ops::Range;
 /// Columns of a panel of B.
 pub(crate) const PANEL: usize = 16;
 
-/// Summed K of one pass.
+/// Summed K of one pass, in units.
 // PERF: the 8 x 512 rows of A are 16 KiB, half of L1.
 const PASS_DEPTH: usize = 512;
 
-/// The most elements of B that a pass rereads for each row tile; a larger B is walked
+/// The most units of B that a pass rereads for each row tile; a larger B is walked
 /// once, and A reread instead.
 // PERF: half of a 1 MiB L2. `16x12288x2048` from DRAM: 87 instead of 67 GFLOP/s.
 const B_NEAR: usize = 128 * 1024;
@@ -83,7 +83,9 @@ struct Columns {
 /// One pass over the K blocks `blocks`, in each over the rows `depth` of B.
 pub(crate) struct Pass<'a, E: Element> {
     /// The call.
-    pub(crate) args: &'a GemmArgs<E, E::Sum>,
+    pub(crate) args: &'a GemmArgs<E, E::Right, E::Sum>,
+    /// What rows of negative offsets read.
+    pub(crate) padding: &'a E::Padding,
     /// The K blocks.
     pub(crate) blocks: Range<usize>,
     /// The part of each block.
@@ -106,14 +108,15 @@ impl<E: Element> Pass<'_, E> {
 
 /// Calls `run` with each pass of `args`, at most `limit` deep, in order; at least once.
 fn for_each_pass<E: Element>(
-    args: &GemmArgs<E, E::Sum>,
+    args: &GemmArgs<E, E::Right, E::Sum>,
     limit: usize,
     run: &mut dyn FnMut(&Pass<E>),
 ) {
     let (batch, k) = (args.batch.max(0) as usize, args.k.max(args.k_last).max(0) as usize);
+    let padding = &E::padding(args);
     let mut from_c = args.accumulate != 0;
     let mut pass = |blocks: Range<usize>, depth: Range<usize>, last: bool| {
-        run(&Pass { args, blocks, depth, from_c, last });
+        run(&Pass { args, padding, blocks, depth, from_c, last });
         from_c = true;
     };
     if k > limit {
@@ -166,11 +169,11 @@ fn for_each_run<S: GemmIsa>(n: usize, width: usize, run: &mut dyn FnMut(Columns)
 ///
 /// # Safety
 /// The operands that `args` describes are readable, C is writable and overlaps none.
-pub(crate) unsafe fn gemm<S: GemmIsa, E: Element>(args: &GemmArgs<E, E::Sum>) {
+pub(crate) unsafe fn gemm<S: GemmIsa, E: Element>(args: &GemmArgs<E, E::Right, E::Sum>) {
     let (m, n) = (args.m.max(0) as usize, args.n.max(0) as usize);
     let width = S::width(m);
     // One row tile reads A once per column tile in any case: no reason to cut K.
-    let limit = if m <= S::height(width) { usize::MAX } else { PASS_DEPTH };
+    let limit = if m <= S::height(width) { E::MAX_PASS } else { PASS_DEPTH * E::UNIT };
     for_each_pass(args, limit, &mut |pass| {
         for_each_run::<S>(n, width, &mut |columns| {
             // SAFETY: the caller's promise; the tiles cover `m` x `n` once.
@@ -197,7 +200,7 @@ unsafe fn gemm_run<S: GemmIsa, E: Element>(pass: &Pass<E>, m: usize, columns: Co
         unsafe { tile(pass, row(index), panel * PANEL) };
     };
     let depth = pass.blocks.len() * (pass.depth.end - pass.depth.start);
-    if panels.len() > m / PANEL && panels.len() * PANEL * depth > B_NEAR {
+    if panels.len() > m / PANEL && panels.len() * PANEL * depth > B_NEAR * E::UNIT {
         for panel in panels.step_by(width) {
             (0..tiles).for_each(|index| run(index, panel));
         }

@@ -6,17 +6,19 @@ use std::str::FromStr;
 /// An instruction set level; a higher one includes the lower ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
-    /// Plain Rust for any CPU: the reference of the other two.
+    /// Plain Rust for any CPU: the reference of the others.
     Portable,
     /// 256-bit vectors: AVX2 and FMA.
     Avx2,
     /// 512-bit vectors: AVX-512 F, VL, BW and DQ.
     Avx512,
+    /// The same with VNNI: dot products of 8-bit and 16-bit integers.
+    Avx512Vnni,
 }
 
 impl Isa {
     /// Every level, lowest first.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni];
 
     /// The highest level that this CPU (and its operating system) supports.
     pub fn detect() -> Isa {
@@ -27,9 +29,11 @@ impl Isa {
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq");
-            match (avx2, avx512) {
-                (true, true) => Isa::Avx512,
-                (true, false) => Isa::Avx2,
+            let vnni = is_x86_feature_detected!("avx512vnni");
+            match (avx2, avx512, vnni) {
+                (true, true, true) => Isa::Avx512Vnni,
+                (true, true, false) => Isa::Avx512,
+                (true, false, _) => Isa::Avx2,
                 _ => Isa::Portable,
             }
         }
@@ -43,6 +47,7 @@ impl Isa {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Avx512Vnni => "avx512-vnni",
         }
     }
 }

@@ -61,6 +61,7 @@ impl GemmBlock {
             accumulate: 0,
             min: f64::NEG_INFINITY,
             max: f64::INFINITY,
+            a_zero: 0,
         };
         // SAFETY: `a` holds `rows` rows of `depth`, `b` `columns / 16` panels of `depth` rows,
         // `c` `rows` rows of `columns`; there are no offsets, hence no zeros are read.

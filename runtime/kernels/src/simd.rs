@@ -9,13 +9,23 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod dot;
 mod portable;
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) use avx2::Avx2;
-#[cfg(target_arch = "x86_64")]
-pub(crate) use avx512::Avx512;
 pub(crate) use portable::Portable;
+
+/// Token of [`Isa::Avx2`](crate::Isa::Avx2).
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Avx2 = avx2::Vector256<false>;
+/// Token of [`Isa::Avx512`](crate::Isa::Avx512).
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Avx512 = avx512::Vector512<false>;
+/// Token of [`Isa::Avx512Vnni`](crate::Isa::Avx512Vnni), and of its shorter vectors.
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Avx512Vnni = avx512::Vector512<true>;
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Avx2Vnni = avx2::Vector256<true>;
 
 /// Vectors of [`LANES`](Simd::LANES) f32 and masks over them.
 pub(crate) trait Simd: Copy {

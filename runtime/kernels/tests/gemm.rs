@@ -3,7 +3,7 @@
 mod support;
 
 use cascata_artifact::abi::GemmF32Args;
-use cascata_kernels::Kernels;
+use cascata_kernels::{Isa, Kernels};
 use support::{Buffer, Gemm, GemmShape, Place, Rng, Rows, levels};
 
 const CANARY: f32 = -12345.5;
@@ -221,7 +221,7 @@ fn splitting_the_rows_changes_no_bit() {
 /// Stronger than promised: both FMA levels walk the same chain.
 #[test]
 fn fma_levels_agree_bitwise() {
-    let [_, low, high] = cascata_kernels::Isa::ALL.map(Kernels::new);
+    let [low, high] = [Isa::Avx2, Isa::Avx512].map(Kernels::new);
     let mut rng = Rng(12);
     for _ in 0..50 {
         let (shape, ends) = (random_shape(&mut rng), random_ends(&mut rng));

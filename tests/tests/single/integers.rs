@@ -1,6 +1,7 @@
 //! Contractions of integers: exact, whatever the micro-kernel makes of odd sizes.
 
 use super::*;
+use cascata_ir::kernel::{Stmt, parse_kernel};
 use cascata_ir::op::{BinaryOp, ChannelLayout, ConvAttrs, UnaryOp};
 use cascata_runtime::format::ArtifactReader;
 use cascata_types::{DType, Scalar};
@@ -28,6 +29,8 @@ fn centred(g: &mut Graph, x: ValueId, zero: ValueId) -> ValueId {
 enum Right {
     Const,
     Input,
+    /// Known, without a zero point: weights that stay i8.
+    Bytes,
 }
 
 /// `(a − zero)·(b − zero)` with a zero point per tensor on the left, per column on the right.
@@ -35,7 +38,7 @@ fn product(a: &[usize], b: &[usize], right: Right) {
     let columns = b[b.len() - 1];
     let zeros = bytes(DType::U8, &[columns], 5);
     let (b, zeros) = match right {
-        Right::Const => (Arg::Const(bytes(DType::U8, b, 2)), Arg::Const(zeros)),
+        Right::Const | Right::Bytes => (Arg::Const(bytes(DType::U8, b, 2)), Arg::Const(zeros)),
         Right::Input => (Arg::Input(bytes(DType::U8, b, 2)), Arg::Input(zeros)),
     };
     let zero = Arg::Input(t(&[], [77i8]));
@@ -59,6 +62,35 @@ fn products() {
     }
     // Several K blocks, the last one shorter and odd.
     product(&[3, 1027], &[1027, 20], Right::Const);
+}
+
+/// `(a − zero)·b` of u8 with a zero point and known i8: the micro-kernel of bytes, its panels
+/// and their sums. Or of i8, which become u8.
+fn product_of_bytes(left: DType, a: &[usize], b: &[usize], zero: Arg) {
+    let args = vec![Arg::Input(bytes(left, a, 1)), Arg::Const(bytes(DType::I8, b, 2)), zero];
+    check_graph(args, 0.0, |g, v| {
+        let (a, b) = (centred(g, v[0], v[2]), then(g, Op::Cast { to: DType::I32 }, &[v[1]]));
+        vec![then(g, Op::MatMul, &[a, b])]
+    });
+}
+
+#[test]
+fn products_of_bytes() {
+    for (a, b) in [
+        (&[1, 1][..], &[1, 1][..]),
+        (&[5, 3], &[3, 17]),
+        (&[70, 33], &[33, 50]),
+        (&[2, 3, 7, 5], &[5, 9]),
+        (&[2, 1, 7, 6], &[3, 6, 9]),
+        (&[0, 4], &[4, 3]),
+        (&[3, 0], &[0, 4]),
+        // Several K blocks, the last one shorter and odd.
+        (&[3, 1027], &[1027, 20]),
+    ] {
+        product_of_bytes(DType::U8, a, b, Arg::Input(t(&[], [255u8])));
+        product_of_bytes(DType::U8, a, b, Arg::Const(t(&[], [128u8])));
+        product_of_bytes(DType::I8, a, b, Arg::Const(t(&[1], [-3i8])));
+    }
 }
 
 /// A transposed right operand, and a left one whose rows are not contiguous.
@@ -137,8 +169,8 @@ fn convolution(channels: usize, outputs: usize, groups: i64, pads: [(i64, i64); 
     let args = vec![
         Arg::Input(bytes(DType::U8, &[2, channels, 7, 6], 1)),
         Arg::Input(t(&[], [131u8])),
-        if right == Right::Const { Arg::Const(w) } else { Arg::Input(w) },
-        Arg::Input(t(&[], [-9i8])),
+        if right == Right::Input { Arg::Input(w) } else { Arg::Const(w) },
+        if right == Right::Bytes { Arg::Const(t(&[], [0i8])) } else { Arg::Input(t(&[], [-9i8])) },
         Arg::Const(t(&[outputs], (0..outputs as i32).map(|i| i * 1000 - 7).collect::<Vec<_>>())),
     ];
     check_graph(args, 0.0, |g, v| {
@@ -149,7 +181,7 @@ fn convolution(channels: usize, outputs: usize, groups: i64, pads: [(i64, i64); 
 
 #[test]
 fn convolutions() {
-    for right in [Right::Const, Right::Input] {
+    for right in [Right::Const, Right::Input, Right::Bytes] {
         convolution(3, 5, 1, [(0, 0), (0, 0)], right);
         convolution(5, 17, 1, [(1, 0), (0, 2)], right);
         convolution(16, 33, 1, [(1, 1), (1, 0)], right);
@@ -171,15 +203,46 @@ fn wide_factors() {
     check(Op::MatMul, args, 0.0);
 }
 
-/// Whether `op` of two factors, cast to i32, calls the micro-kernel.
+/// Whether `op` of two factors, cast to i32, calls a micro-kernel.
 fn calls_gemm(op: Op, factors: [Arg; 2]) -> bool {
+    multiplied(op, factors).is_some()
+}
+
+/// The type of the right factors that a micro-kernel multiplies for `op` of two, cast to i32.
+fn multiplied(op: Op, factors: [Arg; 2]) -> Option<DType> {
     let (graph, _) = graph_of(factors.into(), |g, v| {
         let factors = [v[0], v[1]].map(|v| then(g, Op::Cast { to: DType::I32 }, &[v]));
         vec![then(g, op, &factors)]
     });
     let bytes = artifact(graph, OptLevel::O2);
     let manifest = ArtifactReader::parse(&bytes).and_then(|r| r.full_manifest()).unwrap();
-    manifest.provenance.kernel_ir.values().any(|text| text.contains("gemm {"))
+    let texts = manifest.provenance.kernel_ir.values();
+    texts.map(|text| parse_kernel(text).expect("a kernel")).find_map(|kernel| {
+        let gemm = kernel.body.iter().find_map(|s| match s {
+            Stmt::Gemm(g) => Some(g.b.buffer),
+            _ => None,
+        })?;
+        Some(kernel.buffers[gemm].dtype)
+    })
+}
+
+#[test]
+fn known_bytes_are_multiplied_as_such() {
+    let fixed = |dims: &[usize]| Arg::Const(bytes(DType::I8, dims, 3));
+    let given = |dtype, dims: &[usize]| Arg::Input(bytes(dtype, dims, 3));
+    for dtype in [DType::U8, DType::I8] {
+        let product = [given(dtype, &[5, 6]), fixed(&[6, 7])];
+        assert_eq!(multiplied(Op::MatMul, product), Some(DType::I8));
+        for groups in [1, 3] {
+            let w = fixed(&[9, 6 / groups, 3, 2]);
+            let op = conv(groups as i64, [(0, 0), (1, 0)]);
+            assert_eq!(multiplied(op, [given(dtype, &[1, 6, 5, 4]), w]), Some(DType::I8));
+        }
+    }
+    let unknown = [given(DType::U8, &[5, 6]), given(DType::I8, &[6, 7])];
+    assert_eq!(multiplied(Op::MatMul, unknown), Some(DType::I16));
+    let unsigned = Arg::Const(bytes(DType::U8, &[6, 7], 3));
+    assert_eq!(multiplied(Op::MatMul, [given(DType::U8, &[5, 6]), unsigned]), Some(DType::I16));
 }
 
 #[test]

@@ -156,6 +156,7 @@ fn product(
             row_stride: a_stride.clone(),
             batch_stride: panels.k_block.clone(),
         },
+        a_zero: None,
         b,
         b_panel_stride: panels.panel.clone(),
         b_batch_stride: panels.block.clone(),

@@ -6,7 +6,7 @@ use super::index::Index;
 use super::machine::Machine;
 use super::value::{Access, rounded};
 use crate::kernel::{DwConv, Gemm, PackB, Place, Rows};
-use cascata_types::{DType, EvalError, PANEL_WIDTH, Scalar};
+use cascata_types::{DType, EvalError, PANEL_WIDTH, PanelEncoding, Scalar};
 
 const WIDTH: i64 = PANEL_WIDTH as i64;
 
@@ -102,9 +102,10 @@ enum RowsPlan {
 
 /// A [`Gemm`].
 pub(super) struct GemmPlan {
-    /// i16 are multiplied and i32 summed, else f32.
-    integers: bool,
+    /// What B holds: i16 or i8, summed in i32, else f32.
+    factors: DType,
     a: RowsPlan,
+    a_zero: Option<Access>,
     b: Access,
     b_panel_stride: Index,
     b_batch_stride: Index,
@@ -121,7 +122,7 @@ pub(super) struct GemmPlan {
 }
 
 impl GemmPlan {
-    pub(super) fn new(g: &Gemm, integers: bool) -> Self {
+    pub(super) fn new(g: &Gemm, factors: DType) -> Self {
         let a = match &g.a {
             Rows::Strided { base, row_stride, batch_stride } => RowsPlan::Strided {
                 base: Access::new(base),
@@ -133,8 +134,9 @@ impl GemmPlan {
             }
         };
         Self {
-            integers,
+            factors,
             a,
+            a_zero: optional(&g.a_zero),
             b: Access::new(&g.b),
             b_panel_stride: Index::new(&g.b_panel_stride),
             b_batch_stride: Index::new(&g.b_batch_stride),
@@ -158,12 +160,16 @@ impl GemmPlan {
         }
         let (k, k_last) = (machine.index(&self.k)?, machine.index(&self.k_last)?);
         let batch = machine.index(&self.batch)?;
+        let zero = match base_of(&self.a_zero, machine)? {
+            Some(zero) => self.number(machine, zero, 0)?,
+            None => 0.0,
+        };
         let mut sums = self.initial(machine, m, n)?;
         for t in 0..batch {
             let k = if t + 1 == batch { k_last } else { k };
             let b = self.block_of_b(machine, t, k, n)?;
             for i in 0..m {
-                let a = self.row_of_a(machine, t, i, m, k)?;
+                let a = self.row_of_a(machine, [t, i, m, k], zero)?;
                 let sums = &mut sums[(i * n) as usize..][..n as usize];
                 for (a, b) in a.iter().zip(b.chunks_exact(n as usize)) {
                     for (sum, b) in sums.iter_mut().zip(b) {
@@ -176,7 +182,7 @@ impl GemmPlan {
         for i in 0..m {
             for j in 0..n {
                 let (at, sum) = (step(j, i, stride)?, sums[(i * n + j) as usize]);
-                match self.integers {
+                match self.factors.is_int() {
                     true => c.store_i32(machine, at, sum)?,
                     false => c.store_f32(machine, at, self.clamp.apply(sum))?,
                 }
@@ -186,7 +192,10 @@ impl GemmPlan {
     }
 
     fn number(&self, machine: &mut Machine, base: Base, at: i64) -> Step<f64> {
-        if self.integers { base.load_int(machine, at) } else { base.load(machine, at) }
+        match self.factors.is_int() {
+            true => base.load_int(machine, at),
+            false => base.load(machine, at),
+        }
     }
 
     fn initial(&self, machine: &mut Machine, m: i64, n: i64) -> Step<Vec<f64>> {
@@ -210,7 +219,7 @@ impl GemmPlan {
         let b = self.b.base(machine)?;
         let start = step(0, t, machine.index(&self.b_batch_stride)?)?;
         let panel_stride = machine.index(&self.b_panel_stride)?;
-        let group = if self.integers { 2 } else { 1 };
+        let group = PanelEncoding::group_of(self.factors) as i64;
         let mut block = Vec::new();
         for row in 0..k {
             for j in 0..n {
@@ -228,7 +237,8 @@ impl GemmPlan {
         Ok(block)
     }
 
-    fn row_of_a(&self, machine: &mut Machine, t: i64, i: i64, m: i64, k: i64) -> Step<Vec<f64>> {
+    /// `A_t[i, ..k] − zero`; 0 in a row that is not there.
+    fn row_of_a(&self, machine: &mut Machine, [t, i, m, k]: [i64; 4], zero: f64) -> Step<Vec<f64>> {
         let (base, start) = match &self.a {
             RowsPlan::Strided { base, row_stride, batch_stride } => {
                 let block = step(0, t, machine.index(batch_stride)?)?;
@@ -241,7 +251,7 @@ impl GemmPlan {
         };
         (0..k)
             .map(|x| match start {
-                Some(start) => self.number(machine, base, step(start, 1, x)?),
+                Some(start) => Ok(self.number(machine, base, step(start, 1, x)?)? - zero),
                 None => Ok(0.0),
             })
             .collect()

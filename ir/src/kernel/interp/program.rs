@@ -8,7 +8,6 @@ use super::tile_gemm::TileGemmPlan;
 use super::value::{Access, Compiler, Value};
 use crate::kernel::{Expr, Kernel, LocalId, LoopKind, Stmt};
 use crate::op::BinaryOp;
-use cascata_types::DType;
 use cascata_types::{Entity as _, SymbolId};
 
 /// A compiled statement.
@@ -158,8 +157,8 @@ impl<'k> Compiler<'k> {
                 Action::Check { cond: self.value(cond), message: *message }
             }
             Stmt::Gemm(gemm) => {
-                let integers = self.kernel.buffers[gemm.c.buffer].dtype == DType::I32;
-                Action::Gemm(Box::new(GemmPlan::new(gemm, integers)))
+                let factors = self.kernel.buffers[gemm.b.buffer].dtype;
+                Action::Gemm(Box::new(GemmPlan::new(gemm, factors)))
             }
             Stmt::DwConv(conv) => Action::DwConv(Box::new(DwConvPlan::new(conv))),
             Stmt::PackB(pack) => Action::PackB(Box::new(PackBPlan::new(pack))),

@@ -32,12 +32,13 @@ impl<'a> Parser<'a> {
         let f = &mut self.fields("gemm")?;
         let gemm = Gemm {
             a: self.take_rows(f, "a")?,
+            a_zero: self.take_optional(f, "a_zero")?,
             b: self.take_place(f, "b")?,
             b_panel_stride: self.take_dim(f, "b_panel_stride")?,
             b_batch_stride: self.take_dim(f, "b_batch_stride")?,
             c: self.take_place(f, "c")?,
             c_row_stride: self.take_dim(f, "c_row_stride")?,
-            bias: self.take_bias(f)?,
+            bias: self.take_optional(f, "bias")?,
             m: self.take_dim(f, "m")?,
             n: self.take_dim(f, "n")?,
             k: self.take_dim(f, "k")?,
@@ -57,7 +58,7 @@ impl<'a> Parser<'a> {
             offsets: self.take_place(f, "offsets")?,
             w: self.take_place(f, "w")?,
             w_stride: self.take_dim(f, "w_stride")?,
-            bias: self.take_bias(f)?,
+            bias: self.take_optional(f, "bias")?,
             c: self.take_place(f, "c")?,
             c_row_stride: self.take_dim(f, "c_row_stride")?,
             m: self.take_dim(f, "m")?,
@@ -111,7 +112,7 @@ impl<'a> Parser<'a> {
             ("tile_attention", "scale") => Value::Scalar(self.scalar()?),
             ("tile_attention", "ahead" | "wgmma") => Value::Flag(self.flag()?),
             ("tile_gemm", "a") => Value::Place(self.place()?),
-            (_, "base" | "offsets" | "b" | "c" | "w" | "bias" | "src" | "dst") => {
+            (_, "base" | "offsets" | "a_zero" | "b" | "c" | "w" | "bias" | "src" | "dst") => {
                 Value::Place(self.place()?)
             }
             (_, "accumulate") => Value::Flag(self.flag()?),
@@ -180,11 +181,15 @@ impl<'a> Parser<'a> {
         }
     }
 
-    pub(super) fn take_bias(&self, f: &mut Fields) -> Result<Option<Place>, ParseError> {
-        match f.take("bias") {
+    pub(super) fn take_optional(
+        &self,
+        f: &mut Fields,
+        name: &str,
+    ) -> Result<Option<Place>, ParseError> {
+        match f.take(name) {
             Some(Value::Place(place)) => Ok(Some(place)),
             None => Ok(None),
-            Some(_) => Err(self.missing(f, "bias")),
+            Some(_) => Err(self.missing(f, name)),
         }
     }
 

@@ -13,7 +13,7 @@ impl Parser<'_> {
             b_col_stride: self.take_dim(f, "b_col_stride")?,
             c: self.take_place(f, "c")?,
             c_row_stride: self.take_dim(f, "c_row_stride")?,
-            bias: self.take_bias(f)?,
+            bias: self.take_optional(f, "bias")?,
             m: self.take_dim(f, "m")?,
             n: self.take_dim(f, "n")?,
             k: self.take_dim(f, "k")?,

@@ -43,22 +43,31 @@ impl Verifier<'_> {
 
     /// The result says what is multiplied.
     pub(super) fn gemm(&mut self, g: &Gemm) {
-        let integers = self.kernel.buffers.get(g.c.buffer).is_some_and(|b| b.dtype == DType::I32);
-        let (factor, sum) = match integers {
-            true => (DType::I16, DType::I32),
-            false => (DType::F32, DType::F32),
+        let of = |place: &Place| self.kernel.buffers.get(place.buffer).map(|b| b.dtype);
+        let integers = of(&g.c) == Some(DType::I32);
+        let bytes = integers && of(&g.b) == Some(DType::I8);
+        let (left, right, sum) = match integers {
+            true if bytes => (DType::U8, DType::I8, DType::I32),
+            true => (DType::I16, DType::I16, DType::I32),
+            false => (DType::F32, DType::F32, DType::F32),
         };
         match &g.a {
             Rows::Strided { base, row_stride, batch_stride } => {
-                self.operand("the left operand", base, factor);
+                self.operand("the left operand", base, left);
                 self.dims(&[row_stride, batch_stride]);
             }
             Rows::Indirect { base, offsets } => {
-                self.operand("the left operand", base, factor);
+                self.operand("the left operand", base, left);
                 self.operand("the offsets", offsets, DType::I32);
             }
         }
-        self.operand("the right operand", &g.b, factor);
+        self.operand("the right operand", &g.b, right);
+        if let Some(zero) = &g.a_zero {
+            self.operand("the zero point", zero, left);
+            if !bytes {
+                self.report(Problem::ZeroPoint);
+            }
+        }
         self.bias(&g.bias, sum);
         self.result(&g.c, sum);
         self.dims(&[&g.b_panel_stride, &g.b_batch_stride, &g.c_row_stride]);

@@ -70,6 +70,8 @@ pub enum Problem {
     ClampOrder,
     #[error("sums of integers have no bounds")]
     IntegerClamp,
+    #[error("only a left operand of u8 has a zero point")]
+    ZeroPoint,
     #[error("message {0} does not exist")]
     UndefinedMessage(usize),
     #[error("'{local}' belongs to all iterations of the vector loop '{symbol}': only reduce it")]

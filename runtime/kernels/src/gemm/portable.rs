@@ -1,4 +1,4 @@
-//! `gemm_f32@1` and `gemm_i16@1` in plain Rust: the reference.
+//! `gemm_f32@1`, `gemm_i16@1` and `gemm_u8@1` in plain Rust: the reference.
 
 use super::{Element, PANEL};
 use cascata_artifact::abi::GemmArgs;
@@ -7,7 +7,7 @@ use cascata_artifact::abi::GemmArgs;
 ///
 /// # Safety
 /// The operands that `args` describes are readable, C is writable and overlaps none.
-pub(crate) unsafe fn gemm<E: Element>(args: &GemmArgs<E, E::Sum>) {
+pub(crate) unsafe fn gemm<E: Element>(args: &GemmArgs<E, E::Right, E::Sum>) {
     for i in 0..args.m {
         for column in (0..args.n).step_by(PANEL) {
             // SAFETY: the caller's promise.
@@ -23,12 +23,16 @@ pub(crate) unsafe fn gemm<E: Element>(args: &GemmArgs<E, E::Sum>) {
 }
 
 /// The columns of the panel at `column`.
-fn columns<E: Element>(args: &GemmArgs<E, E::Sum>, column: i64) -> usize {
+fn columns<E: Element>(args: &GemmArgs<E, E::Right, E::Sum>, column: i64) -> usize {
     ((args.n - column) as usize).min(PANEL)
 }
 
 /// Where the sums of `C[i, column..]` start.
-unsafe fn initial<E: Element>(args: &GemmArgs<E, E::Sum>, i: i64, column: i64) -> [E::Sum; PANEL] {
+unsafe fn initial<E: Element>(
+    args: &GemmArgs<E, E::Right, E::Sum>,
+    i: i64,
+    column: i64,
+) -> [E::Sum; PANEL] {
     let mut acc = [E::Sum::default(); PANEL];
     let source = if args.accumulate != 0 {
         args.c.wrapping_offset((i * args.c_row_stride) as isize).cast_const()
@@ -46,7 +50,7 @@ unsafe fn initial<E: Element>(args: &GemmArgs<E, E::Sum>, i: i64, column: i64) -
 
 /// Adds block `t`.
 unsafe fn add_products<E: Element>(
-    args: &GemmArgs<E, E::Sum>,
+    args: &GemmArgs<E, E::Right, E::Sum>,
     i: i64,
     column: i64,
     t: i64,
@@ -60,6 +64,8 @@ unsafe fn add_products<E: Element>(
             args.a.offset((i * args.a_row_stride + t * args.a_batch_stride) as isize)
         } else {
             match *args.a_offsets.offset((t * args.m + i) as isize) {
+                // What stands for 0 adds nothing.
+                offset if offset < 0 && E::HAS_ZERO => return,
                 offset if offset < 0 => args.zeros,
                 offset => args.a.offset(offset as isize),
             }
@@ -68,7 +74,7 @@ unsafe fn add_products<E: Element>(
             let unit = panel as usize + k / E::UNIT * E::UNIT * PANEL;
             let (a, b) = (*a.add(k), args.b.add(unit + k % E::UNIT));
             for (j, acc) in acc.iter_mut().enumerate() {
-                *acc = E::sum(*acc, a, *b.add(j * E::UNIT));
+                *acc = E::sum(args.a_zero, *acc, a, *b.add(j * E::UNIT));
             }
         }
     }
@@ -76,7 +82,7 @@ unsafe fn add_products<E: Element>(
 
 /// Clamps and stores.
 unsafe fn finish<E: Element>(
-    args: &GemmArgs<E, E::Sum>,
+    args: &GemmArgs<E, E::Right, E::Sum>,
     i: i64,
     column: i64,
     acc: &[E::Sum; PANEL],

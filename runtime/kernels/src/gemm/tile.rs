@@ -1,13 +1,16 @@
-//! The register tile of `gemm_f32@1` and `gemm_i16@1`.
+//! The register tile of `gemm_f32@1`, `gemm_i16@1` and `gemm_u8@1`.
 //!
-//! K is walked in units of 32 bits, one f32 or a pair of i16, so that a unit of A is one
-//! broadcast and a unit of 16 columns of B lies where 16 f32 would.
+//! K is walked in units of 32 bits, one f32, a pair of i16 or a quad of bytes, so that a unit
+//! of A is one broadcast and a unit of 16 columns of B lies where 16 f32 would.
 
 use super::{Dot, Element, PANEL, Pass};
 use crate::simd::Simd;
 
 /// Runs a pass on the tile whose first element is `C[row, column]`.
 pub(crate) type TileFn<E> = unsafe fn(pass: &Pass<E>, row: usize, column: usize);
+
+/// Bytes of the sums of a panel's columns, behind it.
+const SUMS: isize = (PANEL * size_of::<i32>()) as isize;
 
 /// The tile of `MR` rows and `NV` vectors; columns past `n` are neither read nor written.
 ///
@@ -25,6 +28,9 @@ pub(crate) unsafe fn tile<S: Dot, E: Element, const MR: usize, const NV: usize>(
     // SAFETY: the caller's promise, for all calls below.
     unsafe {
         let mut acc = initial::<S, E, MR, NV>(s, pass, row, column);
+        if E::HAS_ZERO && args.a_zero != 0 && pass.depth.start == 0 {
+            subtract_zeros::<S, E, MR, NV>(s, pass, column, &mut acc);
+        }
         for t in pass.blocks.clone() {
             let a = row_pointers::<E, MR>(pass, t, row);
             let panel = (column / PANEL) as isize * args.b_panel_stride as isize;
@@ -58,13 +64,47 @@ unsafe fn row_pointers<E: Element, const MR: usize>(
         // SAFETY: the table holds `m` offsets per block.
         let offsets = unsafe { args.a_offsets.add(t * args.m as usize + row) };
         std::array::from_fn(|r| {
-            // SAFETY: as above; a negative offset stands for the row of zeros.
+            // SAFETY: as above; a negative offset stands for padding.
             unsafe {
                 let offset = *offsets.add(r);
-                let base = if offset < 0 { args.zeros } else { args.a.offset(offset as isize) };
-                base.add(start)
+                match offset < 0 {
+                    true => E::padding_row(pass.padding, start),
+                    false => args.a.offset(offset as isize).add(start),
+                }
             }
         })
+    }
+}
+
+/// `acc[r][v] -= a_zero·Σ B[.., v]` over the pass's blocks.
+#[inline(always)]
+unsafe fn subtract_zeros<S: Dot, E: Element, const MR: usize, const NV: usize>(
+    s: S,
+    pass: &Pass<E>,
+    column: usize,
+    acc: &mut [[S::F; NV]; MR],
+) {
+    let args = pass.args;
+    let zero = s.splat(f32::from_bits(args.a_zero as u32));
+    let mut less = [s.splat(0.0); NV];
+    for t in pass.blocks.clone() {
+        for (v, less) in less.iter_mut().enumerate() {
+            let at = column + v * S::LANES;
+            let stride = args.b_panel_stride as isize;
+            let end =
+                t as isize * args.b_batch_stride as isize + ((at / PANEL) as isize + 1) * stride;
+            // SAFETY: the caller's promise: sums lie before the next panel.
+            let sums = unsafe {
+                let sums = args.b.offset(end).cast::<u8>().offset(-SUMS).cast::<f32>();
+                s.load(sums.add(at % PANEL))
+            };
+            *less = s.fnma_i32(zero, sums, *less);
+        }
+    }
+    for acc in acc {
+        for (x, less) in acc.iter_mut().zip(less) {
+            *x = s.add_i32(*x, less);
+        }
     }
 }
 
@@ -73,7 +113,7 @@ unsafe fn row_pointers<E: Element, const MR: usize>(
 unsafe fn add_products<S: Dot, E: Element, const MR: usize, const NV: usize>(
     s: S,
     a: [*const E; MR],
-    b: *const E,
+    b: *const E::Right,
     panel_stride: isize,
     depth: usize,
     acc: &mut [[S::F; NV]; MR],
@@ -88,11 +128,12 @@ unsafe fn add_products<S: Dot, E: Element, const MR: usize, const NV: usize>(
             add_unit::<S, E, MR, NV>(s, a, b.add(at * PANEL), panel_stride, acc);
         }
     }
-    if !depth.is_multiple_of(E::UNIT) {
+    let left = depth % E::UNIT;
+    if left > 0 {
         let at = units * E::UNIT;
         // SAFETY: as above; panels are padded to whole units.
         unsafe {
-            let a = a.map(|row| E::part(row.add(at)));
+            let a = a.map(|row| E::part(row.add(at), left));
             add_unit::<S, E, MR, NV>(s, a, b.add(at * PANEL), panel_stride, acc);
         }
     }
@@ -103,18 +144,18 @@ unsafe fn add_products<S: Dot, E: Element, const MR: usize, const NV: usize>(
 unsafe fn add_unit<S: Dot, E: Element, const MR: usize, const NV: usize>(
     s: S,
     a: [f32; MR],
-    b: *const E,
+    b: *const E::Right,
     panel_stride: isize,
     acc: &mut [[S::F; NV]; MR],
 ) {
     // SAFETY: the caller's promise: a unit of each panel is readable.
-    let b: [S::F; NV] = std::array::from_fn(|v| unsafe {
+    let b: [E::RightUnits<S>; NV] = std::array::from_fn(|v| unsafe {
         let column = v * S::LANES;
         let panel = b.offset((column / PANEL) as isize * panel_stride);
-        s.load(panel.cast::<f32>().add(column % PANEL))
+        E::right_units(s, s.load(panel.cast::<f32>().add(column % PANEL)))
     });
     for r in 0..MR {
-        let a = s.splat(a[r]);
+        let a = E::left_units(s, a[r]);
         for v in 0..NV {
             acc[r][v] = E::add_product(s, a, b[v], acc[r][v]);
         }

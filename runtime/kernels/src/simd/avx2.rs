@@ -1,17 +1,17 @@
 //! 256-bit vectors with FMA.
 
 use super::{SQRT_HALF_BITS, Simd};
-use crate::gemm::Dot;
 use crate::pack::Transpose;
 use std::arch::x86_64::*;
 
-/// Token of [`Isa::Avx2`](crate::Isa::Avx2).
+/// Token of [`Isa::Avx2`](crate::Isa::Avx2); with `VNNI`, of the shorter vectors of
+/// [`Isa::Avx512Vnni`](crate::Isa::Avx512Vnni).
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
+pub(crate) struct Vector256<const VNNI: bool>(());
 
 /// Lanes `0..n` all ones.
 #[inline(always)]
-fn first_lanes(_: Avx2, n: usize) -> __m256i {
+fn first_lanes<const VNNI: bool>(_: Vector256<VNNI>, n: usize) -> __m256i {
     // SAFETY: the token proves AVX2.
     unsafe {
         let index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -21,7 +21,7 @@ fn first_lanes(_: Avx2, n: usize) -> __m256i {
 
 /// `2^n` per lane, for `n` in `-126..=127`; infinite for 128.
 #[inline(always)]
-fn powers_of_two(_: Avx2, n: __m256i) -> __m256 {
+fn powers_of_two<const VNNI: bool>(_: Vector256<VNNI>, n: __m256i) -> __m256 {
     // SAFETY: the token proves AVX2.
     unsafe {
         let biased = _mm256_add_epi32(n, _mm256_set1_epi32(127));
@@ -31,7 +31,7 @@ fn powers_of_two(_: Avx2, n: __m256i) -> __m256 {
 
 /// The sum of four lanes as a tree of halves.
 #[inline(always)]
-pub(super) fn reduce_add_128(_: Avx2, v: __m128) -> f32 {
+pub(super) fn reduce_add_128<const VNNI: bool>(_: Vector256<VNNI>, v: __m128) -> f32 {
     // SAFETY: the token proves AVX2, which includes SSE.
     unsafe {
         let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
@@ -50,14 +50,14 @@ macro_rules! intrinsics {
     )*};
 }
 
-impl Simd for Avx2 {
+impl<const VNNI: bool> Simd for Vector256<VNNI> {
     type F = __m256;
     type M = __m256;
     const LANES: usize = 8;
 
     #[inline(always)]
     unsafe fn assume() -> Self {
-        Avx2(())
+        Vector256(())
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> __m256 {
@@ -127,7 +127,7 @@ impl Simd for Avx2 {
     }
 }
 
-impl Transpose for Avx2 {
+impl<const VNNI: bool> Transpose for Vector256<VNNI> {
     type Square = [__m256; 8];
     #[inline(always)]
     fn zeros(self) -> [__m256; 8] {
@@ -159,17 +159,6 @@ impl Transpose for Avx2 {
                 _mm256_permute2f128_ps::<0x31>(p2, q2),
                 _mm256_permute2f128_ps::<0x31>(p3, q3),
             ]
-        }
-    }
-}
-
-impl Dot for Avx2 {
-    #[inline(always)]
-    fn add_dot(self, a: __m256, b: __m256, sum: __m256) -> __m256 {
-        // SAFETY: the token proves AVX2.
-        unsafe {
-            let dot = _mm256_madd_epi16(_mm256_castps_si256(a), _mm256_castps_si256(b));
-            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(sum), dot))
         }
     }
 }

@@ -1,22 +1,22 @@
-//! 512-bit vectors: AVX-512 F, VL, BW and DQ.
+//! 512-bit vectors: AVX-512 F, VL, BW and DQ, and with VNNI.
 
 use super::{Avx2, SQRT_HALF_BITS, Simd};
-use crate::gemm::Dot;
 use crate::pack::Transpose;
 use std::arch::x86_64::*;
 
-/// Token of [`Isa::Avx512`](crate::Isa::Avx512).
+/// Token of [`Isa::Avx512`](crate::Isa::Avx512), or, with `VNNI`, of
+/// [`Isa::Avx512Vnni`](crate::Isa::Avx512Vnni): the dot products of integers differ.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Vector512<const VNNI: bool>(());
 
 /// The upper and the lower half.
 #[inline(always)]
-fn halves(_: Avx512, v: __m512) -> (__m256, __m256) {
+fn halves<const VNNI: bool>(_: Vector512<VNNI>, v: __m512) -> (__m256, __m256) {
     // SAFETY: the token proves AVX-512 F and DQ.
     unsafe { (_mm512_extractf32x8_ps::<1>(v), _mm512_castps512_ps256(v)) }
 }
 
-impl Avx512 {
+impl<const VNNI: bool> Vector512<VNNI> {
     /// The token of the level below.
     #[inline(always)]
     fn below(self) -> Avx2 {
@@ -36,14 +36,14 @@ macro_rules! intrinsics {
     )*};
 }
 
-impl Simd for Avx512 {
+impl<const VNNI: bool> Simd for Vector512<VNNI> {
     type F = __m512;
     type M = __mmask16;
     const LANES: usize = 16;
 
     #[inline(always)]
     unsafe fn assume() -> Self {
-        Avx512(())
+        Vector512(())
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> __m512 {
@@ -125,7 +125,7 @@ impl Simd for Avx512 {
 
 /// Transposes each 4 x 4 block of four vectors.
 #[inline(always)]
-fn transpose_quads(_: Avx512, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+fn transpose_quads<const VNNI: bool>(_: Vector512<VNNI>, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
     // SAFETY: the token proves AVX-512 F.
     unsafe {
         let (ab0, ab1) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
@@ -141,7 +141,10 @@ fn transpose_quads(_: Avx512, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
 
 /// Transposes four vectors as a 4 x 4 matrix of 128-bit blocks.
 #[inline(always)]
-fn transpose_blocks(_: Avx512, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+fn transpose_blocks<const VNNI: bool>(
+    _: Vector512<VNNI>,
+    [a, b, c, d]: [__m512; 4],
+) -> [__m512; 4] {
     // SAFETY: the token proves AVX-512 F.
     unsafe {
         let (ab0, ab1) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
@@ -155,7 +158,7 @@ fn transpose_blocks(_: Avx512, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
     }
 }
 
-impl Transpose for Avx512 {
+impl<const VNNI: bool> Transpose for Vector512<VNNI> {
     type Square = [__m512; 16];
     #[inline(always)]
     fn zeros(self) -> [__m512; 16] {
@@ -173,16 +176,5 @@ impl Transpose for Avx512 {
             }
         }
         out
-    }
-}
-
-impl Dot for Avx512 {
-    #[inline(always)]
-    fn add_dot(self, a: __m512, b: __m512, sum: __m512) -> __m512 {
-        // SAFETY: the token proves AVX-512 F and BW.
-        unsafe {
-            let dot = _mm512_madd_epi16(_mm512_castps_si512(a), _mm512_castps_si512(b));
-            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(sum), dot))
-        }
     }
 }

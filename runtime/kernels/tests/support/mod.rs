@@ -159,6 +159,7 @@ impl Gemm {
             accumulate: 0,
             min: f64::NEG_INFINITY,
             max: f64::INFINITY,
+            a_zero: 0,
         }
     }
 

@@ -1,9 +1,9 @@
-//! `gemm_i16@1` at each level against sums that wrap.
+//! `gemm_i16@1` and `gemm_u8@1` at each level against sums that wrap.
 
 mod support;
 
 use cascata_kernels::Kernels;
-use support::integers::GemmI16;
+use support::integers::{Factor, IntegerGemm};
 use support::{Buffer, GemmShape, Place, Rng, Rows, levels};
 
 const CANARY: i32 = -1_234_567;
@@ -26,7 +26,13 @@ fn c_before(shape: GemmShape, stride: usize) -> Vec<i32> {
     (0..len).map(value).collect()
 }
 
-fn check(kernels: &Kernels, case: &GemmI16, start: Start, stride: usize, what: &str) {
+fn check<A: Factor>(
+    kernels: &Kernels,
+    case: &IntegerGemm<A>,
+    start: Start,
+    stride: usize,
+    what: &str,
+) {
     let before = c_before(case.shape, stride);
     let mut c = Buffer::new(Place::AtGuard, &before);
     let mut args = case.args(c.as_mut_ptr(), stride);
@@ -36,7 +42,7 @@ fn check(kernels: &Kernels, case: &GemmI16, start: Start, stride: usize, what: &
         Start::C => args.accumulate = 1,
     }
     // SAFETY: `case` and `c` own what `args` describes.
-    unsafe { (kernels.gemm_i16)(&args) };
+    unsafe { A::kernel(kernels)(&args) };
     for (at, (&got, &before)) in c.iter().zip(&before).enumerate() {
         let (i, j) = (at / stride, at % stride);
         if j >= case.shape.n {
@@ -52,8 +58,7 @@ fn check(kernels: &Kernels, case: &GemmI16, start: Start, stride: usize, what: &
     }
 }
 
-#[test]
-fn random_calls_are_exact_and_stay_in_bounds() {
+fn random_calls_are_exact_and_stay_in_bounds<A: Factor>() {
     for isa in levels() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(21));
         for round in 0..300 {
@@ -66,7 +71,7 @@ fn random_calls_are_exact_and_stay_in_bounds() {
             };
             let (m, n) = (1 + rng.below(45), 1 + rng.below(180));
             let shape = GemmShape { m, n, k, k_last, batch, rows };
-            let case = GemmI16::random(&mut rng, Place::AtGuard, shape);
+            let case = IntegerGemm::<A>::random(&mut rng, Place::AtGuard, shape);
             let start = [Start::Zero, Start::Bias, Start::C][rng.below(3)];
             check(kernels, &case, start, n + rng.below(4), &format!("{isa}, {round}, {start:?}"));
         }
@@ -74,16 +79,15 @@ fn random_calls_are_exact_and_stay_in_bounds() {
 }
 
 /// Rows that end at a guard page with half of a pair.
-#[test]
-fn every_tile_height_and_width() {
+fn every_tile_height_and_width<A: Factor>() {
     for isa in levels() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(22));
         for m in 1..=14 {
             for n in (1..=9).chain([15, 16, 17, 24, 31, 33, 48, 50, 64, 65, 97, 129]) {
-                for k in [1, 2, 3] {
+                for k in [1, 2, 3, 4, 7] {
                     let rows = if (m + n) % 2 == 0 { Rows::Strided(1) } else { Rows::Offsets(4) };
                     let shape = GemmShape { m, n, k, k_last: k - 1, batch: 2, rows };
-                    let case = GemmI16::random(&mut rng, Place::AtGuard, shape);
+                    let case = IntegerGemm::<A>::random(&mut rng, Place::AtGuard, shape);
                     check(kernels, &case, Start::Zero, n + 1, isa.name());
                 }
             }
@@ -92,22 +96,25 @@ fn every_tile_height_and_width() {
 }
 
 /// K beyond one pass, in one block and in several.
-#[test]
-fn deep_sums() {
+fn deep_sums<A: Factor>() {
     for isa in levels() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(23));
-        for (m, k, k_last, batch) in
-            [(29, 1501, 1501, 1), (29, 1500, 41, 2), (5, 701, 600, 3), (40, 63, 13, 20)]
-        {
+        for (m, k, k_last, batch) in [
+            (29, 1501, 1501, 1),
+            (29, 1500, 41, 2),
+            (5, 701, 600, 3),
+            (40, 63, 13, 90),
+            (17, 4099, 4099, 1),
+            (2, 5000, 3, 2),
+        ] {
             let shape = GemmShape { m, n: 37, k, k_last, batch, rows: Rows::Offsets(5) };
-            let case = GemmI16::random(&mut rng, Place::AtGuard, shape);
+            let case = IntegerGemm::<A>::random(&mut rng, Place::AtGuard, shape);
             check(kernels, &case, Start::Bias, 37, isa.name());
         }
     }
 }
 
-#[test]
-fn empty_calls() {
+fn empty_calls<A: Factor>() {
     let base = GemmShape { m: 7, n: 20, k: 5, k_last: 5, batch: 2, rows: Rows::Strided(0) };
     let empties = [
         GemmShape { m: 0, ..base },
@@ -120,9 +127,32 @@ fn empty_calls() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(24));
         for shape in empties {
             for start in [Start::Zero, Start::Bias, Start::C] {
-                let case = GemmI16::random(&mut rng, Place::AtGuard, shape);
+                let case = IntegerGemm::<A>::random(&mut rng, Place::AtGuard, shape);
                 check(kernels, &case, start, shape.n.max(1), isa.name());
             }
         }
     }
+}
+
+/// Runs each for both kinds of factors.
+macro_rules! tests {
+    ($($name:ident)*) => {$(
+        mod $name {
+            #[test]
+            fn i16() {
+                super::$name::<i16>();
+            }
+            #[test]
+            fn u8() {
+                super::$name::<u8>();
+            }
+        }
+    )*};
+}
+
+tests! {
+    random_calls_are_exact_and_stay_in_bounds
+    every_tile_height_and_width
+    deep_sums
+    empty_calls
 }
