@@ -14,7 +14,7 @@ pub fn native_level() -> CpuLevel {
     match Isa::detect() {
         Isa::Portable => CpuLevel::V1,
         Isa::Avx2 => CpuLevel::V3,
-        Isa::Avx512 => CpuLevel::V4,
+        _ => CpuLevel::V4,
     }
 }
 

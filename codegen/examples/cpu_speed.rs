@@ -254,7 +254,7 @@ const CASES: &[Case] = &[
 fn main() {
     let kernels: Vec<Kernel> =
         CASES.iter().map(|c| parse_kernel(c.source).expect("a kernel")).collect();
-    let level = if Isa::detect() == Isa::Avx512 { CpuLevel::V4 } else { CpuLevel::V3 };
+    let level = if Isa::detect() >= Isa::Avx512 { CpuLevel::V4 } else { CpuLevel::V3 };
     for (level, mid_end) in
         [(CpuLevel::V3, MidEnd::Off), (CpuLevel::V3, MidEnd::On), (level, MidEnd::Off)]
     {

@@ -166,6 +166,43 @@ fn products_of_all_shapes() {
     }
 }
 
+/// Pairs of i16 and quads of bytes, the latter less a zero point: K of whole groups and not.
+#[test]
+fn products_of_integers() {
+    let mut rng = Rng::new(12);
+    for (left, right, group, sums, zero) in
+        [("i16", "i16", 2, 0, ""), ("u8", "i8", 4, 64, ", a_zero: %zero[0]")]
+    {
+        for (m, n, k, batch) in [(1, 37, 35, 1), (9, 181, 38, 2), (70, 20, 64, 3)] {
+            let k_last = if batch == 1 { k } else { k - 3 };
+            let row = k * (batch - 1) + k_last;
+            let panel = (k + group - 1) / group * group * 16 + sums;
+            let block = (n + 15) / 16 * panel;
+            let (a, b, c) = (m * row, batch * block, m * n);
+            let input = if zero.is_empty() { "" } else { "\n  input %zero: u8[1]" };
+            let text = format!(
+                "kernel product() {{
+  index tile in 0..=0
+  input %a: {left}[{a}]
+  input %b: {right}[{b}]{input}
+  output %c: i32[{c}]
+  grid tile in 1 {{
+    gemm {{
+      a: rows(%a[0], {row}, {k}){zero},
+      b: %b[0], b_panel_stride: {panel}, b_batch_stride: {block},
+      c: %c[0], c_row_stride: {n},
+      m: {m}, n: {n}, k: {k}, k_last: {k_last}, batch: {batch},
+    }}
+  }}
+}}
+"
+            );
+            let kernel = cascata_ir::kernel::parse_kernel(&text).expect("a kernel");
+            assert!(compare(&kernel, i64::MAX, &mut rng), "it runs as it is: {text}");
+        }
+    }
+}
+
 /// Without its barriers a contraction must not pass.
 #[test]
 fn a_missing_barrier_is_found() {

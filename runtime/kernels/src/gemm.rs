@@ -1,10 +1,11 @@
-//! `gemm_f32@1` and `gemm_i16@1`, the batch-reduce GEMM: loop order and blocking of one call.
+//! `gemm_f32@1`, `gemm_i16@1` and `gemm_u8@1`, the batch-reduce GEMM: loop order and blocking
+//! of one call.
 //!
 //! * Shapes: `C f32[m, n] = clamp(init + Σ_t A_t f32[m, k]·B_t f32[k, n])`, any sizes;
-//!   B in panels of 16 columns, A strided or through offsets. Of i16 the same without a
-//!   clamp, summed in i32; K in pairs.
+//!   B in panels of 16 columns, A strided or through offsets. Of i16, and of u8 less a zero
+//!   point by i8, the same without a clamp, summed in i32; K in pairs, and in quads.
 //! * Error: one chain of roundings per element, `(batch·k + 2)·2^-24` relative to
-//!   `|init| + Σ|a·b|` with FMA; twice that in the portable version. i16: none, sums wrap.
+//!   `|init| + Σ|a·b|` with FMA; twice that in the portable version. Integers: none, sums wrap.
 //! * Bound by flops from `m = 3` on while B is in L2 or L3; by bytes of B below.
 //! * Source: Georganas et al. 2019 (arXiv 1906.06440); blocking after BLIS.
 //!
@@ -21,14 +22,19 @@
 //! 3. avx512: 8x48, 12x32 and 14x16 tiles, 6x64 and 3x128 for skinny ones: 114, 116;
 //!    52, 103, 114. At `m = 1` that is 104 GB/s of B from L2, 90 from L3, 22–31 from DRAM.
 //!
-//! i16, best GOP/s of `128x256x256`, of the same convolution, and of `m = 1` times `256x256`
-//! (one AMD EPYC thread without AVX-512, shared, FMA peak 103; f32 beside it: 98 of
-//! `128x256x256`; `… --example ceilings -- "gemm i16"`):
-//! 1. portable: 3, 3, 3.
-//! 2. avx2, on the tiles of f32: 145, 106, 93.
-//! 3. avx512, on the tiles of f32: 182, 181, 130 (one Intel Emerald Rapids thread, shared, FMA
-//!    peak 191; f32 there: 105–163 of blocks, 67 of `m = 1`). `vpmaddwd` and the addition share
-//!    the two ports of FMA, so that its peak is the ceiling; `vpdpwssd` of VNNI would double it.
+//! Zero points: `Σ (a − zero)·b = Σ a·b − zero·Σ b`, whose last sums come with B's panels; a
+//! row that is not there is one of zero points (Jacob et al. 2018, arXiv 1712.05877, §2.3).
+//!
+//! Integers on the tiles of f32, best GOP/s of `128x256x256`, of the same convolution, and of
+//! `m = 1` times `256x256` (one Intel Emerald Rapids thread, shared, FMA peak 148–165; f32
+//! there: 101–151 of blocks, 46–58 of `m = 1`; `… --example ceilings -- "gemm u8"`):
+//!
+//! | level | ceiling, of FMA peak | i16 | u8 |
+//! |---|---|---|---|
+//! | portable | | 4, 4, 4 | 3, 3, 4 |
+//! | avx2 (peak 75) | 1 | 72, 101, 85 | 60, 58, 48 |
+//! | avx512 | 1: `vpmaddwd` and the addition share the ports of FMA | 143, 144, 72 | 96, 101, 65 |
+//! | avx512-vnni | 2: `vpdpwssd`; 4: `vpdpbusd` | 295, 293, 87 | 522, 535, 213 |
 //!
 //! Tried without gain: prefetching B 512 to 2,048 elements ahead (interleaved runs from
 //! DRAM at `m <= 3` lost 10 to 30 %; beyond, no difference above the noise).

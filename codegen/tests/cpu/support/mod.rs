@@ -30,7 +30,7 @@ pub static TARGETS: LazyLock<Vec<CpuTarget>> = LazyLock::new(|| {
     let highest = match Isa::detect() {
         Isa::Portable => CpuLevel::V1,
         Isa::Avx2 => CpuLevel::V3,
-        Isa::Avx512 => CpuLevel::V4,
+        _ => CpuLevel::V4,
     };
     let levels = CpuLevel::ALL.into_iter().filter(|level| *level <= highest);
     levels.map(|level| CpuTarget::new(level).expect("a target")).collect()
