@@ -58,7 +58,9 @@ if [ ! -e $llvm/lib/libMLIR-C.so ]; then
     command -v c++ > /dev/null || cannot "there is no C++ compiler to link libMLIR-C.so"
     echo "linking libMLIR-C.so"
     # As libMLIR-C.so.new first: a link that fails leaves nothing behind that looks complete.
-    c++ -shared -o $llvm/lib/libMLIR-C.so.new -Wl,-soname,libMLIR-C.so -Wl,-rpath,$llvm/lib \
+    # By its whole path programs find it whatever the loader searches.
+    c++ -shared -o $llvm/lib/libMLIR-C.so.new \
+        -Wl,-soname,$llvm/lib/libMLIR-C.so -Wl,-rpath,$llvm/lib \
         -Wl,--whole-archive $llvm/lib/libMLIRCAPI*.a -Wl,--no-whole-archive \
         -L$llvm/lib -lMLIR -lLLVM-22
     mv $llvm/lib/libMLIR-C.so.new $llvm/lib/libMLIR-C.so
