@@ -73,9 +73,10 @@ impl Narrow<'_> {
         let [left, right] = [node.inputs[0], node.inputs[1]];
         let mut ranges = Ranges::new(graph);
         let known = |v: ValueId| computed(graph, v, MAX_DEPTH).is_some();
-        // Of unknown depth, panels cannot be made now.
+        // Of unknown depth, panels cannot be made now; without elements there are none.
         let depth = graph.tensor(left).shape.last().and_then(Dim::as_const).is_some();
-        if depth && ranges.fits(right, DType::I8) && known(right) {
+        let some = graph.tensor(right).elements().as_const().is_some_and(|n| n > 0);
+        if depth && some && ranges.fits(right, DType::I8) && known(right) {
             if let Some(centred) = self.centred(left, id)? {
                 let left = self.subtracted(centred, id)?;
                 let right = self.through(right, DType::I8, id)?;

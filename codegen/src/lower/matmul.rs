@@ -238,7 +238,8 @@ fn pack_constant(
     n: &Dim,
 ) -> Option<Packed> {
     let source = lowering.weights.items[id].0.source;
-    let k_group = PanelEncoding::group_of(lowering.graph.consts[source].ty.dtype);
+    let stored = lowering.graph.consts[source].ty.dtype;
+    let k_group = PanelEncoding::group_of(if view.converted { DType::F32 } else { stored });
     let elements = lowering.graph.consts[source].ty.elements().as_const()? as u64;
     let (k, n) = (k.as_const()? as u64, n.as_const()? as u64);
     let strides: Option<Vec<i64>> = view.batch.iter().map(Dim::as_const).collect();
