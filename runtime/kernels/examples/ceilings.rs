@@ -259,7 +259,7 @@ fn peak_flops(isa: Isa) -> f64 {
     let best = match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` is not above what this CPU has.
-        Isa::Avx512 | Isa::Avx512Vnni => {
+        Isa::Avx512 | Isa::Avx512Vnni | Isa::Amx => {
             time(&mut || _ = black_box(unsafe { peak::avx512(STEPS) })).1
         }
         #[cfg(target_arch = "x86_64")]

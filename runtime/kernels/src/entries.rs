@@ -51,6 +51,8 @@ impl Kernels {
     pub fn new(isa: Isa) -> &'static Kernels {
         match isa.min(Isa::detect()) {
             #[cfg(target_arch = "x86_64")]
+            Isa::Amx => &amx::KERNELS,
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => &vnni::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => &avx512::KERNELS,
@@ -313,6 +315,25 @@ mod vnni {
         gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args
     );
     pub(super) static KERNELS: Kernels = Kernels { gemm_i16, gemm_u8, ..avx512::KERNELS };
+}
+
+/// Products of bytes: what else there is, is the level below's.
+#[cfg(target_arch = "x86_64")]
+mod amx {
+    use super::*;
+    use crate::gemm::amx;
+
+    unsafe extern "C" fn gemm_u8(args: *const GemmU8Args) {
+        // SAFETY: the caller's promise; the table hands this out where the process may use AMX.
+        unsafe {
+            match amx::suits(&*args) {
+                true => amx::gemm(&*args),
+                false => (vnni::KERNELS.gemm_u8)(args),
+            }
+        }
+    }
+
+    pub(super) static KERNELS: Kernels = Kernels { gemm_u8, ..vnni::KERNELS };
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]

@@ -1,5 +1,8 @@
 //! Instruction set levels.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,11 +17,13 @@ pub enum Isa {
     Avx512,
     /// The same with VNNI: dot products of 8-bit and 16-bit integers.
     Avx512Vnni,
+    /// The same with AMX-INT8: products of 8-bit matrices.
+    Amx,
 }
 
 impl Isa {
     /// Every level, lowest first.
-    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 5] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Amx];
 
     /// The highest level that this CPU (and its operating system) supports.
     pub fn detect() -> Isa {
@@ -31,6 +36,7 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq");
             let vnni = is_x86_feature_detected!("avx512vnni");
             match (avx2, avx512, vnni) {
+                (true, true, true) if amx::is_allowed() => Isa::Amx,
                 (true, true, true) => Isa::Avx512Vnni,
                 (true, true, false) => Isa::Avx512,
                 (true, false, _) => Isa::Avx2,
@@ -48,6 +54,7 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512-vnni",
+            Isa::Amx => "amx",
         }
     }
 }
