@@ -2,8 +2,8 @@
 
 use crate::Isa;
 use cascata_artifact::abi::{
-    BlockFn, DwConvF32Args, ExpSumF32Fn, GemmF32Args, GemmI16Args, GemmU8Args, Import, MapF32Fn,
-    PackBF32Args, ReduceF32Fn,
+    Bf16, BlockFn, DwConvF32Args, ExpSumF32Fn, GemmBf16Args, GemmF32Args, GemmI16Args, GemmU8Args,
+    Import, MapF32Fn, PackBF32Args, ReduceF32Fn,
 };
 
 /// A level's kernels, typed.
@@ -11,6 +11,8 @@ use cascata_artifact::abi::{
 pub struct Kernels {
     /// [`Import::GemmF32`].
     pub gemm_f32: BlockFn<GemmF32Args>,
+    /// [`Import::GemmBf16`].
+    pub gemm_bf16: BlockFn<GemmBf16Args>,
     /// [`Import::GemmI16`].
     pub gemm_i16: BlockFn<GemmI16Args>,
     /// [`Import::GemmU8`].
@@ -53,6 +55,8 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Amx => &amx::KERNELS,
             #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => &bf16::KERNELS,
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => &vnni::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => &avx512::KERNELS,
@@ -66,6 +70,7 @@ impl Kernels {
     pub fn address(&self, import: Import) -> *const u8 {
         match import {
             Import::GemmF32 => self.gemm_f32 as *const u8,
+            Import::GemmBf16 => self.gemm_bf16 as *const u8,
             Import::GemmI16 => self.gemm_i16 as *const u8,
             Import::GemmU8 => self.gemm_u8 as *const u8,
             Import::DwConvF32 => self.dwconv_f32 as *const u8,
@@ -93,7 +98,7 @@ pub fn resolve(import: Import, isa: Isa) -> *const u8 {
 }
 
 /// Defines one level's row primitives and `KERNELS` from its token; the module has
-/// its own `gemm_f32`, `gemm_i16`, `gemm_u8`, `dwconv_f32` and `pack_b_f32`.
+/// its own `gemm_f32`, `gemm_bf16`, `gemm_i16`, `gemm_u8`, `dwconv_f32` and `pack_b_f32`.
 macro_rules! level {
     ($token:ident $(, $features:literal)?) => {
         level!{@maps $token $($features)?;
@@ -111,8 +116,8 @@ macro_rules! level {
 
         /// The level's table.
         pub(super) static KERNELS: Kernels = Kernels {
-            gemm_f32, gemm_i16, gemm_u8, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32,
-            silu_f32, gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
+            gemm_f32, gemm_bf16, gemm_i16, gemm_u8, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32,
+            sigmoid_f32, silu_f32, gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
         };
     };
     (@maps $token:ident $features:literal; $($name:ident $op:ident),*) => {$(
@@ -246,6 +251,11 @@ mod portable {
         unsafe { gemm::portable::gemm::<f32>(&*args) }
     }
 
+    unsafe extern "C" fn gemm_bf16(args: *const GemmBf16Args) {
+        // SAFETY: the caller's promise.
+        unsafe { gemm::portable::gemm::<Bf16>(&*args) }
+    }
+
     unsafe extern "C" fn gemm_i16(args: *const GemmI16Args) {
         // SAFETY: the caller's promise.
         unsafe { gemm::portable::gemm::<i16>(&*args) }
@@ -277,7 +287,7 @@ mod avx2 {
     use crate::{dwconv, gemm, math, pack, rows};
 
     gemms! {
-        Avx2, Avx2, "avx2,fma", gemm_f32 f32 GemmF32Args, gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
+        Avx2, Avx2, "avx2,fma", gemm_f32 f32 GemmF32Args, gemm_bf16 Bf16 GemmBf16Args, gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
         |m| match m { 0..=1 => 4, 2 => 2, _ => 1 },
         |width| match width { 1 => 6, 2 => 2, _ => 1 },
         1: [1 2 3 4] 2: [1 2] 3: [1] 4: [1] 5: [1] 6: [1];
@@ -297,7 +307,7 @@ mod avx512 {
 
     gemms_512!(
         Avx512, Avx2, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma",
-        gemm_f32 f32 GemmF32Args, gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args
+        gemm_f32 f32 GemmF32Args, gemm_bf16 Bf16 GemmBf16Args, gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args
     );
     blocks!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", dwconv [6 x 4]);
     level!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma");
@@ -317,29 +327,50 @@ mod vnni {
     pub(super) static KERNELS: Kernels = Kernels { gemm_i16, gemm_u8, ..avx512::KERNELS };
 }
 
-/// Products of bytes: what else there is, is the level below's.
+/// Products of 16-bit floats: what else there is, is the level below's.
+#[cfg(target_arch = "x86_64")]
+mod bf16 {
+    use super::*;
+    use crate::gemm::{self, Element};
+    use crate::simd::{Avx2Bf16, Avx512Bf16, Simd};
+
+    gemms_512!(
+        Avx512Bf16, Avx2Bf16,
+        "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx512bf16,avx2,fma",
+        gemm_bf16 Bf16 GemmBf16Args
+    );
+    pub(super) static KERNELS: Kernels = Kernels { gemm_bf16, ..vnni::KERNELS };
+}
+
+/// Products by tiles: what else there is, is the level below's.
 #[cfg(target_arch = "x86_64")]
 mod amx {
     use super::*;
     use crate::gemm::amx;
 
-    unsafe extern "C" fn gemm_u8(args: *const GemmU8Args) {
-        // SAFETY: the caller's promise; the table hands this out where the process may use AMX.
-        unsafe {
-            match amx::suits(&*args) {
-                true => amx::gemm(&*args),
-                false => (vnni::KERNELS.gemm_u8)(args),
+    macro_rules! by_tiles {
+        ($($name:ident $args:ident),*) => {$(
+            unsafe extern "C" fn $name(args: *const $args) {
+                // SAFETY: the caller's promise; the table hands this out where the process
+                // may use AMX.
+                unsafe {
+                    match amx::suits(&*args) {
+                        true => amx::gemm(&*args),
+                        false => (bf16::KERNELS.$name)(args),
+                    }
+                }
             }
-        }
+        )*};
     }
 
-    pub(super) static KERNELS: Kernels = Kernels { gemm_u8, ..vnni::KERNELS };
+    by_tiles!(gemm_bf16 GemmBf16Args, gemm_u8 GemmU8Args);
+    pub(super) static KERNELS: Kernels = Kernels { gemm_bf16, gemm_u8, ..bf16::KERNELS };
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use crate::gemm::GemmIsa;
-    use crate::simd::{Avx2, Avx512, Avx512Vnni};
+    use crate::simd::{Avx2, Avx512, Avx512Bf16, Avx512Vnni};
 
     /// Choosing a tile runs no code of its level, so this needs no CPU that has it.
     fn every_tile_exists<S: GemmIsa>() {
@@ -358,5 +389,6 @@ mod tests {
         every_tile_exists::<Avx2>();
         every_tile_exists::<Avx512>();
         every_tile_exists::<Avx512Vnni>();
+        every_tile_exists::<Avx512Bf16>();
     }
 }

@@ -17,15 +17,20 @@ pub(crate) use portable::Portable;
 
 /// Token of [`Isa::Avx2`](crate::Isa::Avx2).
 #[cfg(target_arch = "x86_64")]
-pub(crate) type Avx2 = avx2::Vector256<false>;
+pub(crate) type Avx2 = avx2::Vector256<0>;
 /// Token of [`Isa::Avx512`](crate::Isa::Avx512).
 #[cfg(target_arch = "x86_64")]
-pub(crate) type Avx512 = avx512::Vector512<false>;
+pub(crate) type Avx512 = avx512::Vector512<0>;
 /// Token of [`Isa::Avx512Vnni`](crate::Isa::Avx512Vnni), and of its shorter vectors.
 #[cfg(target_arch = "x86_64")]
-pub(crate) type Avx512Vnni = avx512::Vector512<true>;
+pub(crate) type Avx512Vnni = avx512::Vector512<1>;
 #[cfg(target_arch = "x86_64")]
-pub(crate) type Avx2Vnni = avx2::Vector256<true>;
+pub(crate) type Avx2Vnni = avx2::Vector256<1>;
+/// Token of [`Isa::Avx512Bf16`](crate::Isa::Avx512Bf16), and of its shorter vectors.
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Avx512Bf16 = avx512::Vector512<2>;
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Avx2Bf16 = avx2::Vector256<2>;
 
 /// Vectors of [`LANES`](Simd::LANES) f32 and masks over them.
 pub(crate) trait Simd: Copy {

@@ -1,4 +1,5 @@
-//! `gemm_u8@1` by AMX tiles: 16 × 16 sums of products over 64 bytes of K an instruction.
+//! `gemm_u8@1` and `gemm_bf16@1` by AMX tiles: 16 × 16 sums of products over 64 bytes of K an
+//! instruction.
 //!
 //! A block of 32 rows and 32 columns is four tiles of sums, beside them two of A and two of B
 //! (Intel 64 and IA-32 Architectures Optimization Reference Manual, ch. 20). A chunk of B's
@@ -6,10 +7,10 @@
 //! tile of them is whole; else (offsets, ends of rows and of K) they are gathered first, once
 //! for all columns. The end of K of a panel is copied, so that nothing behind it is read.
 //!
-//! Bound by flops: 8 times `vpdpbusd`'s, 2,048 operations a cycle.
+//! Bound by flops: 8 times those of `vpdpbusd` and of `vdpbf16ps`: 2,048 and 1,024 a cycle.
 
 use super::{Element, PANEL};
-use cascata_artifact::abi::GemmArgs;
+use cascata_artifact::abi::{Bf16, GemmArgs};
 use std::arch::asm;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -44,12 +45,31 @@ pub(crate) trait TileElement: Element {
         panel: usize,
         columns: usize,
     ) -> Row<Self::Sum>;
+    /// Whether finished sums have bounds.
+    fn is_clamped(args: &GemmArgs<Self, Self::Right, Self::Sum>) -> bool;
 }
 
 /// A row of a tile of sums.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 pub(crate) struct Row<T>([T; PANEL]);
+
+impl<T: Copy + Default> Row<T> {
+    /// A panel's part of the bias, or zeros.
+    ///
+    /// # Safety
+    /// The bias is null, or has these columns.
+    #[inline(always)]
+    unsafe fn of_bias(bias: *const T, panel: usize, columns: usize) -> Self {
+        let mut row = Row([T::default(); PANEL]);
+        if !bias.is_null() {
+            // SAFETY: the caller's promise.
+            let bias = unsafe { std::slice::from_raw_parts(bias.add(panel * PANEL), columns) };
+            row.0[..columns].copy_from_slice(bias);
+        }
+        row
+    }
+}
 
 macro_rules! load {
     ($tile:literal, $from:expr, $stride:expr) => {
@@ -98,12 +118,8 @@ impl TileElement for u8 {
     /// `bias − zero·Σ B`.
     #[inline(always)]
     unsafe fn start(args: &GemmArgs<u8, i8, i32>, panel: usize, columns: usize) -> Row<i32> {
-        let mut row = Row([0i32; PANEL]);
-        if !args.bias.is_null() {
-            // SAFETY: the caller's promise.
-            let bias = unsafe { std::slice::from_raw_parts(args.bias.add(panel * PANEL), columns) };
-            row.0[..columns].copy_from_slice(bias);
-        }
+        // SAFETY: the caller's promise.
+        let mut row = unsafe { Row::of_bias(args.bias, panel, columns) };
         for t in 0..if args.a_zero == 0 { 0 } else { args.batch } {
             let end = t * args.b_batch_stride + (panel as i64 + 1) * args.b_panel_stride;
             // SAFETY: the caller's promise: sums lie before the next panel.
@@ -115,6 +131,39 @@ impl TileElement for u8 {
             }
         }
         row
+    }
+
+    fn is_clamped(_: &GemmArgs<u8, i8, i32>) -> bool {
+        false
+    }
+}
+
+impl TileElement for Bf16 {
+    fn zero_byte(_: &GemmArgs<Bf16, Bf16, f32>) -> u8 {
+        0
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(half: usize, p: usize) {
+        // SAFETY: the caller's promise: AMX-BF16 is there and the tiles have their sizes.
+        unsafe {
+            match (half, p) {
+                (0, 0) => op!("tdpbf16ps tmm0, tmm4, tmm6"),
+                (0, _) => op!("tdpbf16ps tmm1, tmm4, tmm7"),
+                (_, 0) => op!("tdpbf16ps tmm2, tmm5, tmm6"),
+                _ => op!("tdpbf16ps tmm3, tmm5, tmm7"),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn start(args: &GemmArgs<Bf16, Bf16, f32>, panel: usize, columns: usize) -> Row<f32> {
+        // SAFETY: the caller's promise.
+        unsafe { Row::of_bias(args.bias, panel, columns) }
+    }
+
+    fn is_clamped(args: &GemmArgs<Bf16, Bf16, f32>) -> bool {
+        args.min > f64::NEG_INFINITY || args.max < f64::INFINITY
     }
 }
 
@@ -192,24 +241,22 @@ impl<'a, E: TileElement, const T: usize> Rows<'a, E, T> {
             let k = if block as i64 + 1 == args.batch { args.k_last } else { args.k };
             let depth = k.max(0) as usize * size_of::<E>();
             for start in (0..depth).step_by(CHUNK) {
-                chunks[n] = Chunk { block, start, bytes: (depth - start).min(CHUNK) };
-                n += 1;
                 if n == MOST_CHUNKS {
                     // SAFETY: the caller's promise.
-                    unsafe { tiles.pass(&chunks, first) };
+                    unsafe { tiles.pass(&chunks, [first, false]) };
                     (n, first) = (0, false);
                 }
+                chunks[n] = Chunk { block, start, bytes: (depth - start).min(CHUNK) };
+                n += 1;
             }
         }
-        if n > 0 || first {
-            // SAFETY: as above.
-            unsafe { tiles.pass(&chunks[..n], first) };
-        }
+        // SAFETY: as above.
+        unsafe { tiles.pass(&chunks[..n], [first, true]) };
     }
 
-    /// One pass: sums start from where they do, or from C.
+    /// One pass: sums start from where they do, or from C; the last one's are finished.
     #[inline(always)]
-    unsafe fn pass(&mut self, chunks: &[Chunk], first: bool) {
+    unsafe fn pass(&mut self, chunks: &[Chunk], [first, last]: [bool; 2]) {
         let mut left = [[(std::ptr::null(), 0); 2]; MOST_CHUNKS];
         for (i, chunk) in chunks.iter().enumerate() {
             for (half, tile) in left[i].iter_mut().enumerate().take(T) {
@@ -222,8 +269,8 @@ impl<'a, E: TileElement, const T: usize> Rows<'a, E, T> {
             // SAFETY: as above.
             unsafe {
                 match panels - panel {
-                    1 => self.columns::<1>(chunks, &left, panel, first),
-                    _ => self.columns::<2>(chunks, &left, panel, first),
+                    1 => self.columns::<1>(chunks, &left, panel, [first, last]),
+                    _ => self.columns::<2>(chunks, &left, panel, [first, last]),
                 }
             }
         }
@@ -283,7 +330,7 @@ impl<'a, E: TileElement, const T: usize> Rows<'a, E, T> {
         chunks: &[Chunk],
         left: &[LeftTiles; MOST_CHUNKS],
         panel: usize,
-        first: bool,
+        [first, last]: [bool; 2],
     ) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -305,7 +352,7 @@ impl<'a, E: TileElement, const T: usize> Rows<'a, E, T> {
                     (0..P).for_each(|p| E::multiply(1, p));
                 }
             }
-            self.finish::<P>(panel);
+            self.store::<P>(panel, last && E::is_clamped(self.args));
         }
     }
 
@@ -367,20 +414,23 @@ impl<'a, E: TileElement, const T: usize> Rows<'a, E, T> {
         }
     }
 
-    /// The sums go to C.
+    /// The sums go to C, between their bounds if they are finished.
     #[inline(always)]
-    unsafe fn finish<const P: usize>(&self, panel: usize) {
+    unsafe fn store<const P: usize>(&self, panel: usize, clamp: bool) {
         for (half, p) in (0..T).flat_map(|half| (0..P).map(move |p| (half, p))) {
             let (c, rows, columns) = self.tile_of_c(half, panel + p);
             // SAFETY: the caller's promise: these rows and columns are C's.
             unsafe {
-                if (rows, columns) == (ROWS, PANEL) {
+                if (rows, columns) == (ROWS, PANEL) && !clamp {
                     store_sums(half, p, c.cast(), self.c_stride());
                     continue;
                 }
                 let mut part = [Row([E::Sum::default(); PANEL]); ROWS];
                 store_sums(half, p, part.as_mut_ptr().cast(), CHUNK);
-                for (r, row) in part.iter().enumerate().take(rows) {
+                for (r, row) in part.iter_mut().enumerate().take(rows) {
+                    if clamp {
+                        row.0 = row.0.map(|x| E::clamped(self.args, x));
+                    }
                     let to = c.byte_add(r * self.c_stride());
                     std::ptr::copy_nonoverlapping(row.0.as_ptr(), to, columns);
                 }

@@ -6,18 +6,20 @@ use std::sync::OnceLock;
 /// Bits of `cpuid(7).edx`.
 const TILE: u32 = 1 << 24;
 const INT8: u32 = 1 << 25;
+const BF16: u32 = 1 << 22;
 
-/// Whether the CPU has AMX-INT8 and the kernel lets this process use it; asks once.
+/// Whether the CPU has AMX-INT8 and AMX-BF16 and the kernel lets this process use it; asks once.
 pub(super) fn is_allowed() -> bool {
     static ALLOWED: OnceLock<bool> = OnceLock::new();
-    *ALLOWED.get_or_init(|| has_int8() && is_granted())
+    *ALLOWED.get_or_init(|| is_there() && is_granted())
 }
 
-fn has_int8() -> bool {
+fn is_there() -> bool {
     if __cpuid(0).eax < 7 {
         return false;
     }
-    __cpuid_count(7, 0).edx & (TILE | INT8) == TILE | INT8
+    const ALL: u32 = TILE | INT8 | BF16;
+    __cpuid_count(7, 0).edx & ALL == ALL
 }
 
 /// Asks for the state of the tiles, for all threads.
