@@ -97,10 +97,10 @@ pub fn resolve(import: Import, isa: Isa) -> *const u8 {
     Kernels::new(isa).address(import)
 }
 
-/// Defines one level's row primitives and `KERNELS` from its token; the module has
-/// its own `gemm_f32`, `gemm_bf16`, `gemm_i16`, `gemm_u8`, `dwconv_f32` and `pack_b_f32`.
+/// Defines one level's row primitives and `KERNELS` from its token; the module has its own
+/// GEMMs, all but those of the level `$below`, and its own `dwconv_f32` and `pack_b_f32`.
 macro_rules! level {
-    ($token:ident $(, $features:literal)?) => {
+    ($token:ident $(, $features:literal)?; $($gemm:ident)* $(, $below:ident)?) => {
         level!{@maps $token $($features)?;
             exp_f32 Exp, erf_f32 Erf, tanh_f32 Tanh, sigmoid_f32 Sigmoid, silu_f32 Silu,
             gelu_erf_f32 GeluErf, gelu_tanh_f32 GeluTanh, log_f32 Log
@@ -116,8 +116,9 @@ macro_rules! level {
 
         /// The level's table.
         pub(super) static KERNELS: Kernels = Kernels {
-            gemm_f32, gemm_bf16, gemm_i16, gemm_u8, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32,
-            sigmoid_f32, silu_f32, gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
+            $($gemm,)* dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32, silu_f32,
+            gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
+            $(..$below::KERNELS)?
         };
     };
     (@maps $token:ident $features:literal; $($name:ident $op:ident),*) => {$(
@@ -148,12 +149,11 @@ macro_rules! level {
     )*};
 }
 
-/// Defines a vector level's GEMMs and their tiles, with the token of the level's half vectors:
-/// `rows: [widths in panels]`, and those that use half of their last panel:
-/// `rows: [widths in vectors of 8]`.
+/// Defines a vector level's GEMMs and their tiles, `rows: [widths in panels]`, and those that
+/// use half of their last panel: `rows: [widths in vectors of 8]`.
 #[cfg(target_arch = "x86_64")]
 macro_rules! gemms {
-    ($token:ident, $half_token:ident, $features:literal, $($name:ident $element:ident $args:ident),*;
+    ($token:ident, $features:literal, $($name:ident $element:ident $args:ident),*;
      $width:expr, $height:expr,
      $($rows:literal: [$($panels:literal)*])*;
      half $half_height:expr, $($half_rows:literal: [$($halves:literal)*])*) => {
@@ -171,12 +171,13 @@ macro_rules! gemms {
             unsafe { gemm::tile::<_, E, MR, NV>($token::assume(), pass, row, column) }
         }
 
+        #[allow(dead_code, reason = "some levels have no such tiles")]
         #[target_feature(enable = $features)]
         unsafe fn half_tile<E: Element, const MR: usize, const NV: usize>(
             pass: &gemm::Pass<E>, row: usize, column: usize,
         ) {
             // SAFETY: as above; every vector level includes AVX2 and FMA.
-            unsafe { gemm::tile::<_, E, MR, NV>($half_token::assume(), pass, row, column) }
+            unsafe { gemm::tile::<_, E, MR, NV>(Avx2::assume(), pass, row, column) }
         }
 
         impl gemm::GemmIsa for $token {
@@ -208,17 +209,15 @@ macro_rules! gemms {
 /// [`gemms`] of 512-bit vectors.
 #[cfg(target_arch = "x86_64")]
 macro_rules! gemms_512 {
-    ($token:ident, $half_token:ident, $features:literal, $($entry:tt)*) => {
+    ($token:ident, $features:literal, $($name:ident $element:ident $args:ident),*; half $($half:tt)*) => {
         gemms! {
-            $token, $half_token, $features, $($entry)*;
+            $token, $features, $($name $element $args),*;
             |m| match m { 0..=3 => 8, 4..=6 => 4, _ => 3 },
             |width| match width { 1 => 14, 2 => 12, 3 => 8, 4 => 6, 5 => 5, 6 => 4, _ => 3 },
             1: [1 2 3 4 5 6 7 8] 2: [1 2 3 4 5 6 7 8] 3: [1 2 3 4 5 6 7 8]
             4: [1 2 3 4 5 6] 5: [1 2 3 4 5] 6: [1 2 3 4] 7: [1 2 3] 8: [1 2 3]
             9: [1 2] 10: [1 2] 11: [1 2] 12: [1 2] 13: [1] 14: [1];
-            half |width| match width { 1 => Some(14), 2 => Some(8), 3 => Some(5), _ => None },
-            1: [1 3 5] 2: [1 3 5] 3: [1 3 5] 4: [1 3 5] 5: [1 3 5] 6: [1 3] 7: [1 3] 8: [1 3]
-            9: [1] 10: [1] 11: [1] 12: [1] 13: [1] 14: [1]
+            half $($half)*
         }
     };
 }
@@ -276,7 +275,7 @@ mod portable {
         unsafe { pack::pack(Portable, &*args) }
     }
 
-    level!(Portable);
+    level!(Portable; gemm_f32 gemm_bf16 gemm_i16 gemm_u8);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -287,7 +286,9 @@ mod avx2 {
     use crate::{dwconv, gemm, math, pack, rows};
 
     gemms! {
-        Avx2, Avx2, "avx2,fma", gemm_f32 f32 GemmF32Args, gemm_bf16 Bf16 GemmBf16Args, gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
+        Avx2, "avx2,fma",
+        gemm_f32 f32 GemmF32Args, gemm_bf16 Bf16 GemmBf16Args,
+        gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
         |m| match m { 0..=1 => 4, 2 => 2, _ => 1 },
         |width| match width { 1 => 6, 2 => 2, _ => 1 },
         1: [1 2 3 4] 2: [1 2] 3: [1] 4: [1] 5: [1] 6: [1];
@@ -295,10 +296,12 @@ mod avx2 {
         1: [1] 2: [1] 3: [1] 4: [1] 5: [1] 6: [1] 7: [1] 8: [1] 9: [1] 10: [1] 11: [1] 12: [1]
     }
     blocks!(Avx2, "avx2,fma", dwconv [3 x 4]);
-    level!(Avx2, "avx2,fma");
+    level!(Avx2, "avx2,fma"; gemm_f32 gemm_bf16 gemm_i16 gemm_u8);
 }
 
 #[cfg(target_arch = "x86_64")]
+// Narrow types are the level below's: nearly all CPUs have VNNI where they have this, and tiles
+// are most of the runtime's code.
 mod avx512 {
     use super::*;
     use crate::gemm::Element;
@@ -306,11 +309,13 @@ mod avx512 {
     use crate::{dwconv, gemm, math, pack, rows};
 
     gemms_512!(
-        Avx512, Avx2, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma",
-        gemm_f32 f32 GemmF32Args, gemm_bf16 Bf16 GemmBf16Args, gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args
+        Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", gemm_f32 f32 GemmF32Args;
+        half |width| match width { 1 => Some(14), 2 => Some(8), 3 => Some(5), _ => None },
+        1: [1 3 5] 2: [1 3 5] 3: [1 3 5] 4: [1 3 5] 5: [1 3 5] 6: [1 3] 7: [1 3] 8: [1 3]
+        9: [1] 10: [1] 11: [1] 12: [1] 13: [1] 14: [1]
     );
     blocks!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", dwconv [6 x 4]);
-    level!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma");
+    level!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"; gemm_f32, avx2);
 }
 
 /// Integers only: what else there is, is the level below's.
@@ -318,11 +323,12 @@ mod avx512 {
 mod vnni {
     use super::*;
     use crate::gemm::{self, Element};
-    use crate::simd::{Avx2Vnni, Avx512Vnni, Simd};
+    use crate::simd::{Avx2, Avx512Vnni, Simd};
 
     gemms_512!(
-        Avx512Vnni, Avx2Vnni, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma",
-        gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args
+        Avx512Vnni, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma",
+        gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
+        half |_| None,
     );
     pub(super) static KERNELS: Kernels = Kernels { gemm_i16, gemm_u8, ..avx512::KERNELS };
 }
@@ -332,12 +338,12 @@ mod vnni {
 mod bf16 {
     use super::*;
     use crate::gemm::{self, Element};
-    use crate::simd::{Avx2Bf16, Avx512Bf16, Simd};
+    use crate::simd::{Avx2, Avx512Bf16, Simd};
 
     gemms_512!(
-        Avx512Bf16, Avx2Bf16,
-        "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx512bf16,avx2,fma",
-        gemm_bf16 Bf16 GemmBf16Args
+        Avx512Bf16, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx512bf16,avx2,fma",
+        gemm_bf16 Bf16 GemmBf16Args;
+        half |_| None,
     );
     pub(super) static KERNELS: Kernels = Kernels { gemm_bf16, ..vnni::KERNELS };
 }

@@ -40,6 +40,7 @@ impl<const DOT: u8> Simd for Vector512<DOT> {
     type F = __m512;
     type M = __mmask16;
     const LANES: usize = 16;
+    const FREE_MASKS: bool = true;
 
     #[inline(always)]
     unsafe fn assume() -> Self {

@@ -3,7 +3,7 @@
 //! Without BF16, halves are widened to f32. Without VNNI, bytes are widened to i16 first, the even and the odd ones of each lane apart:
 //! `vpmaddubsw` would be shorter but saturates (255·127·2 is no i16).
 
-use super::{Avx2, Avx2Bf16, Avx2Vnni, Avx512, Avx512Bf16, Avx512Vnni, Simd};
+use super::{Avx2, Avx512, Avx512Bf16, Avx512Vnni, Simd};
 use crate::gemm::Dot;
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -64,15 +64,7 @@ macro_rules! dot {
     };
 }
 
-/// [`dot`] of vectors of a width, with the names of its intrinsics.
-macro_rules! dot_256 {
-    ($token:ident, $($rest:tt)*) => {
-        dot! {
-            $token, __m256, __m256i, _mm256_castps_si256, _mm256_castsi256_ps,
-            _mm256_add_epi32, _mm256_sub_epi32, _mm256_mullo_epi32; $($rest)*
-        }
-    };
-}
+/// [`dot`] of 512-bit vectors.
 macro_rules! dot_512 {
     ($token:ident, $($rest:tt)*) => {
         dot! {
@@ -120,8 +112,9 @@ fn half_dot<S: Simd>(s: S, a: [S::F; 2], b: [S::F; 2], sum: S::F) -> S::F {
     s.fma(a[1], b[1], s.fma(a[0], b[0], sum))
 }
 
-dot_256! {
-    Avx2,
+dot! {
+    Avx2, __m256, __m256i, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_add_epi32, _mm256_sub_epi32, _mm256_mullo_epi32;
     quads [__m256i; 2];
     pairs |a, b, sum| _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
     unsigned unsigned_256;
@@ -147,39 +140,33 @@ dot_512! {
 
 /// A level with VNNI.
 macro_rules! vnni {
-    ($dot:ident, $token:ident, $int:ty, $pairs:ident, $quads:ident; $($halves:tt)*) => {
-        $dot! {
+    ($token:ident, halves $($halves:tt)*) => {
+        dot_512! {
             $token,
-            quads $int;
-            pairs $pairs;
+            quads __m512i;
+            pairs pair_dot;
             unsigned |x| x;
             signed |x| x;
-            quad_dot |a, b, sum| $quads(sum, a, b);
+            quad_dot |a, b, sum| _mm512_dpbusd_epi32(sum, a, b);
             halves $($halves)*
         }
     };
 }
 
-vnni!(dot_256, Avx2Vnni, __m256i, pair_dot_256, _mm256_dpbusd_epi32;
-    [__m256; 2], halves_256, half_dot);
-vnni!(dot_512, Avx512Vnni, __m512i, pair_dot_512, _mm512_dpbusd_epi32;
-    [__m512; 2], halves_512, half_dot);
-vnni!(dot_256, Avx2Bf16, __m256i, pair_dot_256, _mm256_dpbusd_epi32;
-    __m256i, |x| x, |_, a, b, sum| half_dot_256(a, b, sum));
-vnni!(dot_512, Avx512Bf16, __m512i, pair_dot_512, _mm512_dpbusd_epi32;
-    __m512i, |x| x, |_, a, b, sum| half_dot_512(a, b, sum));
+vnni!(Avx512Vnni, halves [__m512; 2], halves_512, half_dot);
+vnni!(Avx512Bf16, halves __m512i, |x| x, |_, a, b, sum| half_dot_512(a, b, sum));
 
 /// Defines an instruction of three vectors, the sum the last of them.
 macro_rules! instruction {
-    ($name:ident: $text:literal, $features:literal, $int:ty, $sum:ty, $register:ident) => {
+    ($name:ident: $text:literal, $features:literal, $sum:ty) => {
         #[inline]
         #[target_feature(enable = $features)]
-        fn $name(a: $int, b: $int, mut sum: $sum) -> $sum {
+        fn $name(a: __m512i, b: __m512i, mut sum: $sum) -> $sum {
             // SAFETY: the function's features include the instruction, which only computes.
             unsafe {
                 asm!(
                     concat!($text, " {sum}, {a}, {b}"),
-                    sum = inout($register) sum, a = in($register) a, b = in($register) b,
+                    sum = inout(zmm_reg) sum, a = in(zmm_reg) a, b = in(zmm_reg) b,
                     options(pure, nomem, nostack, preserves_flags)
                 );
             }
@@ -189,7 +176,5 @@ macro_rules! instruction {
 }
 
 // PERF: LLVM would take `vpdpwssd` apart into a product and a sum, at half the rate.
-instruction!(pair_dot_256: "vpdpwssd", "avx512vnni,avx512vl", __m256i, __m256i, ymm_reg);
-instruction!(pair_dot_512: "vpdpwssd", "avx512vnni", __m512i, __m512i, zmm_reg);
-instruction!(half_dot_256: "vdpbf16ps", "avx512bf16,avx512vl", __m256i, __m256, ymm_reg);
-instruction!(half_dot_512: "vdpbf16ps", "avx512bf16", __m512i, __m512, zmm_reg);
+instruction!(pair_dot: "vpdpwssd", "avx512vnni", __m512i);
+instruction!(half_dot_512: "vdpbf16ps", "avx512bf16", __m512);
