@@ -53,15 +53,26 @@ pub mod context_offset {
     pub const ZEROS: usize = offset_of!(Context, zeros);
 }
 
-/// Arguments of `gemm_f32@1`, `gemm_i16@1` and `gemm_u8@1`, the batch-reduce GEMM:
+/// The upper half of an f32.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bf16(pub u16);
+
+impl From<Bf16> for f32 {
+    fn from(x: Bf16) -> f32 {
+        f32::from_bits(u32::from(x.0) << 16)
+    }
+}
+
+/// Arguments of `gemm_f32@1`, `gemm_bf16@1`, `gemm_i16@1` and `gemm_u8@1`, the batch-reduce GEMM:
 /// `C[i,j] = clamp(init[i,j] + Σ_t Σ_k A_t[i,k]·B_t[k,j], min, max)` for `i < m`, `j < n`,
 /// where `t` runs over `batch` K blocks of `k` rows (the last one of `k_last`).
 ///
 /// * `A_t[i,k]` is `a[i·a_row_stride + t·a_batch_stride + k]`, or, with `a_offsets`,
 ///   `a[a_offsets[t·m + i] + k]` where a negative offset means a row of zeros
 ///   (read from `zeros`, which then holds at least `k` elements; u8 do not read it).
-/// * `B_t[k,j]` of f32 is `b[t·b_batch_stride + (j/16)·b_panel_stride + k·16 + j%16]`. i16
-///   come in pairs of `k`, i8 in groups of `g = 4`: the last terms are
+/// * `B_t[k,j]` of f32 is `b[t·b_batch_stride + (j/16)·b_panel_stride + k·16 + j%16]`. bf16
+///   and i16 come in groups of `g = 2` along `k`, i8 of `g = 4`: the last terms are
 ///   `(k/g)·16·g + (j%16)·g + k%g`, and zeros fill the last group.
 /// * u8 of A stand for `A_t[i,k] − a_zero`, with `a_zero` in `0..=255`. The last 64 bytes
 ///   before the next panel (of `b_panel_stride`) are the sums of B's columns over the block,
@@ -70,8 +81,9 @@ pub mod context_offset {
 ///
 /// The sum of f32 over `t` then `k` is one sequential chain per element, whatever `m`, the
 /// position in the tile, or the ISA's register tile (bitwise equal results for
-/// different `m` and row positions on one ISA). Sums of integers are i32 that wrap;
-/// `min` and `max` are not read. Strides are in elements.
+/// different `m` and row positions on one ISA). Products of bf16 are summed in f32, in an order
+/// that depends on the level and on `m`; numbers below 2^-126 may count as 0. Sums of integers
+/// are i32 that wrap; `min` and `max` are not read. Strides are in elements.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "defined by the formula above")]
@@ -100,6 +112,8 @@ pub struct GemmArgs<A, B, S> {
 
 /// [`GemmArgs`] of `gemm_f32@1`.
 pub type GemmF32Args = GemmArgs<f32, f32, f32>;
+/// [`GemmArgs`] of `gemm_bf16@1`.
+pub type GemmBf16Args = GemmArgs<Bf16, Bf16, f32>;
 /// [`GemmArgs`] of `gemm_i16@1`.
 pub type GemmI16Args = GemmArgs<i16, i16, i32>;
 /// [`GemmArgs`] of `gemm_u8@1`.
@@ -160,6 +174,9 @@ pub enum Import {
     /// [`BlockFn`]`<`[`GemmF32Args`]`>`.
     #[serde(rename = "gemm_f32@1")]
     GemmF32,
+    /// [`BlockFn`]`<`[`GemmBf16Args`]`>`.
+    #[serde(rename = "gemm_bf16@1")]
+    GemmBf16,
     /// [`BlockFn`]`<`[`GemmI16Args`]`>`.
     #[serde(rename = "gemm_i16@1")]
     GemmI16,
@@ -212,10 +229,11 @@ pub enum Import {
 
 impl Import {
     /// Every import, in declaration order.
-    pub const ALL: [Import; 17] = {
+    pub const ALL: [Import; 18] = {
         use Import::*;
         [
             GemmF32,
+            GemmBf16,
             GemmI16,
             GemmU8,
             DwConvF32,

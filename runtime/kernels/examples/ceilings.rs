@@ -8,11 +8,11 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use cascata_artifact::abi::PackBF32Args;
+use cascata_artifact::abi::{Bf16, PackBF32Args};
 use cascata_kernels::{Isa, Kernels};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use support::integers::{Factor, IntegerGemm};
+use support::exact::{ExactGemm, Factor};
 use support::{Buffer, DwConv, Gemm, GemmShape, Place, Rng, Rows};
 
 /// Runs per line, and the time that one takes at least.
@@ -48,8 +48,9 @@ fn main() {
             println!("\n{isa}{:>61} {:>8}  of peak", "median", "best");
             let bench = Bench { isa, kernels: Kernels::new(isa), filter: filter.clone() };
             bench.gemms();
-            bench.integers::<i16>("i16");
-            bench.integers::<u8>("u8");
+            bench.narrow::<Bf16>("bf16");
+            bench.narrow::<i16>("i16");
+            bench.narrow::<u8>("u8");
             bench.depthwise();
             bench.packs();
             bench.maps();
@@ -130,7 +131,7 @@ impl Bench {
     }
 
     /// Beside the peak of f32.
-    fn integers<A: Factor>(&self, dtype: &str) {
+    fn narrow<A: Factor>(&self, dtype: &str) {
         for (name, m, n, k, batch, rows) in [
             ("block 128x256x256", 128, 256, 256, 1, STRIDED),
             ("block 64x192x384", 64, 192, 384, 1, STRIDED),
@@ -138,10 +139,13 @@ impl Bench {
             ("conv1x1 100x24x27", 100, 24, 27, 1, STRIDED),
             ("skinny m=1 256x256", 1, 256, 256, 1, STRIDED),
             ("skinny m=1 1024x1024", 1, 1024, 1024, 1, STRIDED),
+            ("block m=4 256x256", 4, 256, 256, 1, STRIDED),
+            ("block m=8 256x256", 8, 256, 256, 1, STRIDED),
+            ("block m=16 256x256", 16, 256, 256, 1, STRIDED),
         ] {
             let shape = GemmShape { m, n, k, k_last: k, batch, rows };
-            let case = IntegerGemm::<A>::random(&mut Rng(1), Place::Aligned, shape);
-            let mut c = vec![0i32; m * n];
+            let case = ExactGemm::<A>::random(&mut Rng(1), Place::Aligned, shape);
+            let mut c = vec![A::sum(0); m * n];
             let args = case.args(c.as_mut_ptr(), n);
             let gemm = A::kernel(self.kernels);
             // SAFETY: `case` owns operands of the sizes in `args`.
@@ -259,7 +263,7 @@ fn peak_flops(isa: Isa) -> f64 {
     let best = match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `isa` is not above what this CPU has.
-        Isa::Avx512 | Isa::Avx512Vnni => {
+        Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16 | Isa::Amx => {
             time(&mut || _ = black_box(unsafe { peak::avx512(STEPS) })).1
         }
         #[cfg(target_arch = "x86_64")]

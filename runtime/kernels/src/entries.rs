@@ -2,8 +2,8 @@
 
 use crate::Isa;
 use cascata_artifact::abi::{
-    BlockFn, DwConvF32Args, ExpSumF32Fn, GemmF32Args, GemmI16Args, GemmU8Args, Import, MapF32Fn,
-    PackBF32Args, ReduceF32Fn,
+    Bf16, BlockFn, DwConvF32Args, ExpSumF32Fn, GemmBf16Args, GemmF32Args, GemmI16Args, GemmU8Args,
+    Import, MapF32Fn, PackBF32Args, ReduceF32Fn,
 };
 
 /// A level's kernels, typed.
@@ -11,6 +11,8 @@ use cascata_artifact::abi::{
 pub struct Kernels {
     /// [`Import::GemmF32`].
     pub gemm_f32: BlockFn<GemmF32Args>,
+    /// [`Import::GemmBf16`].
+    pub gemm_bf16: BlockFn<GemmBf16Args>,
     /// [`Import::GemmI16`].
     pub gemm_i16: BlockFn<GemmI16Args>,
     /// [`Import::GemmU8`].
@@ -51,6 +53,10 @@ impl Kernels {
     pub fn new(isa: Isa) -> &'static Kernels {
         match isa.min(Isa::detect()) {
             #[cfg(target_arch = "x86_64")]
+            Isa::Amx => &amx::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Bf16 => &bf16::KERNELS,
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => &vnni::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => &avx512::KERNELS,
@@ -64,6 +70,7 @@ impl Kernels {
     pub fn address(&self, import: Import) -> *const u8 {
         match import {
             Import::GemmF32 => self.gemm_f32 as *const u8,
+            Import::GemmBf16 => self.gemm_bf16 as *const u8,
             Import::GemmI16 => self.gemm_i16 as *const u8,
             Import::GemmU8 => self.gemm_u8 as *const u8,
             Import::DwConvF32 => self.dwconv_f32 as *const u8,
@@ -90,10 +97,10 @@ pub fn resolve(import: Import, isa: Isa) -> *const u8 {
     Kernels::new(isa).address(import)
 }
 
-/// Defines one level's row primitives and `KERNELS` from its token; the module has
-/// its own `gemm_f32`, `gemm_i16`, `gemm_u8`, `dwconv_f32` and `pack_b_f32`.
+/// Defines one level's row primitives and `KERNELS` from its token; the module has its own
+/// GEMMs, all but those of the level `$below`, and its own `dwconv_f32` and `pack_b_f32`.
 macro_rules! level {
-    ($token:ident $(, $features:literal)?) => {
+    ($token:ident $(, $features:literal)?; $($gemm:ident)* $(, $below:ident)?) => {
         level!{@maps $token $($features)?;
             exp_f32 Exp, erf_f32 Erf, tanh_f32 Tanh, sigmoid_f32 Sigmoid, silu_f32 Silu,
             gelu_erf_f32 GeluErf, gelu_tanh_f32 GeluTanh, log_f32 Log
@@ -109,8 +116,9 @@ macro_rules! level {
 
         /// The level's table.
         pub(super) static KERNELS: Kernels = Kernels {
-            gemm_f32, gemm_i16, gemm_u8, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32,
-            silu_f32, gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
+            $($gemm,)* dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32, silu_f32,
+            gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
+            $(..$below::KERNELS)?
         };
     };
     (@maps $token:ident $features:literal; $($name:ident $op:ident),*) => {$(
@@ -141,12 +149,11 @@ macro_rules! level {
     )*};
 }
 
-/// Defines a vector level's GEMMs and their tiles, with the token of the level's half vectors:
-/// `rows: [widths in panels]`, and those that use half of their last panel:
-/// `rows: [widths in vectors of 8]`.
+/// Defines a vector level's GEMMs and their tiles, `rows: [widths in panels]`, and those that
+/// use half of their last panel: `rows: [widths in vectors of 8]`.
 #[cfg(target_arch = "x86_64")]
 macro_rules! gemms {
-    ($token:ident, $half_token:ident, $features:literal, $($name:ident $element:ident $args:ident),*;
+    ($token:ident, $features:literal, $($name:ident $element:ident $args:ident),*;
      $width:expr, $height:expr,
      $($rows:literal: [$($panels:literal)*])*;
      half $half_height:expr, $($half_rows:literal: [$($halves:literal)*])*) => {
@@ -164,12 +171,13 @@ macro_rules! gemms {
             unsafe { gemm::tile::<_, E, MR, NV>($token::assume(), pass, row, column) }
         }
 
+        #[allow(dead_code, reason = "some levels have no such tiles")]
         #[target_feature(enable = $features)]
         unsafe fn half_tile<E: Element, const MR: usize, const NV: usize>(
             pass: &gemm::Pass<E>, row: usize, column: usize,
         ) {
             // SAFETY: as above; every vector level includes AVX2 and FMA.
-            unsafe { gemm::tile::<_, E, MR, NV>($half_token::assume(), pass, row, column) }
+            unsafe { gemm::tile::<_, E, MR, NV>(Avx2::assume(), pass, row, column) }
         }
 
         impl gemm::GemmIsa for $token {
@@ -201,17 +209,15 @@ macro_rules! gemms {
 /// [`gemms`] of 512-bit vectors.
 #[cfg(target_arch = "x86_64")]
 macro_rules! gemms_512 {
-    ($token:ident, $half_token:ident, $features:literal, $($entry:tt)*) => {
+    ($token:ident, $features:literal, $($name:ident $element:ident $args:ident),*; half $($half:tt)*) => {
         gemms! {
-            $token, $half_token, $features, $($entry)*;
+            $token, $features, $($name $element $args),*;
             |m| match m { 0..=3 => 8, 4..=6 => 4, _ => 3 },
             |width| match width { 1 => 14, 2 => 12, 3 => 8, 4 => 6, 5 => 5, 6 => 4, _ => 3 },
             1: [1 2 3 4 5 6 7 8] 2: [1 2 3 4 5 6 7 8] 3: [1 2 3 4 5 6 7 8]
             4: [1 2 3 4 5 6] 5: [1 2 3 4 5] 6: [1 2 3 4] 7: [1 2 3] 8: [1 2 3]
             9: [1 2] 10: [1 2] 11: [1 2] 12: [1 2] 13: [1] 14: [1];
-            half |width| match width { 1 => Some(14), 2 => Some(8), 3 => Some(5), _ => None },
-            1: [1 3 5] 2: [1 3 5] 3: [1 3 5] 4: [1 3 5] 5: [1 3 5] 6: [1 3] 7: [1 3] 8: [1 3]
-            9: [1] 10: [1] 11: [1] 12: [1] 13: [1] 14: [1]
+            half $($half)*
         }
     };
 }
@@ -244,6 +250,11 @@ mod portable {
         unsafe { gemm::portable::gemm::<f32>(&*args) }
     }
 
+    unsafe extern "C" fn gemm_bf16(args: *const GemmBf16Args) {
+        // SAFETY: the caller's promise.
+        unsafe { gemm::portable::gemm::<Bf16>(&*args) }
+    }
+
     unsafe extern "C" fn gemm_i16(args: *const GemmI16Args) {
         // SAFETY: the caller's promise.
         unsafe { gemm::portable::gemm::<i16>(&*args) }
@@ -264,7 +275,7 @@ mod portable {
         unsafe { pack::pack(Portable, &*args) }
     }
 
-    level!(Portable);
+    level!(Portable; gemm_f32 gemm_bf16 gemm_i16 gemm_u8);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -275,7 +286,9 @@ mod avx2 {
     use crate::{dwconv, gemm, math, pack, rows};
 
     gemms! {
-        Avx2, Avx2, "avx2,fma", gemm_f32 f32 GemmF32Args, gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
+        Avx2, "avx2,fma",
+        gemm_f32 f32 GemmF32Args, gemm_bf16 Bf16 GemmBf16Args,
+        gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
         |m| match m { 0..=1 => 4, 2 => 2, _ => 1 },
         |width| match width { 1 => 6, 2 => 2, _ => 1 },
         1: [1 2 3 4] 2: [1 2] 3: [1] 4: [1] 5: [1] 6: [1];
@@ -283,10 +296,12 @@ mod avx2 {
         1: [1] 2: [1] 3: [1] 4: [1] 5: [1] 6: [1] 7: [1] 8: [1] 9: [1] 10: [1] 11: [1] 12: [1]
     }
     blocks!(Avx2, "avx2,fma", dwconv [3 x 4]);
-    level!(Avx2, "avx2,fma");
+    level!(Avx2, "avx2,fma"; gemm_f32 gemm_bf16 gemm_i16 gemm_u8);
 }
 
 #[cfg(target_arch = "x86_64")]
+// Narrow types are the level below's: nearly all CPUs have VNNI where they have this, and tiles
+// are most of the runtime's code.
 mod avx512 {
     use super::*;
     use crate::gemm::Element;
@@ -294,11 +309,13 @@ mod avx512 {
     use crate::{dwconv, gemm, math, pack, rows};
 
     gemms_512!(
-        Avx512, Avx2, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma",
-        gemm_f32 f32 GemmF32Args, gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args
+        Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", gemm_f32 f32 GemmF32Args;
+        half |width| match width { 1 => Some(14), 2 => Some(8), 3 => Some(5), _ => None },
+        1: [1 3 5] 2: [1 3 5] 3: [1 3 5] 4: [1 3 5] 5: [1 3 5] 6: [1 3] 7: [1 3] 8: [1 3]
+        9: [1] 10: [1] 11: [1] 12: [1] 13: [1] 14: [1]
     );
     blocks!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", dwconv [6 x 4]);
-    level!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma");
+    level!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"; gemm_f32, avx2);
 }
 
 /// Integers only: what else there is, is the level below's.
@@ -306,19 +323,60 @@ mod avx512 {
 mod vnni {
     use super::*;
     use crate::gemm::{self, Element};
-    use crate::simd::{Avx2Vnni, Avx512Vnni, Simd};
+    use crate::simd::{Avx2, Avx512Vnni, Simd};
 
     gemms_512!(
-        Avx512Vnni, Avx2Vnni, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma",
-        gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args
+        Avx512Vnni, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma",
+        gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
+        half |_| None,
     );
     pub(super) static KERNELS: Kernels = Kernels { gemm_i16, gemm_u8, ..avx512::KERNELS };
+}
+
+/// Products of 16-bit floats: what else there is, is the level below's.
+#[cfg(target_arch = "x86_64")]
+mod bf16 {
+    use super::*;
+    use crate::gemm::{self, Element};
+    use crate::simd::{Avx2, Avx512Bf16, Simd};
+
+    gemms_512!(
+        Avx512Bf16, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx512bf16,avx2,fma",
+        gemm_bf16 Bf16 GemmBf16Args;
+        half |_| None,
+    );
+    pub(super) static KERNELS: Kernels = Kernels { gemm_bf16, ..vnni::KERNELS };
+}
+
+/// Products by tiles: what else there is, is the level below's.
+#[cfg(target_arch = "x86_64")]
+mod amx {
+    use super::*;
+    use crate::gemm::amx;
+
+    macro_rules! by_tiles {
+        ($($name:ident $args:ident),*) => {$(
+            unsafe extern "C" fn $name(args: *const $args) {
+                // SAFETY: the caller's promise; the table hands this out where the process
+                // may use AMX.
+                unsafe {
+                    match amx::suits(&*args) {
+                        true => amx::gemm(&*args),
+                        false => (bf16::KERNELS.$name)(args),
+                    }
+                }
+            }
+        )*};
+    }
+
+    by_tiles!(gemm_bf16 GemmBf16Args, gemm_u8 GemmU8Args);
+    pub(super) static KERNELS: Kernels = Kernels { gemm_bf16, gemm_u8, ..bf16::KERNELS };
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use crate::gemm::GemmIsa;
-    use crate::simd::{Avx2, Avx512, Avx512Vnni};
+    use crate::simd::{Avx2, Avx512, Avx512Bf16, Avx512Vnni};
 
     /// Choosing a tile runs no code of its level, so this needs no CPU that has it.
     fn every_tile_exists<S: GemmIsa>() {
@@ -337,5 +395,6 @@ mod tests {
         every_tile_exists::<Avx2>();
         every_tile_exists::<Avx512>();
         every_tile_exists::<Avx512Vnni>();
+        every_tile_exists::<Avx512Bf16>();
     }
 }

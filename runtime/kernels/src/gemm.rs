@@ -39,6 +39,8 @@
 //! Tried without gain: prefetching B 512 to 2,048 elements ahead (interleaved runs from
 //! DRAM at `m <= 3` lost 10 to 30 %; beyond, no difference above the noise).
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
 mod element;
 pub(crate) mod portable;
 mod tile;

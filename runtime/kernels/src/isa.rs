@@ -1,5 +1,8 @@
 //! Instruction set levels.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,11 +17,16 @@ pub enum Isa {
     Avx512,
     /// The same with VNNI: dot products of 8-bit and 16-bit integers.
     Avx512Vnni,
+    /// The same with BF16: dot products of 16-bit floats.
+    Avx512Bf16,
+    /// The same with AMX-INT8 and AMX-BF16: products of matrices.
+    Amx,
 }
 
 impl Isa {
     /// Every level, lowest first.
-    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 6] =
+        [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Avx512Bf16, Isa::Amx];
 
     /// The highest level that this CPU (and its operating system) supports.
     pub fn detect() -> Isa {
@@ -30,12 +38,17 @@ impl Isa {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq");
             let vnni = is_x86_feature_detected!("avx512vnni");
-            match (avx2, avx512, vnni) {
-                (true, true, true) => Isa::Avx512Vnni,
-                (true, true, false) => Isa::Avx512,
-                (true, false, _) => Isa::Avx2,
-                _ => Isa::Portable,
-            }
+            let bf16 = is_x86_feature_detected!("avx512bf16");
+            // Each with all of those before it.
+            let levels = [
+                (avx2, Isa::Avx2),
+                (avx512, Isa::Avx512),
+                (vnni, Isa::Avx512Vnni),
+                (bf16, Isa::Avx512Bf16),
+                (bf16 && amx::is_allowed(), Isa::Amx),
+            ];
+            let there = levels.into_iter().take_while(|(there, _)| *there);
+            there.last().map_or(Isa::Portable, |(_, isa)| isa)
         }
         #[cfg(not(target_arch = "x86_64"))]
         Isa::Portable
@@ -48,6 +61,8 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512-vnni",
+            Isa::Avx512Bf16 => "avx512-bf16",
+            Isa::Amx => "amx",
         }
     }
 }

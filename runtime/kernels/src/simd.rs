@@ -15,17 +15,17 @@ mod portable;
 
 pub(crate) use portable::Portable;
 
-/// Token of [`Isa::Avx2`](crate::Isa::Avx2).
 #[cfg(target_arch = "x86_64")]
-pub(crate) type Avx2 = avx2::Vector256<false>;
+pub(crate) use avx2::Avx2;
 /// Token of [`Isa::Avx512`](crate::Isa::Avx512).
 #[cfg(target_arch = "x86_64")]
-pub(crate) type Avx512 = avx512::Vector512<false>;
-/// Token of [`Isa::Avx512Vnni`](crate::Isa::Avx512Vnni), and of its shorter vectors.
+pub(crate) type Avx512 = avx512::Vector512<0>;
+/// Token of [`Isa::Avx512Vnni`](crate::Isa::Avx512Vnni).
 #[cfg(target_arch = "x86_64")]
-pub(crate) type Avx512Vnni = avx512::Vector512<true>;
+pub(crate) type Avx512Vnni = avx512::Vector512<1>;
+/// Token of [`Isa::Avx512Bf16`](crate::Isa::Avx512Bf16).
 #[cfg(target_arch = "x86_64")]
-pub(crate) type Avx2Vnni = avx2::Vector256<true>;
+pub(crate) type Avx512Bf16 = avx512::Vector512<2>;
 
 /// Vectors of [`LANES`](Simd::LANES) f32 and masks over them.
 pub(crate) trait Simd: Copy {
@@ -35,6 +35,8 @@ pub(crate) trait Simd: Copy {
     type M: Copy;
     /// Number of f32 in a vector.
     const LANES: usize;
+    /// Loads and stores of some lanes cost what those of all do.
+    const FREE_MASKS: bool;
 
     /// The token.
     ///

@@ -1,8 +1,9 @@
-//! What a GEMM multiplies: f32, pairs of i16, or quads of u8 and i8; integers are summed in i32.
+//! What a GEMM multiplies: f32, pairs of bf16 or i16, or quads of u8 and i8; integers are
+//! summed in i32.
 
 use super::PASS_DEPTH;
 use crate::simd::Simd;
-use cascata_artifact::abi::GemmArgs;
+use cascata_artifact::abi::{Bf16, GemmArgs};
 
 /// Summed K of one pass of bytes, at most: a row of padding is this long.
 const MAX_BYTE_PASS: usize = PASS_DEPTH * 4;
@@ -10,8 +11,15 @@ const MAX_BYTE_PASS: usize = PASS_DEPTH * 4;
 /// Vectors whose 32-bit lanes are integers or groups of them, in the register type of f32:
 /// loads and stores move bits.
 pub(crate) trait Dot: Simd {
+    /// Two bf16 per lane, as the level multiplies them.
+    type Halves: Copy;
     /// Four 8-bit integers per lane, as the level multiplies them.
     type Quads: Copy;
+
+    /// Two bf16 per lane.
+    fn halves(self, bits: Self::F) -> Self::Halves;
+    /// `sum + a₀·b₀ + a₁·b₁` of bf16 per lane; subnormal numbers may count as 0.
+    fn add_half_dot(self, a: Self::Halves, b: Self::Halves, sum: Self::F) -> Self::F;
 
     /// `sum + a₀·b₀ + a₁·b₁` of i16 per lane, wrapping.
     fn add_dot(self, a: Self::F, b: Self::F, sum: Self::F) -> Self::F;
@@ -93,11 +101,8 @@ impl Element for f32 {
         sum + a * b
     }
 
-    /// NaN passes.
     fn clamped(args: &GemmArgs<f32, f32, f32>, x: f32) -> f32 {
-        let (min, max) = (args.min as f32, args.max as f32);
-        let x = if x < min { min } else { x };
-        if x > max { max } else { x }
+        clamped(args, x)
     }
 
     #[inline(always)]
@@ -120,13 +125,79 @@ impl Element for f32 {
         s.fma(a, b, sum)
     }
 
-    /// NaN passes.
     #[inline(always)]
     fn clamp<S: Simd>(s: S, args: &GemmArgs<f32, f32, f32>, sums: &mut [S::F]) {
-        let (min, max) = (s.splat(args.min as f32), s.splat(args.max as f32));
-        for x in sums {
-            *x = s.min(max, s.max(min, *x));
-        }
+        clamp(s, args, sums);
+    }
+}
+
+/// A sum between the call's bounds; NaN passes.
+fn clamped<T>(args: &GemmArgs<T, T, f32>, x: f32) -> f32 {
+    let (min, max) = (args.min as f32, args.max as f32);
+    let x = if x < min { min } else { x };
+    if x > max { max } else { x }
+}
+
+/// [`clamped`] per lane.
+#[inline(always)]
+fn clamp<S: Simd, T>(s: S, args: &GemmArgs<T, T, f32>, sums: &mut [S::F]) {
+    let (min, max) = (s.splat(args.min as f32), s.splat(args.max as f32));
+    for x in sums {
+        *x = s.min(max, s.max(min, *x));
+    }
+}
+
+impl Element for Bf16 {
+    type Right = Bf16;
+    type Sum = f32;
+    const UNIT: usize = 2;
+    const MAX_PASS: usize = usize::MAX - 1;
+    const HAS_ZERO: bool = false;
+    type Padding = *const Bf16;
+    type LeftUnits<S: Dot> = S::Halves;
+    type RightUnits<S: Dot> = S::Halves;
+
+    fn padding(args: &GemmArgs<Bf16, Bf16, f32>) -> *const Bf16 {
+        args.zeros
+    }
+
+    #[inline(always)]
+    fn padding_row(zeros: &*const Bf16, start: usize) -> *const Bf16 {
+        zeros.wrapping_add(start)
+    }
+
+    fn sum(_: i64, sum: f32, a: Bf16, b: Bf16) -> f32 {
+        sum + f32::from(a) * f32::from(b)
+    }
+
+    fn clamped(args: &GemmArgs<Bf16, Bf16, f32>, x: f32) -> f32 {
+        clamped(args, x)
+    }
+
+    #[inline(always)]
+    unsafe fn part(a: *const Bf16, _: usize) -> f32 {
+        // SAFETY: the caller's promise: less than a pair is one.
+        f32::from_bits(u32::from(unsafe { (*a).0 }))
+    }
+
+    #[inline(always)]
+    fn left_units<S: Dot>(s: S, bits: f32) -> S::Halves {
+        s.halves(s.splat(bits))
+    }
+
+    #[inline(always)]
+    fn right_units<S: Dot>(s: S, bits: S::F) -> S::Halves {
+        s.halves(bits)
+    }
+
+    #[inline(always)]
+    fn add_product<S: Dot>(s: S, a: S::Halves, b: S::Halves, sum: S::F) -> S::F {
+        s.add_half_dot(a, b, sum)
+    }
+
+    #[inline(always)]
+    fn clamp<S: Simd>(s: S, args: &GemmArgs<Bf16, Bf16, f32>, sums: &mut [S::F]) {
+        clamp(s, args, sums);
     }
 }
 

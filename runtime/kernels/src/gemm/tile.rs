@@ -172,7 +172,7 @@ fn columns_of<S: Simd, E: Element>(pass: &Pass<E>, column: usize, v: usize) -> u
 #[inline(always)]
 unsafe fn load_up_to<S: Simd>(s: S, p: *const f32, n: usize) -> S::F {
     // SAFETY: the caller's promise.
-    unsafe { if n == S::LANES { s.load(p) } else { s.load_first(p, n) } }
+    unsafe { if n == S::LANES && !S::FREE_MASKS { s.load(p) } else { s.load_first(p, n) } }
 }
 
 /// Where the sums start: C, or the bias, or zero.
@@ -227,7 +227,10 @@ unsafe fn finish<S: Simd, E: Element, const MR: usize, const NV: usize>(
             unsafe {
                 let c = args.c.offset((row + r) as isize * args.c_row_stride as isize);
                 let c = c.wrapping_add(at).cast::<f32>();
-                if n == S::LANES { s.store(c, acc[v]) } else { s.store_first(c, acc[v], n) }
+                match n == S::LANES && !S::FREE_MASKS {
+                    true => s.store(c, acc[v]),
+                    false => s.store_first(c, acc[v], n),
+                }
             }
         }
     }

@@ -4,14 +4,13 @@ use super::{SQRT_HALF_BITS, Simd};
 use crate::pack::Transpose;
 use std::arch::x86_64::*;
 
-/// Token of [`Isa::Avx2`](crate::Isa::Avx2); with `VNNI`, of the shorter vectors of
-/// [`Isa::Avx512Vnni`](crate::Isa::Avx512Vnni).
+/// Token of [`Isa::Avx2`](crate::Isa::Avx2).
 #[derive(Clone, Copy)]
-pub(crate) struct Vector256<const VNNI: bool>(());
+pub(crate) struct Avx2(());
 
 /// Lanes `0..n` all ones.
 #[inline(always)]
-fn first_lanes<const VNNI: bool>(_: Vector256<VNNI>, n: usize) -> __m256i {
+fn first_lanes(_: Avx2, n: usize) -> __m256i {
     // SAFETY: the token proves AVX2.
     unsafe {
         let index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -21,7 +20,7 @@ fn first_lanes<const VNNI: bool>(_: Vector256<VNNI>, n: usize) -> __m256i {
 
 /// `2^n` per lane, for `n` in `-126..=127`; infinite for 128.
 #[inline(always)]
-fn powers_of_two<const VNNI: bool>(_: Vector256<VNNI>, n: __m256i) -> __m256 {
+fn powers_of_two(_: Avx2, n: __m256i) -> __m256 {
     // SAFETY: the token proves AVX2.
     unsafe {
         let biased = _mm256_add_epi32(n, _mm256_set1_epi32(127));
@@ -31,7 +30,7 @@ fn powers_of_two<const VNNI: bool>(_: Vector256<VNNI>, n: __m256i) -> __m256 {
 
 /// The sum of four lanes as a tree of halves.
 #[inline(always)]
-pub(super) fn reduce_add_128<const VNNI: bool>(_: Vector256<VNNI>, v: __m128) -> f32 {
+pub(super) fn reduce_add_128(_: Avx2, v: __m128) -> f32 {
     // SAFETY: the token proves AVX2, which includes SSE.
     unsafe {
         let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
@@ -50,14 +49,15 @@ macro_rules! intrinsics {
     )*};
 }
 
-impl<const VNNI: bool> Simd for Vector256<VNNI> {
+impl Simd for Avx2 {
     type F = __m256;
     type M = __m256;
     const LANES: usize = 8;
+    const FREE_MASKS: bool = false;
 
     #[inline(always)]
     unsafe fn assume() -> Self {
-        Vector256(())
+        Avx2(())
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> __m256 {
@@ -127,7 +127,7 @@ impl<const VNNI: bool> Simd for Vector256<VNNI> {
     }
 }
 
-impl<const VNNI: bool> Transpose for Vector256<VNNI> {
+impl Transpose for Avx2 {
     type Square = [__m256; 8];
     #[inline(always)]
     fn zeros(self) -> [__m256; 8] {

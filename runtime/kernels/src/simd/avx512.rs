@@ -4,19 +4,19 @@ use super::{Avx2, SQRT_HALF_BITS, Simd};
 use crate::pack::Transpose;
 use std::arch::x86_64::*;
 
-/// Token of [`Isa::Avx512`](crate::Isa::Avx512), or, with `VNNI`, of
-/// [`Isa::Avx512Vnni`](crate::Isa::Avx512Vnni): the dot products of integers differ.
+/// Token of [`Isa::Avx512`](crate::Isa::Avx512) and of those above, which differ in their dot
+/// products: `DOT` is 1 with VNNI, 2 with BF16 too.
 #[derive(Clone, Copy)]
-pub(crate) struct Vector512<const VNNI: bool>(());
+pub(crate) struct Vector512<const DOT: u8>(());
 
 /// The upper and the lower half.
 #[inline(always)]
-fn halves<const VNNI: bool>(_: Vector512<VNNI>, v: __m512) -> (__m256, __m256) {
+fn halves<const DOT: u8>(_: Vector512<DOT>, v: __m512) -> (__m256, __m256) {
     // SAFETY: the token proves AVX-512 F and DQ.
     unsafe { (_mm512_extractf32x8_ps::<1>(v), _mm512_castps512_ps256(v)) }
 }
 
-impl<const VNNI: bool> Vector512<VNNI> {
+impl<const DOT: u8> Vector512<DOT> {
     /// The token of the level below.
     #[inline(always)]
     fn below(self) -> Avx2 {
@@ -36,10 +36,11 @@ macro_rules! intrinsics {
     )*};
 }
 
-impl<const VNNI: bool> Simd for Vector512<VNNI> {
+impl<const DOT: u8> Simd for Vector512<DOT> {
     type F = __m512;
     type M = __mmask16;
     const LANES: usize = 16;
+    const FREE_MASKS: bool = true;
 
     #[inline(always)]
     unsafe fn assume() -> Self {
@@ -125,7 +126,7 @@ impl<const VNNI: bool> Simd for Vector512<VNNI> {
 
 /// Transposes each 4 x 4 block of four vectors.
 #[inline(always)]
-fn transpose_quads<const VNNI: bool>(_: Vector512<VNNI>, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+fn transpose_quads<const DOT: u8>(_: Vector512<DOT>, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
     // SAFETY: the token proves AVX-512 F.
     unsafe {
         let (ab0, ab1) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
@@ -141,10 +142,7 @@ fn transpose_quads<const VNNI: bool>(_: Vector512<VNNI>, [a, b, c, d]: [__m512; 
 
 /// Transposes four vectors as a 4 x 4 matrix of 128-bit blocks.
 #[inline(always)]
-fn transpose_blocks<const VNNI: bool>(
-    _: Vector512<VNNI>,
-    [a, b, c, d]: [__m512; 4],
-) -> [__m512; 4] {
+fn transpose_blocks<const DOT: u8>(_: Vector512<DOT>, [a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
     // SAFETY: the token proves AVX-512 F.
     unsafe {
         let (ab0, ab1) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
@@ -158,7 +156,7 @@ fn transpose_blocks<const VNNI: bool>(
     }
 }
 
-impl<const VNNI: bool> Transpose for Vector512<VNNI> {
+impl<const DOT: u8> Transpose for Vector512<DOT> {
     type Square = [__m512; 16];
     #[inline(always)]
     fn zeros(self) -> [__m512; 16] {

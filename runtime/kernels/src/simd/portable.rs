@@ -11,6 +11,7 @@ impl Simd for Portable {
     type F = f32;
     type M = bool;
     const LANES: usize = 1;
+    const FREE_MASKS: bool = false;
 
     #[inline(always)]
     unsafe fn assume() -> Self {

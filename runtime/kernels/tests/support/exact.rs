@@ -1,30 +1,74 @@
-//! Owned operands of a GEMM call that sums integers.
+//! Owned operands of a GEMM call whose sums are exact: those of integers, and of bf16 that hold
+//! small ones.
 
 use super::{Buffer, GemmShape, PANEL, Place, Rng, Rows};
-use cascata_artifact::abi::{BlockFn, GemmArgs};
+use cascata_artifact::abi::{Bf16, BlockFn, GemmArgs};
 use cascata_kernels::Kernels;
+use std::fmt::Debug;
 
 /// Bytes of the sums behind a panel of i8.
 const SUMS: usize = 4 * PANEL;
 
 /// What is multiplied: the type of A's elements, with that of B's.
-pub trait Factor: Copy + Default + Into<i32> {
+pub trait Factor: Copy + Default {
     /// An element of B.
-    type Right: Copy + Default + Into<i32>;
+    type Right: Copy + Default;
+    /// An element of C.
+    type Sum: Copy + PartialEq + Debug;
     /// Elements of K that lie together.
     const GROUP: usize;
     /// Sums of B's columns lie behind each panel.
     const HAS_SUMS: bool;
-    /// Any number, one of four an end of the range.
+    /// A number for each side: of integers any, one of four an end of the range.
     fn any(rng: &mut Rng) -> (Self, Self::Right);
+    /// The product of `a − zero` and `b`.
+    fn product(a: Self, zero: u8, b: Self::Right) -> i32;
+    /// `b` as a number.
+    fn right(b: Self::Right) -> i32;
+    /// A number that C starts from, made of any.
+    fn start(x: i32) -> i32 {
+        x
+    }
+    /// A number as an element of C.
+    fn sum(x: i32) -> Self::Sum;
     /// The bytes of sums, as elements of B.
     fn stored(sums: [i32; PANEL]) -> Vec<Self::Right>;
     /// The micro-kernel.
-    fn kernel(kernels: &Kernels) -> BlockFn<GemmArgs<Self, Self::Right, i32>>;
+    fn kernel(kernels: &Kernels) -> BlockFn<GemmArgs<Self, Self::Right, Self::Sum>>;
+}
+
+impl Factor for Bf16 {
+    type Right = Bf16;
+    type Sum = f32;
+    const GROUP: usize = 2;
+    const HAS_SUMS: bool = false;
+    fn any(rng: &mut Rng) -> (Bf16, Bf16) {
+        let mut one = || Bf16(((rng.below(19) as f32 - 9.0).to_bits() >> 16) as u16);
+        (one(), one())
+    }
+    fn product(a: Bf16, _: u8, b: Bf16) -> i32 {
+        (f32::from(a) * f32::from(b)) as i32
+    }
+    fn right(b: Bf16) -> i32 {
+        f32::from(b) as i32
+    }
+    fn start(x: i32) -> i32 {
+        x % 1000
+    }
+    fn sum(x: i32) -> f32 {
+        x as f32
+    }
+    fn stored(_: [i32; PANEL]) -> Vec<Bf16> {
+        vec![]
+    }
+    fn kernel(kernels: &Kernels) -> BlockFn<GemmArgs<Bf16, Bf16, f32>> {
+        kernels.gemm_bf16
+    }
 }
 
 impl Factor for i16 {
     type Right = i16;
+    type Sum = i32;
     const GROUP: usize = 2;
     const HAS_SUMS: bool = false;
     fn any(rng: &mut Rng) -> (i16, i16) {
@@ -34,6 +78,15 @@ impl Factor for i16 {
             _ => rng.next() as i16,
         };
         (one(), one())
+    }
+    fn product(a: i16, _: u8, b: i16) -> i32 {
+        i32::from(a) * i32::from(b)
+    }
+    fn right(b: i16) -> i32 {
+        b.into()
+    }
+    fn sum(x: i32) -> i32 {
+        x
     }
     fn stored(_: [i32; PANEL]) -> Vec<i16> {
         vec![]
@@ -45,6 +98,7 @@ impl Factor for i16 {
 
 impl Factor for u8 {
     type Right = i8;
+    type Sum = i32;
     const GROUP: usize = 4;
     const HAS_SUMS: bool = true;
     fn any(rng: &mut Rng) -> (u8, i8) {
@@ -53,6 +107,15 @@ impl Factor for u8 {
             1 => (u8::MAX, i8::MAX),
             _ => (rng.next() as u8, rng.next() as i8),
         }
+    }
+    fn product(a: u8, zero: u8, b: i8) -> i32 {
+        (i32::from(a) - i32::from(zero)) * i32::from(b)
+    }
+    fn right(b: i8) -> i32 {
+        b.into()
+    }
+    fn sum(x: i32) -> i32 {
+        x
     }
     fn stored(sums: [i32; PANEL]) -> Vec<i8> {
         sums.iter().flat_map(|x| x.to_le_bytes()).map(|x| x as i8).collect()
@@ -63,7 +126,7 @@ impl Factor for u8 {
 }
 
 /// The operands, in buffers of exactly the size that may be read.
-pub struct IntegerGemm<A: Factor> {
+pub struct ExactGemm<A: Factor> {
     /// Sizes.
     pub shape: GemmShape,
     /// A.
@@ -77,10 +140,12 @@ pub struct IntegerGemm<A: Factor> {
     /// Panels of B: `[t][panel][k/g][16][g]`, with their sums.
     pub b: Buffer<A::Right>,
     /// One row.
-    pub bias: Buffer<i32>,
+    pub bias: Buffer<A::Sum>,
+    /// The same.
+    pub bias_numbers: Vec<i32>,
 }
 
-impl<A: Factor> IntegerGemm<A> {
+impl<A: Factor> ExactGemm<A> {
     /// Random operands over all of their types.
     pub fn random(rng: &mut Rng, place: Place, shape: GemmShape) -> Self {
         let GemmShape { m, n, k, k_last, batch, rows } = shape;
@@ -102,11 +167,12 @@ impl<A: Factor> IntegerGemm<A> {
         let a: Vec<A> = (0..a_len).map(|_| A::any(rng).0).collect();
         let b = Self::panels(rng, shape);
         let a_zero = if A::HAS_SUMS { [0, 128, rng.next() as u8][rng.below(3)] } else { 0 };
-        let bias: Vec<i32> = (0..n).map(|_| rng.next() as i32).collect();
+        let bias_numbers: Vec<i32> = (0..n).map(|_| A::start(rng.next() as i32)).collect();
+        let bias: Vec<A::Sum> = bias_numbers.iter().map(|x| A::sum(*x)).collect();
         let zeros = Buffer::new(place, &vec![A::default(); depth]);
         let (a, b, bias) =
             (Buffer::new(place, &a), Buffer::new(place, &b), Buffer::new(place, &bias));
-        Self { shape, a, a_zero, offsets, zeros, b, bias }
+        Self { shape, a, a_zero, offsets, zeros, b, bias, bias_numbers }
     }
 
     fn panels(rng: &mut Rng, shape: GemmShape) -> Vec<A::Right> {
@@ -122,7 +188,7 @@ impl<A: Factor> IntegerGemm<A> {
             let mut sums = [0i32; PANEL];
             let end = panel.len() - A::stored(sums).len();
             for (i, x) in panel[..end].iter().enumerate() {
-                sums[i / A::GROUP % PANEL] += (*x).into();
+                sums[i / A::GROUP % PANEL] += A::right(*x);
             }
             panel[end..].copy_from_slice(&A::stored(sums));
         }
@@ -130,7 +196,7 @@ impl<A: Factor> IntegerGemm<A> {
     }
 
     /// The argument block for output rows of `c_row_stride` at `c`.
-    pub fn args(&self, c: *mut i32, c_row_stride: usize) -> GemmArgs<A, A::Right, i32> {
+    pub fn args(&self, c: *mut A::Sum, c_row_stride: usize) -> GemmArgs<A, A::Right, A::Sum> {
         let GemmShape { m, n, k, k_last, batch, rows } = self.shape;
         let panel = panel_stride::<A>(self.shape);
         let (a_offsets, stride) = match rows {
@@ -155,29 +221,36 @@ impl<A: Factor> IntegerGemm<A> {
             k_last: k_last as i64,
             batch: batch as i64,
             accumulate: 0,
-            min: f64::NAN,
-            max: f64::NAN,
+            min: f64::NEG_INFINITY,
+            max: f64::INFINITY,
             a_zero: self.a_zero.into(),
         }
     }
 
     /// `start + Σ (A − zero)·B` of one element, wrapping.
     pub fn exact(&self, start: i32, i: usize, j: usize) -> i32 {
+        let products = self.factors(i, j).map(|(a, b)| A::product(a, self.a_zero, b));
+        products.fold(start, i32::wrapping_add)
+    }
+
+    /// What is multiplied for one element, padding left out.
+    fn factors(&self, i: usize, j: usize) -> impl Iterator<Item = (A, A::Right)> + '_ {
         let GemmShape { m, k, k_last, batch, rows, .. } = self.shape;
-        let mut sum = start;
-        for t in 0..batch {
-            let a = match rows {
-                Rows::Strided(extra) => Some(i * (batch * k + extra) + t * k),
-                Rows::Offsets(_) => usize::try_from(self.offsets[t * m + i]).ok(),
-            };
-            let Some(a) = a else { continue };
-            for l in 0..if t + 1 == batch { k_last } else { k } {
-                let b: i32 = self.b[at::<A>(self.shape, t, l, j)].into();
-                let a: i32 = self.a[a + l].into();
-                sum = sum.wrapping_add((a - i32::from(self.a_zero)) * b);
-            }
-        }
-        sum
+        let blocks = (0..batch).filter_map(move |t| match rows {
+            Rows::Strided(extra) => Some((t, i * (batch * k + extra) + t * k)),
+            Rows::Offsets(_) => Some((t, usize::try_from(self.offsets[t * m + i]).ok()?)),
+        });
+        blocks.flat_map(move |(t, a)| {
+            let depth = if t + 1 == batch { k_last } else { k };
+            (0..depth).map(move |l| (self.a[a + l], self.b[at::<A>(self.shape, t, l, j)]))
+        })
+    }
+}
+
+impl ExactGemm<Bf16> {
+    /// The products of one element, of any bf16.
+    pub fn products(&self, i: usize, j: usize) -> impl Iterator<Item = f64> + '_ {
+        self.factors(i, j).map(|(a, b)| f64::from(f32::from(a)) * f64::from(f32::from(b)))
     }
 }
 

@@ -1,9 +1,11 @@
-//! `gemm_i16@1` and `gemm_u8@1` at each level against sums that wrap.
+//! `gemm_bf16@1`, `gemm_i16@1` and `gemm_u8@1` at each level against sums that are exact, and
+//! wrap.
 
 mod support;
 
+use cascata_artifact::abi::{Bf16, GemmArgs};
 use cascata_kernels::Kernels;
-use support::integers::{Factor, IntegerGemm};
+use support::exact::{ExactGemm, Factor};
 use support::{Buffer, GemmShape, Place, Rng, Rows, levels};
 
 const CANARY: i32 = -1_234_567;
@@ -17,10 +19,10 @@ enum Start {
 }
 
 /// C before a call; canaries between its rows.
-fn c_before(shape: GemmShape, stride: usize) -> Vec<i32> {
+fn c_before<A: Factor>(shape: GemmShape, stride: usize) -> Vec<i32> {
     let len = if shape.m == 0 { 0 } else { (shape.m - 1) * stride + shape.n };
     let value = |i: usize| match i % stride < shape.n {
-        true => (i as i32).wrapping_mul(0x1234_5671),
+        true => A::start((i as i32).wrapping_mul(0x1234_5671)),
         false => CANARY,
     };
     (0..len).map(value).collect()
@@ -28,13 +30,14 @@ fn c_before(shape: GemmShape, stride: usize) -> Vec<i32> {
 
 fn check<A: Factor>(
     kernels: &Kernels,
-    case: &IntegerGemm<A>,
+    case: &ExactGemm<A>,
     start: Start,
     stride: usize,
     what: &str,
 ) {
-    let before = c_before(case.shape, stride);
-    let mut c = Buffer::new(Place::AtGuard, &before);
+    let before = c_before::<A>(case.shape, stride);
+    let sums: Vec<A::Sum> = before.iter().map(|x| A::sum(*x)).collect();
+    let mut c = Buffer::new(Place::AtGuard, &sums);
     let mut args = case.args(c.as_mut_ptr(), stride);
     match start {
         Start::Zero => {}
@@ -46,15 +49,15 @@ fn check<A: Factor>(
     for (at, (&got, &before)) in c.iter().zip(&before).enumerate() {
         let (i, j) = (at / stride, at % stride);
         if j >= case.shape.n {
-            assert_eq!(got, CANARY, "{what}: wrote past column n at [{i}, {j}]");
+            assert_eq!(got, A::sum(CANARY), "{what}: wrote past column n at [{i}, {j}]");
             continue;
         }
         let start = match start {
             Start::Zero => 0,
-            Start::Bias => case.bias[j],
+            Start::Bias => case.bias_numbers[j],
             Start::C => before,
         };
-        assert_eq!(got, case.exact(start, i, j), "{what}: [{i}, {j}] of {:?}", case.shape);
+        assert_eq!(got, A::sum(case.exact(start, i, j)), "{what}: [{i}, {j}] of {:?}", case.shape);
     }
 }
 
@@ -71,7 +74,7 @@ fn random_calls_are_exact_and_stay_in_bounds<A: Factor>() {
             };
             let (m, n) = (1 + rng.below(45), 1 + rng.below(180));
             let shape = GemmShape { m, n, k, k_last, batch, rows };
-            let case = IntegerGemm::<A>::random(&mut rng, Place::AtGuard, shape);
+            let case = ExactGemm::<A>::random(&mut rng, Place::AtGuard, shape);
             let start = [Start::Zero, Start::Bias, Start::C][rng.below(3)];
             check(kernels, &case, start, n + rng.below(4), &format!("{isa}, {round}, {start:?}"));
         }
@@ -87,7 +90,7 @@ fn every_tile_height_and_width<A: Factor>() {
                 for k in [1, 2, 3, 4, 7] {
                     let rows = if (m + n) % 2 == 0 { Rows::Strided(1) } else { Rows::Offsets(4) };
                     let shape = GemmShape { m, n, k, k_last: k - 1, batch: 2, rows };
-                    let case = IntegerGemm::<A>::random(&mut rng, Place::AtGuard, shape);
+                    let case = ExactGemm::<A>::random(&mut rng, Place::AtGuard, shape);
                     check(kernels, &case, Start::Zero, n + 1, isa.name());
                 }
             }
@@ -108,7 +111,7 @@ fn deep_sums<A: Factor>() {
             (2, 5000, 3, 2),
         ] {
             let shape = GemmShape { m, n: 37, k, k_last, batch, rows: Rows::Offsets(5) };
-            let case = IntegerGemm::<A>::random(&mut rng, Place::AtGuard, shape);
+            let case = ExactGemm::<A>::random(&mut rng, Place::AtGuard, shape);
             check(kernels, &case, Start::Bias, 37, isa.name());
         }
     }
@@ -127,17 +130,21 @@ fn empty_calls<A: Factor>() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(24));
         for shape in empties {
             for start in [Start::Zero, Start::Bias, Start::C] {
-                let case = IntegerGemm::<A>::random(&mut rng, Place::AtGuard, shape);
+                let case = ExactGemm::<A>::random(&mut rng, Place::AtGuard, shape);
                 check(kernels, &case, start, shape.n.max(1), isa.name());
             }
         }
     }
 }
 
-/// Runs each for both kinds of factors.
+/// Runs each for every kind of factors.
 macro_rules! tests {
     ($($name:ident)*) => {$(
         mod $name {
+            #[test]
+            fn bf16() {
+                super::$name::<super::Bf16>();
+            }
             #[test]
             fn i16() {
                 super::$name::<i16>();
@@ -155,4 +162,28 @@ tests! {
     every_tile_height_and_width
     deep_sums
     empty_calls
+}
+
+/// Of fractions, between bounds: as near to f64 as the roundings of f32, whatever their order.
+#[test]
+fn halves_are_summed_in_f32_and_clamped() {
+    let shape = GemmShape { m: 37, n: 50, k: 77, k_last: 41, batch: 2, rows: Rows::Offsets(4) };
+    for isa in levels() {
+        let mut case = ExactGemm::<Bf16>::random(&mut Rng(25), Place::AtGuard, shape);
+        let mut rng = Rng(26);
+        for x in case.a.iter_mut().chain(case.b.iter_mut()).filter(|x| x.0 != 0) {
+            *x = Bf16((rng.unit().to_bits() >> 16) as u16);
+        }
+        let mut c = Buffer::new(Place::AtGuard, &vec![0f32; 37 * 50]);
+        let args = GemmArgs { min: -0.5, max: 2.0, ..case.args(c.as_mut_ptr(), 50) };
+        // SAFETY: `case` and `c` own what `args` describes.
+        unsafe { (Kernels::new(isa).gemm_bf16)(&args) };
+        for (at, got) in c.iter().enumerate() {
+            let (sum, size) =
+                case.products(at / 50, at % 50).fold((0.0, 0.0), |(s, m), x| (s + x, m + x.abs()));
+            let (want, bound) = (sum.clamp(-0.5, 2.0), 120.0 * f64::from(f32::EPSILON) * size);
+            let apart = (f64::from(*got) - want).abs();
+            assert!(apart <= bound, "{isa} [{}, {}]: {got}, not {want}", at / 50, at % 50);
+        }
+    }
 }
