@@ -39,6 +39,7 @@ mod slice;
 mod source;
 mod text;
 mod unique;
+mod unroll;
 mod window;
 
 /// Families by domain; the default one is `""`.
