@@ -18,12 +18,12 @@ pub fn imported(case: &Case) -> Result<Import, ImportError> {
         let text = e.to_string();
         ["must be known", "with --dim", "with a value option"].iter().any(|t| text.contains(t))
     };
-    let empty = described(case);
-    let mut result = import(&case.path, &empty);
+    let described = described(case);
+    let mut result = import(&case.path, &described);
     // The first input is data in most; some have nothing but parameters.
-    for inputs in [case.inputs.get(1..).unwrap_or_default(), &case.inputs] {
+    for from in [1, 0] {
         if result.as_ref().is_err_and(open) {
-            result = import(&case.path, &fixing(inputs, &empty));
+            result = import(&case.path, &fixing(case, from, &described));
         }
     }
     result
@@ -35,10 +35,7 @@ pub fn imported(case: &Case) -> Result<Import, ImportError> {
 fn described(case: &Case) -> ImportOptions {
     let count =
         |(input, count): &(String, usize)| CountOption { input: input.clone(), count: *count };
-    let element = |name: &str| {
-        case.lengths.iter().any(|(list, n)| (0..*n).any(|i| name == format!("{list}.{i}")))
-    };
-    let ranks = case.inputs.iter().filter(|(name, _)| element(name));
+    let ranks = case.inputs.iter().filter(|(name, _)| is_element(case, name));
     let mut options = ImportOptions {
         lengths: case.lengths.iter().map(count).collect(),
         ranks: ranks.map(|(name, t)| count(&(name.clone(), t.rank()))).collect(),
@@ -53,11 +50,18 @@ fn described(case: &Case) -> ImportOptions {
     options
 }
 
-/// Options that fix every small vector or number.
-fn fixing(inputs: &[(String, Tensor)], base: &ImportOptions) -> ImportOptions {
+/// Whether an input is an element of a sequence.
+fn is_element(case: &Case, name: &str) -> bool {
+    case.lengths.iter().any(|(list, n)| (0..*n).any(|i| name == format!("{list}.{i}")))
+}
+
+/// Options that fix every small vector or number from an input on, but elements of
+/// sequences, which are data.
+fn fixing(case: &Case, from: usize, base: &ImportOptions) -> ImportOptions {
     let small = |t: &Tensor| t.rank() <= 1 && (1..=16).contains(&t.len());
     let mut options = base.clone();
-    for (name, tensor) in inputs.iter().filter(|(_, t)| small(t)) {
+    let inputs = case.inputs.iter().skip(from).filter(|(name, _)| !is_element(case, name));
+    for (name, tensor) in inputs.filter(|(_, t)| small(t)) {
         if let Some(values) = tensor.to_f64() {
             options.values.push(ValueOption { input: name.clone(), values });
         }
