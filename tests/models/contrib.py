@@ -1,4 +1,5 @@
-"""Writes cases for the operators of `com.microsoft` with ONNX Runtime's outputs.
+"""Writes cases for the operators of `com.microsoft`, and for others that the backend suite leaves
+out, with ONNX Runtime's outputs.
 
 Usage: python tests/models/contrib.py OUT_FOLDER
 
@@ -270,10 +271,21 @@ def quantised(c: Cases) -> None:
           constants=(1, 2, 8, 9, 10, 11), outputs=3, hidden_size=hidden, rtol=0.02, atol=0.02)  # fmt: skip
 
 
+def standard(c: Cases) -> None:
+    """Operators of the default domain that the backend suite has no case of."""
+    # Corners in the picture and beyond it, halves, one region that is upside down.
+    rois = np.array([[0, 0, 0, 6, 4], [1, 1, 2, 5, 3], [0, 2.5, 1.5, 4.5, 3.5], [1, -3, -2, 2, 9],
+                     [0, 5, 4, 1, 1], [1, 8, 1, 12, 2]], np.float32)  # fmt: skip
+    c.begin("max_roi_pool")
+    c.add("MaxRoiPool", [c.f(2, 3, 5, 7), rois], domain="", pooled_shape=[2, 3])
+    c.begin("max_roi_pool_scale")
+    c.add("MaxRoiPool", [c.f(2, 3, 5, 7), rois * np.float32([1, 2, 2, 2, 2])], domain="", pooled_shape=[4, 1], spatial_scale=0.4)
+
+
 def main() -> None:
     out = Path(sys.argv[1])
     cases = Cases(out)
-    for family in (dense, norms, attention, group_query, rotary, quantised):
+    for family in (dense, norms, attention, group_query, rotary, quantised, standard):
         family(cases)
     # Last: its presence says that the folder is complete.
     (out / "complete").write_text("", encoding="utf-8")

@@ -140,9 +140,9 @@ fn joined(cx: &mut Cx<'_>, then: &Imported, other: &Imported, undecided: &str) -
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for (i, pair) in then.results.iter().zip(&other.results).enumerate() {
         outputs.push(match agreed(cx, i, (*pair.0, *pair.1), undecided)? {
-            Ok((xs, ys)) => {
-                a.extend(xs);
-                b.extend(ys);
+            Ok(pairs) => {
+                a.extend(pairs.iter().map(|(x, _)| *x));
+                b.extend(pairs.iter().map(|(_, y)| *y));
                 Output::Joined(cx.imp.form(*pair.0))
             }
             Err(words) => Output::Differs(cx.imp.difference(words)),
@@ -175,30 +175,27 @@ enum Output {
     Differs(Slot),
 }
 
-/// The values of result `i`, in each branch, if values of the graph can stand for both, else
-/// words for why not.
+/// The values that result `i` is made of, in both branches, if values of the graph can stand
+/// for them, else words for why not.
 fn agreed(
     cx: &Cx<'_>,
     i: usize,
     (a, b): (Slot, Slot),
     undecided: &str,
-) -> R<Result<(Vec<ValueId>, Vec<ValueId>), String>> {
+) -> R<Result<Vec<(ValueId, ValueId)>, String>> {
     let (x, y) = (cx.imp.form(a), cx.imp.form(b));
     if x != y {
         let (x, y) = (x.words(), y.words());
         return Ok(Err(format!("{undecided}; its branches give {x} and {y} for output {i}")));
     }
-    let (mut xs, mut ys) = (Vec::new(), Vec::new());
+    let mut pairs = Vec::new();
     for (a, b) in cx.imp.tensors(a).into_iter().zip(cx.imp.tensors(b)) {
         match alike(cx, i, (a, b), undecided)? {
-            Ok((x, y)) => {
-                xs.push(x);
-                ys.push(y);
-            }
+            Ok(pair) => pairs.push(pair),
             Err(words) => return Ok(Err(words)),
         }
     }
-    Ok(Ok((xs, ys)))
+    Ok(Ok(pairs))
 }
 
 /// The two tensors as values, if one value of the graph can stand for both.

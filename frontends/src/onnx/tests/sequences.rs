@@ -33,7 +33,8 @@ fn optional_of(of: ValueInfoProto) -> ValueInfoProto {
 }
 
 impl Build {
-    fn sequence(mut self, name: &str, dims: Option<&[&str]>) -> Self {
+    /// An input that is a sequence.
+    pub(super) fn sequence(mut self, name: &str, dims: Option<&[&str]>) -> Self {
         self.0.input.push(sequence_of(info(name, FLOAT, dims)));
         self
     }
