@@ -28,6 +28,7 @@ mod pool;
 mod quantize;
 mod random;
 mod recurrent;
+mod recurrent_scan;
 mod reduce;
 mod resize;
 mod roi;

@@ -15,6 +15,7 @@ mod files;
 mod fuzz;
 mod hostile;
 mod random;
+mod recurrent;
 mod sequences;
 mod shapes;
 mod values;

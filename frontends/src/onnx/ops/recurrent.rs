@@ -5,6 +5,7 @@ use super::super::emit::many;
 use super::super::error::{R, malformed, unsupported};
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
+use super::recurrent_scan;
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{Activation, ActivationKind, Direction, Op, RecurrentAttrs};
 use cascata_ir::types::{DType, Dim, Scalar};
@@ -105,7 +106,11 @@ fn recurrent(
             None => zeros(cx, vec![d, hidden * 3])?,
         });
     }
-    let mut results = cx.emit_all(op(attrs), &operands)?;
+    // The graph's own ops have kernels of f32, to which half floats are widened.
+    let mut results = match cx.dtype(x) {
+        DType::F64 => recurrent_scan::scans(cx, &operands, &attrs, kind.gates as usize)?,
+        _ => cx.emit_all(op(attrs), &operands)?,
+    };
     if batch_first {
         results[0] = cx.transpose(results[0], vec![2, 0, 1, 3])?;
         for state in &mut results[1..] {
