@@ -107,15 +107,18 @@ fn recurrent(
         });
     }
     // The graph's own ops have kernels of f32, to which half floats are widened.
-    let mut results = match cx.dtype(x) {
+    let results = match cx.dtype(x) {
         DType::F64 => recurrent_scan::scans(cx, &operands, &attrs, kind.gates as usize)?,
         _ => cx.emit_all(op(attrs), &operands)?,
     };
-    if batch_first {
-        results[0] = cx.transpose(results[0], vec![2, 0, 1, 3])?;
-        for state in &mut results[1..] {
-            *state = cx.transpose(*state, vec![1, 0, 2])?;
-        }
+    if batch_first { by_batch(cx, results) } else { Ok(results) }
+}
+
+/// All steps, then states, with the batch as their first axis.
+fn by_batch(cx: &mut Cx<'_>, mut results: Vec<ValueId>) -> R<Vec<ValueId>> {
+    results[0] = cx.transpose(results[0], vec![2, 0, 1, 3])?;
+    for state in &mut results[1..] {
+        *state = cx.transpose(*state, vec![1, 0, 2])?;
     }
     Ok(results)
 }
