@@ -10,6 +10,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=.venv/bin/python
 stamp=.venv/requirements.txt
 
+# cases NAME TEXT: writes test cases by tests/models/NAME.py, again if that has changed.
+cases() {
+    local script=tests/models/$1.py folder=${CASCATA_CACHE:-.cache}/$1
+    cmp --silent "$script" "$folder/made_by.py" && return
+    echo "$2"
+    "$python" "$script" "$folder"
+    cp "$script" "$folder/made_by.py"
+}
+
 if [ ! -x "$python" ]; then
     echo "creating .venv"
     python3 -m venv .venv
@@ -22,14 +31,8 @@ fi
 "$python" tests/models/fetch.py
 "$python" tests/models/reference.py
 "$python" tests/models/text/make.py --real
-if [ ! -e "${CASCATA_CACHE:-.cache}/onnx_backend/operators.json" ]; then
-    echo "writing the ONNX backend tests"
-    "$python" tests/models/onnx_backend.py "${CASCATA_CACHE:-.cache}/onnx_backend"
-fi
-if [ ! -e "${CASCATA_CACHE:-.cache}/contrib/complete" ]; then
-    echo "running ONNX Runtime on the operators of com.microsoft"
-    "$python" tests/models/contrib.py "${CASCATA_CACHE:-.cache}/contrib"
-fi
+cases onnx_backend "writing the ONNX backend tests"
+cases contrib "running ONNX Runtime on the operators of com.microsoft"
 if [ "${1:-}" = --peers ] && ! cmp --silent tests/py/requirements-peers.txt .venv-peers/requirements.txt; then
     echo "installing tests/py/requirements-peers.txt into .venv-peers"
     python3 -m venv .venv-peers

@@ -68,6 +68,9 @@ impl CompileOptions {
         text.extend(
             self.import.values.iter().map(|v| format!("--set {}={}", v.input, numbers(&v.values))),
         );
+        text.extend(self.import.lengths.iter().map(|l| format!("--length {l}")));
+        text.extend(self.import.ranks.iter().map(|r| format!("--rank {r}")));
+        text.extend(self.import.absent.iter().map(|a| format!("--absent {a}")));
         text.extend(self.import.params.iter().map(|p| format!("--param {p}")));
         let text_options =
             [("--last-logits", self.text.last_logits), ("--kv-cache", self.text.cache)];

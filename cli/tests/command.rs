@@ -38,6 +38,33 @@ fn compile_run_and_look() {
 }
 
 #[test]
+fn sequences_are_as_many_arrays() {
+    let s = Scene::new();
+    s.sequences();
+    let asked = s.fails(3, &["compile", "sequences.onnx"]);
+    assert!(asked.contains("'xs'") && asked.contains("--length xs=NUMBER"), "{asked}");
+    let told = ["--length", "xs=3", "--absent", "o"];
+    s.ok(&[&["compile", "sequences.onnx", "-o", "a.casc"][..], &told].concat());
+    let sizes = ["--dim", "N.0=2", "--dim", "N.1=4", "--dim", "N.2=1"];
+    let random = ["run", "--random", "1", "--json"];
+    for subject in [&["a.casc"][..], &[&["interp:sequences.onnx"][..], &told].concat()] {
+        let run = s.json(&[&random[..], subject, &sizes].concat());
+        let outputs: Vec<_> =
+            run.as_array().unwrap().iter().map(|o| (&o["name"], &o["dims"])).collect();
+        let wanted = [("y.0", [2, 3]), ("y.1", [4, 3])].map(|(n, d)| (n.into(), d.into()));
+        assert_eq!(outputs, wanted.each_ref().map(|(n, d)| (n, d)));
+    }
+    // An empty sequence and what an optional holds.
+    let one = s
+        .json(&[&random[..], &["sequences.onnx", "--length", "xs=1", "--fix-dim", "N=2"]].concat());
+    assert_eq!(one[0]["name"], "z");
+    let artifact = s.fails(2, &[&random[..], &["a.casc"], &told].concat());
+    assert!(artifact.contains("--length") && artifact.contains("model file"), "{artifact}");
+    let tensor = s.fails(2, &["compile", "sequences.onnx", "--length", "o=1", "--length", "xs=1"]);
+    assert!(tensor.contains("'o=1'"), "{tensor}");
+}
+
+#[test]
 fn outputs_of_one_model_are_inputs_of_the_next() {
     let s = Scene::new();
     s.small();

@@ -39,10 +39,12 @@ pub fn import(
 /// Options that name inputs or initializers of an ONNX graph do not fit others.
 fn only_dims(options: &ImportOptions) -> Result<(), ImportError> {
     let values = options.values.iter().map(|v| v.input.clone());
-    match values.chain(options.params.iter().cloned()).next() {
+    let counts = options.lengths.iter().chain(&options.ranks).map(ToString::to_string);
+    let names = options.params.iter().chain(&options.absent).cloned();
+    match values.chain(counts).chain(names).next() {
         None => Ok(()),
         Some(option) => {
-            let reason = "inputs are fixed and weights replaced in ONNX models only".into();
+            let reason = "inputs are described and weights replaced in ONNX models only".into();
             Err(ImportError::Option { option, reason })
         }
     }

@@ -7,10 +7,12 @@
 
 mod complexity;
 mod cx;
+mod declared;
 mod emit;
 mod error;
 mod external;
 mod facts;
+mod form;
 mod function;
 mod importer;
 mod inputs;
@@ -34,7 +36,7 @@ mod tensor;
 mod tests;
 
 pub use error::{ImportError, Problem};
-pub use options::{DimOption, ImportOptions, ValueOption};
+pub use options::{CountOption, DimOption, ImportOptions, ValueOption};
 pub use params::Param;
 pub use registry::names as operators;
 
@@ -42,11 +44,14 @@ use crate::mapped::map_file;
 use bytes::Bytes;
 use cascata_ir::graph::Graph;
 use external::ExternalFiles;
+use form::Form;
 use function::Functions;
 use importer::{Frame, Importer, Opsets};
 use narrow::Narrow;
 use prost::Message;
-use proto::{GraphProto, ModelProto, ValueInfoProto};
+use proto::{GraphProto, ModelProto, TypeProto};
+use scope::Slot;
+use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -194,36 +199,53 @@ fn opsets(model: &ModelProto) -> Result<Opsets, ImportError> {
     }
 }
 
-/// Makes the graph's outputs results of the root. Declared shapes are hints that
-/// exporters often get wrong and are ignored; a wrong dtype is an error.
+/// Makes the graph's outputs results of the root: a sequence `s` gives `s.0`, `s.1`, …, an
+/// empty optional gives nothing. Declared shapes are hints that exporters often get wrong
+/// and are ignored; a wrong dtype is an error.
 fn outputs(imp: &mut Importer, graph: &GraphProto) -> Result<(), ImportError> {
+    let mut names = HashSet::new();
     for info in &graph.output {
         let fail = |reason: String| ImportError::model(format!("output '{}'", info.name()), reason);
-        if imp.graph.output_names.iter().any(|n| n == info.name()) {
-            return Err(fail("it is declared twice".into()));
-        }
         let slot = imp.scopes.lookup(info.name());
         let slot = slot.ok_or_else(|| fail("no node or input defines it".into()))?;
-        let value = imp.value(slot).map_err(|e| fail(e.to_string()))?;
-        let computed = imp.slot_type(slot).map_err(|e| fail(e.to_string()))?.dtype;
-        let narrow = imp.narrow.get(&slot).copied();
-        if let Some(declared) = declared_dtype(info)
-            && (tensor::dtype(declared).is_ok_and(|d| d != computed || narrow.is_some())
-                || Narrow::of_code(declared).is_some_and(|n| Some(n) != narrow))
-        {
-            let computed = narrow.map_or(computed.to_string(), Narrow::name);
-            return Err(fail(format!(
-                "declared as data type {declared}, but {computed} is computed"
-            )));
+        let is_list = matches!(imp.form(slot), Form::List(_));
+        let declared = info.r#type.as_ref().and_then(element_type);
+        let tensors = imp.tensors(slot);
+        imp.spend(tensors.len()).map_err(fail)?;
+        for (i, tensor) in tensors.into_iter().enumerate() {
+            let name = if is_list { format!("{}.{i}", info.name()) } else { info.name().into() };
+            if !names.insert(name.clone()) {
+                return Err(fail(format!("'{name}' is declared twice")));
+            }
+            output(imp, &name, tensor, declared).map_err(fail)?;
         }
-        imp.graph.add_output(info.name(), value);
     }
     Ok(())
 }
 
-fn declared_dtype(info: &ValueInfoProto) -> Option<i32> {
-    match info.r#type.as_ref()?.value.as_ref()? {
-        proto::type_proto::Value::TensorType(t) => t.elem_type.filter(|code| *code != 0),
+/// One result of the root.
+fn output(imp: &mut Importer, name: &str, slot: Slot, declared: Option<i32>) -> Result<(), String> {
+    let value = imp.value(slot).map_err(|e| e.to_string())?;
+    let computed = imp.slot_type(slot).map_err(|e| e.to_string())?.dtype;
+    let narrow = imp.narrow.get(&slot).copied();
+    if let Some(declared) = declared
+        && (tensor::dtype(declared).is_ok_and(|d| d != computed || narrow.is_some())
+            || Narrow::of_code(declared).is_some_and(|n| Some(n) != narrow))
+    {
+        let computed = narrow.map_or(computed.to_string(), Narrow::name);
+        return Err(format!("declared as data type {declared}, but {computed} is computed"));
+    }
+    imp.graph.add_output(name, value);
+    Ok(())
+}
+
+/// The element type of a tensor, of a sequence's tensors or of what an optional holds.
+fn element_type(ty: &TypeProto) -> Option<i32> {
+    use proto::type_proto::Value;
+    match ty.value.as_ref()? {
+        Value::TensorType(t) => t.elem_type.filter(|code| *code != 0),
+        Value::SequenceType(s) => element_type(s.elem_type.as_deref()?),
+        Value::OptionalType(o) => element_type(o.elem_type.as_deref()?),
         _ => None,
     }
 }

@@ -1,4 +1,5 @@
-"""Writes cases for the operators of `com.microsoft` with ONNX Runtime's outputs.
+"""Writes cases for the operators of `com.microsoft`, and for others that the backend suite leaves
+out, with ONNX Runtime's outputs.
 
 Usage: python tests/models/contrib.py OUT_FOLDER
 
@@ -15,6 +16,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
 
 from onnx_backend import encode
 
@@ -69,6 +71,18 @@ class Cases:
             helper.make_tensor_value_info(r, TYPES[a.dtype.name], a.shape) for r, a in zip(wanted, arrays)
         )
         self.write(model, feeds, dict(zip(wanted, arrays)), rtol, atol, steps, op, domain)
+
+    def by_reference(self, op, inputs, outputs, **attributes):
+        """A node of doubles, which ONNX Runtime has no kernel for: by ONNX's reference evaluator."""
+        names, results = [f"x{i}" for i in range(len(inputs))], [f"y{i}" for i in range(outputs)]
+        info = lambda name, dims: helper.make_tensor_value_info(name, TensorProto.DOUBLE, dims)
+        node = helper.make_node(op, names, results, **attributes)
+        graph = helper.make_graph([node], self.name, [info(n, x.shape) for n, x in zip(names, inputs)],
+                                  [info(r, None) for r in results])  # fmt: skip
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+        feeds = dict(zip(names, inputs))
+        arrays = ReferenceEvaluator(model).run(None, feeds)
+        self.write(model, feeds, dict(zip(results, arrays)), 1e-9, 1e-12, 0, op, "")
 
     def write(self, model, feeds, results, rtol, atol, steps, op, domain) -> None:
         folder = self.out / self.name
@@ -270,10 +284,26 @@ def quantised(c: Cases) -> None:
           constants=(1, 2, 8, 9, 10, 11), outputs=3, hidden_size=hidden, rtol=0.02, atol=0.02)  # fmt: skip
 
 
+def standard(c: Cases) -> None:
+    """Operators of the default domain that the backend suite has no case of."""
+    # Corners in the picture and beyond it, halves, one region that is upside down.
+    rois = np.array([[0, 0, 0, 6, 4], [1, 1, 2, 5, 3], [0, 2.5, 1.5, 4.5, 3.5], [1, -3, -2, 2, 9],
+                     [0, 5, 4, 1, 1], [1, 8, 1, 12, 2]], np.float32)  # fmt: skip
+    c.begin("max_roi_pool")
+    c.add("MaxRoiPool", [c.f(2, 3, 5, 7), rois], domain="", pooled_shape=[2, 3])
+    c.begin("max_roi_pool_scale")
+    c.add("MaxRoiPool", [c.f(2, 3, 5, 7), rois * np.float32([1, 2, 2, 2, 2])], domain="", pooled_shape=[4, 1], spatial_scale=0.4)
+    steps, batch, width, hidden = 4, 2, 3, 5
+    for op, gates, outputs in [("RNN", 1, 2), ("GRU", 3, 2), ("LSTM", 4, 3)]:
+        c.begin(f"{op.lower()}_of_doubles")
+        dims = [(steps, batch, width), (1, gates * hidden, width), (1, gates * hidden, hidden), (1, 2 * gates * hidden)]
+        c.by_reference(op, [c.rng.standard_normal(d) for d in dims], outputs, hidden_size=hidden)
+
+
 def main() -> None:
     out = Path(sys.argv[1])
     cases = Cases(out)
-    for family in (dense, norms, attention, group_query, rotary, quantised):
+    for family in (dense, norms, attention, group_query, rotary, quantised, standard):
         family(cases)
     # Last: its presence says that the folder is complete.
     (out / "complete").write_text("", encoding="utf-8")

@@ -8,10 +8,13 @@ Per test and data set OUT_FOLDER/<name>[.<set>]/ holds
   data.bin    the elements of all inputs, then of all outputs, little-endian, one after the other
   meta.json   kind, rtol, atol, opset, ops, and per tensor its name, dtype and dims
 
+A sequence `x` is its elements, called `x.0`, `x.1`, …; `lengths` of meta.json says of each that is an
+input how many there are. An optional is what it holds; `absent` names the inputs that hold nothing.
+
 Floats of 8 and 4 bits are stored as codes of one byte each (`u8`), integers of 4 and 2 bits as
 numbers of one byte each (`i8`, `u8`), strings as their length in bytes (u32) and UTF-8.
-A test with a value that is not a tensor gets {"skip": reason} and no data, so that the runner
-still counts it; one that the reference evaluator fails gets {"reference": reason}.
+A test with a value of another kind gets {"skip": reason} and no data, so that the runner still
+counts it; one that the reference evaluator fails gets {"reference": reason}.
 Models before opset 7 are converted to 13.
 """
 
@@ -51,7 +54,7 @@ def encode(value) -> tuple[str, list[int], bytes, str]:
     if isinstance(value, onnx.TensorProto):
         value = numpy_helper.to_array(value)
     if value is None or isinstance(value, (list, tuple, dict)):
-        raise ValueError("sequence, optional or map value")
+        raise ValueError("a map, or a sequence of something else than tensors")
     array = np.asarray(value, order="C")
     dims, own = list(array.shape), array.dtype.name
     if array.dtype.kind in "OUS":
@@ -64,6 +67,15 @@ def encode(value) -> tuple[str, list[int], bytes, str]:
     if array.dtype.name not in NAMES:
         raise ValueError(f"values of type {array.dtype}")
     return NAMES[array.dtype.name], dims, array.tobytes(), own
+
+
+def tensors(label: str, value) -> list[tuple]:
+    """The tensors that a value is made of, each with its name."""
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple)):
+        return [(f"{label}.{i}", element) for i, element in enumerate(value)]
+    return [(label, value)]
 
 
 def modern(model: bytes) -> bytes:
@@ -122,13 +134,20 @@ def write(out: Path, name: str, model: bytes, inputs, outputs, rtol, atol, kind)
     try:
         data = b""
         for stem, values in (("inputs", inputs), ("outputs", outputs)):
-            tensors = [encode(value) for value in values]
             labels = names if stem == "inputs" else [o.name for o in proto.graph.output]
+            named = [part for pair in zip(labels, values) for part in tensors(*pair)]
+            encoded = [(label, *encode(value)) for label, value in named]
             meta[stem] = [
-                {"name": label, "dtype": t[0], "dims": t[1], "type": t[3]}
-                for label, t in zip(labels, tensors)
+                {"name": label, "dtype": dtype, "dims": dims, "type": own}
+                for label, dtype, dims, _, own in encoded
             ]
-            data += b"".join(t[2] for t in tensors)
+            data += b"".join(t[3] for t in encoded)
+            if stem == "inputs":
+                given = list(zip(labels, values))
+                lengths = {n: len(v) for n, v in given if isinstance(v, (list, tuple))}
+                absent = [n for n, v in given if v is None]
+                meta.update({"lengths": lengths} if lengths else {})
+                meta.update({"absent": absent} if absent else {})
         (folder / "data.bin").write_bytes(data)
     except ValueError as reason:
         meta["skip"] = str(reason)
@@ -136,13 +155,13 @@ def write(out: Path, name: str, model: bytes, inputs, outputs, rtol, atol, kind)
 
 
 def read_tensor(path: Path):
-    """A TensorProto file; None stands for something else."""
+    """A TensorProto file; what `encode` refuses stands for something else."""
     tensor = onnx.TensorProto()
     try:
         tensor.ParseFromString(path.read_bytes())
         numpy_helper.to_array(tensor)
     except Exception:
-        return None
+        return {}
     return tensor
 
 

@@ -2,6 +2,7 @@
 
 use super::{calibrate, print, print_json};
 use crate::support::progress::{Dumps, Line};
+use crate::support::subject::ShapeArgs;
 use crate::support::table::{Table, bytes, count, seconds};
 use crate::support::{exit, parse};
 use anyhow::{Context, Result};
@@ -48,6 +49,8 @@ pub struct Compile {
     /// An input that becomes a constant and leaves the signature
     #[arg(long, value_name = "INPUT=NUMBER,…", value_parser = parse::<ValueOption>)]
     set: Vec<ValueOption>,
+    #[command(flatten)]
+    shapes: ShapeArgs,
     /// A weight (initializer) that callers may replace: it becomes an input that need not be
     /// given (repeatable)
     #[arg(long, value_name = "NAME")]
@@ -144,6 +147,7 @@ Examples:
   cascata compile model.onnx --profile batch=1 --profile batch=64   good for both sizes
   cascata compile model.gguf --last-logits --kv-cache         a language model, token by token
   cascata compile vad.onnx --set sr=16000                     an input that never changes
+  cascata compile detector.onnx --length images=2             a sequence of two tensors
   cascata compile model.onnx -O0 --verify --dump-after 'fold|fuse' --dump-dir dumps
 
 Exit codes: 2 an option does not fit the model, 3 a file is no model or no machine file, 4 ops that cannot be
@@ -194,7 +198,7 @@ impl Compile {
                 dims: self.dim.clone(),
                 values: self.set.clone(),
                 params: self.param.clone(),
-                ..ImportOptions::default()
+                ..self.shapes.import_options()
             },
             text: TextOptions { last_logits: self.last_logits, cache: self.kv_cache },
             targets: self.target.0.clone(),

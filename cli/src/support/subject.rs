@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use cascata::artifact::manifest::Port;
 use cascata::ir::graph::Graph;
 use cascata::ir::interp;
-use cascata::onnx::{DimOption, ImportOptions, ValueOption};
+use cascata::onnx::{CountOption, DimOption, ImportOptions, ValueOption};
 use cascata::passes::pipeline::OptLevel;
 use cascata::{
     CompileOptions, DType, Device, InputError, LaunchProfile, RunError, Runtime, Session, Tensor,
@@ -68,6 +68,29 @@ impl FromStr for Subject {
     }
 }
 
+/// What a model does not say about its inputs.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShapeArgs {
+    /// Number of elements of an input that is a sequence, which becomes as many inputs: INPUT.0,
+    /// INPUT.1, …
+    #[arg(long, value_name = "INPUT=NUMBER", value_parser = parse::<CountOption>)]
+    pub length: Vec<CountOption>,
+    /// Number of axes of an input, or of a sequence's elements, that is declared without a shape
+    #[arg(long, value_name = "INPUT=NUMBER", value_parser = parse::<CountOption>)]
+    pub rank: Vec<CountOption>,
+    /// An optional input that holds nothing and leaves the signature; all others hold something
+    #[arg(long, value_name = "INPUT")]
+    pub absent: Vec<String>,
+}
+
+impl ShapeArgs {
+    /// For the importer.
+    pub fn import_options(&self) -> ImportOptions {
+        let ShapeArgs { length, rank, absent } = self.clone();
+        ImportOptions { lengths: length, ranks: rank, absent, ..ImportOptions::default() }
+    }
+}
+
 /// What a model file is told before it is compiled.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ModelArgs {
@@ -78,22 +101,27 @@ pub struct ModelArgs {
     /// sizes random inputs, it is compiled in
     #[arg(long, value_name = "NAME=MIN..MAX", value_parser = parse::<DimOption>)]
     pub fix_dim: Vec<DimOption>,
+    #[command(flatten)]
+    shapes: ShapeArgs,
 }
 
 impl ModelArgs {
     /// For the importer.
     pub fn import_options(&self) -> ImportOptions {
         let (dims, values) = (self.fix_dim.clone(), self.set.clone());
-        ImportOptions { dims, values, ..ImportOptions::default() }
+        ImportOptions { dims, values, ..self.shapes.import_options() }
     }
 
     /// An artifact has all of this compiled in.
     pub fn refuse(&self) -> Result<(), Usage> {
-        match self.set.is_empty() && self.fix_dim.is_empty() {
+        let nothing = self.shapes == ShapeArgs::default();
+        match nothing && self.set.is_empty() && self.fix_dim.is_empty() {
             true => Ok(()),
-            false => {
-                Err(Usage("--set and --fix-dim work on a model file; this is an artifact".into()))
-            }
+            false => Err(Usage(
+                "--set, --fix-dim, --length, --rank and --absent work on a model file; this is an \
+                 artifact"
+                    .into(),
+            )),
         }
     }
 }

@@ -51,6 +51,21 @@ impl Scene {
         path
     }
 
+    /// `y` is the sequence `xs` without its last element, `z` the optional `o`; all of `f32[N,3]`.
+    pub fn sequences(&self) -> PathBuf {
+        let path = self.path("sequences.onnx");
+        let nodes: [(&str, &[&str], &str); 2] =
+            [("SequenceErase", &["xs"], "y"), ("Optional", &["o"], "z")];
+        let mut graph = graph(&[], &nodes, &[]);
+        // Sequence types are field 4 of a type, optional ones field 9.
+        for (list, name, kind) in [(11, "xs", 4), (11, "o", 9), (12, "y", 4), (12, "z", 9)] {
+            let ty = bytes(kind, &bytes(1, &matrix_type()));
+            graph.extend(bytes(list, &[bytes(1, name.as_bytes()), bytes(2, &ty)].concat()));
+        }
+        std::fs::write(&path, whole(&graph)).unwrap();
+        path
+    }
+
     /// Runs the command in the folder.
     pub fn cascata(&self, args: &[&str]) -> Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cascata"));
@@ -128,9 +143,13 @@ fn graph(inputs: &[&str], nodes: &[(&str, &[&str], &str)], outputs: &[&str]) -> 
 
 /// A value of type `f32[N,3]`.
 fn value_info(name: &str) -> Vec<u8> {
+    [bytes(1, name.as_bytes()), bytes(2, &matrix_type())].concat()
+}
+
+/// `f32[N,3]`.
+fn matrix_type() -> Vec<u8> {
     let dims = [bytes(1, &bytes(2, b"N")), bytes(1, &number(1, 3))].concat();
-    let tensor = [number(1, 1), bytes(2, &dims)].concat();
-    [bytes(1, name.as_bytes()), bytes(2, &bytes(1, &tensor))].concat()
+    bytes(1, &[number(1, 1), bytes(2, &dims)].concat())
 }
 
 /// A length-delimited protobuf field.

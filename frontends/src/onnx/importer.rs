@@ -9,6 +9,7 @@ use super::cx::Cx;
 use super::error::{ImportError, Problem, R, Refusal, malformed, unsupported};
 use super::external::ExternalFiles;
 use super::facts::{Elem, Facts};
+use super::form::{self, Form};
 use super::function::Functions;
 use super::narrow::Narrow;
 use super::order;
@@ -175,7 +176,7 @@ impl Importer {
         }
         let result = |name: &str| match self.scopes.lookup(name) {
             Some(Slot::Poison) => Err(Refusal::Poisoned),
-            Some(slot) => match self.narrow.get(&slot) {
+            Some(slot) => match self.tensors(slot).iter().find_map(|t| self.narrow.get(t)) {
                 Some(narrow) => unsupported!("a body that gives {}", narrow.name()),
                 None => Ok(slot),
             },
@@ -296,10 +297,18 @@ impl Importer {
         self.scopes.define(name, slot);
     }
 
-    /// A slot for a sequence.
-    pub fn list(&mut self, elements: Vec<Slot>) -> Slot {
+    /// A slot for a sequence of tensors.
+    ///
+    /// # Errors
+    /// It is too long, or an element is a sequence itself or an empty optional.
+    pub fn list(&mut self, elements: Vec<Slot>) -> R<Slot> {
+        self.spend(form::list_cost(elements.len())?).map_err(Refusal::Unsupported)?;
+        let other = elements.iter().map(|e| self.form(*e)).find(|f| *f != Form::Tensor);
+        if let Some(form) = other {
+            return malformed!("{} as an element of a sequence of tensors", form.words());
+        }
         self.lists.push(elements.into());
-        Slot::List(ListId(self.lists.len() as u32 - 1))
+        Ok(Slot::List(ListId(self.lists.len() as u32 - 1)))
     }
 
     /// The elements of a sequence; `None` for something else.

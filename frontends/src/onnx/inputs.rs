@@ -1,43 +1,21 @@
-//! The model's inputs: types, symbols for their unknown dims, and what options fix.
+//! The model's inputs: symbols for their unknown dims, and what options fix.
 //!
 //! Each distinct `dim_param` of an input is one symbol; a dim without one gets a symbol
 //! of its own called `<input>_<axis>`. Names are made identifiers, distinct ones stay
 //! distinct. Symbols start at 1: an empty batch is not a request, and `dim != 0` is the
 //! commonest condition in exported shape arithmetic.
 
-use super::complexity::MAX_RANK;
+use super::declared::{self, Declared, Input, Key, Size};
 use super::error::ImportError;
 use super::importer::Importer;
-use super::narrow::Narrow;
 use super::options::{DimOption, ImportOptions, ValueOption};
-use super::proto::tensor_shape_proto::dimension::Value as DimValue;
-use super::proto::type_proto::Value as TypeValue;
-use super::proto::{GraphProto, ValueInfoProto};
+use super::proto::GraphProto;
 use super::scope::Slot;
-use super::tensor::{self, Tensor};
+use super::tensor::Tensor;
 use cascata_ir::graph::Graph;
 use cascata_ir::op::Op;
 use cascata_ir::types::{DType, Dim, Scalar, Shape, SymbolTable, TensorType};
 use std::collections::{HashMap, HashSet};
-
-/// Largest size that a dim of an input may be declared with.
-const MAX_DIM: i64 = 1 << 40;
-
-/// A dim of an input before options apply.
-#[derive(Clone, Debug)]
-enum Declared {
-    Known(i64),
-    /// Key of the symbol: the `dim_param`, or `input:axis` for an unnamed dim.
-    Symbol(String),
-}
-
-#[derive(Debug)]
-struct Input {
-    name: String,
-    dtype: DType,
-    narrow: Option<Narrow>,
-    dims: Vec<Declared>,
-}
 
 /// What becomes of a symbol.
 #[derive(Debug)]
@@ -54,123 +32,72 @@ pub fn declare(
     graph: &GraphProto,
     options: &ImportOptions,
 ) -> Result<Vec<String>, ImportError> {
-    // Before IR version 4 initializers were listed as inputs too.
-    let initialized: HashSet<&str> = graph.initializer.iter().map(|t| t.name()).collect();
-    let constant = |i: &&ValueInfoProto| !initialized.contains(i.name());
-    let inputs: Vec<Input> =
-        graph.input.iter().filter(constant).map(read).collect::<Result<_, _>>()?;
-    let mut names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(w) = names.windows(2).find(|w| w[0] == w[1]) {
-        return Err(ImportError::model(format!("input '{}'", w[0]), "it is declared twice"));
-    }
+    let declared = declared::read(graph, options)?;
+    let inputs: Vec<&Input> = declared.iter().flat_map(|d| &d.tensors).collect();
     let mut ranges = symbols(&inputs);
     for option in &options.dims {
         apply(option, &inputs, &mut ranges)?;
     }
     for value in &options.values {
         if !inputs.iter().any(|i| i.name == value.input) {
+            let mut names: Vec<&str> = inputs.iter().map(|i| i.name.as_str()).collect();
+            names.sort_unstable();
             let reason = format!("the model has no such input; it has {}", names.join(", "));
             return Err(ImportError::Option { option: show_value(value), reason });
         }
     }
     let mut fixed = Vec::new();
-    let dims: HashMap<&str, Dim> =
-        ranges.iter().map(|(key, range)| (key.as_str(), make_dim(imp, range))).collect();
-    for input in &inputs {
-        let shape: Shape = input
-            .dims
-            .iter()
-            .map(|d| match d {
-                Declared::Known(n) => Dim::from(*n),
-                Declared::Symbol(key) => dims[key.as_str()].clone(),
-            })
-            .collect();
-        let slot = match options.values.iter().find(|v| v.input == input.name) {
-            Some(value) => {
-                fixed.push(input.name.clone());
-                fix(imp, input, shape, value)?
-            }
-            None => {
-                let ty = TensorType::dense(input.dtype, shape);
-                Slot::Value(imp.graph.add_param(Graph::ROOT, &input.name, ty))
-            }
-        };
-        imp.narrow.extend(input.narrow.map(|n| (slot, n)));
-        imp.define(&input.name, slot);
+    let dims: HashMap<Key, Dim> =
+        ranges.iter().map(|(key, range)| (key.clone(), make_dim(imp, range))).collect();
+    for Declared { name, form, tensors } in &declared {
+        let mut slots = Vec::new();
+        for input in tensors {
+            let shape = input.dims.iter().map(|d| match d {
+                Size::Known(n) => Dim::from(*n),
+                Size::Symbol(key) => dims[key].clone(),
+            });
+            slots.push(one(imp, input, shape.collect(), options, &mut fixed)?);
+        }
+        let slot = imp.formed(*form, &mut slots.into_iter());
+        let slot =
+            slot.map_err(|e| ImportError::model(format!("input '{name}'"), e.to_string()))?;
+        imp.define(name, slot);
     }
     Ok(fixed)
 }
 
-/// Callers give every input, so an optional tensor is a tensor.
-fn held(ty: &TypeValue) -> &TypeValue {
-    let inner = match ty {
-        TypeValue::OptionalType(o) => o.elem_type.as_ref().and_then(|t| t.value.as_ref()),
-        _ => None,
-    };
-    inner.filter(|t| matches!(t, TypeValue::TensorType(_))).unwrap_or(ty)
-}
-
-fn read(info: &ValueInfoProto) -> Result<Input, ImportError> {
-    let fail = |reason: String| ImportError::model(format!("input '{}'", info.name()), reason);
-    let ty = info.r#type.as_ref().and_then(|t| t.value.as_ref()).map(held);
-    let tensor = match ty {
-        Some(TypeValue::TensorType(t)) => t,
-        Some(other) => {
-            let kind = match other {
-                TypeValue::SequenceType(_) => "a sequence",
-                TypeValue::OptionalType(_) => "an optional",
-                TypeValue::MapType(_) => "a map",
-                TypeValue::SparseTensorType(_) => "a sparse tensor",
-                _ => "an opaque value",
-            };
-            return Err(fail(format!("it is {kind}; only dense tensors are supported")));
+/// One tensor: a parameter of the root, or the constant that an option makes of it.
+fn one(
+    imp: &mut Importer,
+    input: &Input,
+    shape: Shape,
+    options: &ImportOptions,
+    fixed: &mut Vec<String>,
+) -> Result<Slot, ImportError> {
+    let slot = match options.values.iter().find(|v| v.input == input.name) {
+        Some(value) => {
+            fixed.push(input.name.clone());
+            fix(imp, input, shape, value)?
         }
-        None => return Err(fail("it has no type".into())),
+        None => {
+            let ty = TensorType::dense(input.dtype, shape);
+            Slot::Value(imp.graph.add_param(Graph::ROOT, &input.name, ty))
+        }
     };
-    let narrow = Narrow::of_code(tensor.elem_type());
-    let dtype = match narrow {
-        Some(narrow) => narrow.storage(),
-        None => tensor::dtype(tensor.elem_type()).map_err(fail)?,
-    };
-    let Some(shape) = &tensor.shape else {
-        return Err(fail("it has no shape: its rank must be known".into()));
-    };
-    if shape.dim.len() > MAX_RANK {
-        return Err(fail(format!("{} dims, at most {MAX_RANK} are supported", shape.dim.len())));
-    }
-    let dim = |(axis, d): (usize, &super::proto::tensor_shape_proto::Dimension)| {
-        Ok(match &d.value {
-            Some(DimValue::DimParam(p)) if is_name(p) => Declared::Symbol(p.clone()),
-            Some(DimValue::DimValue(n)) if (0..=MAX_DIM).contains(n) => Declared::Known(*n),
-            // Some exporters write −1 for "any".
-            None | Some(DimValue::DimParam(_) | DimValue::DimValue(-1)) => {
-                Declared::Symbol(format!("{}:{axis}", info.name()))
-            }
-            Some(DimValue::DimValue(n)) => {
-                return Err(fail(format!("dim {axis} is {n}, outside 0..={MAX_DIM}")));
-            }
-        })
-    };
-    let dims = shape.dim.iter().enumerate().map(dim).collect::<Result<_, _>>()?;
-    Ok(Input { name: info.name().to_string(), dtype, narrow, dims })
-}
-
-/// Whether a `dim_param` names a dim: some exporters write "?" or "-1" for "any".
-fn is_name(dim_param: &str) -> bool {
-    dim_param.chars().any(char::is_alphabetic)
+    imp.narrow.extend(input.narrow.map(|n| (slot, n)));
+    Ok(slot)
 }
 
 /// Every symbol of the inputs with its default range, in order of appearance.
-fn symbols(inputs: &[Input]) -> Vec<(String, Range)> {
-    let mut out: Vec<(String, Range)> = Vec::new();
+fn symbols(inputs: &[&Input]) -> Vec<(Key, Range)> {
+    let mut out: Vec<(Key, Range)> = Vec::new();
     let (mut seen, mut taken) = (HashSet::new(), HashSet::new());
     for key in inputs.iter().flat_map(|i| &i.dims) {
-        let Declared::Symbol(key) = key else { continue };
+        let Size::Symbol(key) = key else { continue };
         if !seen.insert(key) {
             continue;
         }
-        let base = symbol_name(&key.replace(':', "_"));
+        let base = symbol_name(&key.text().replace(':', "_"));
         let mut name = base.clone();
         for i in 2.. {
             if taken.insert(name.clone()) {
@@ -195,37 +122,50 @@ pub fn symbol_name(raw: &str) -> String {
 
 fn apply(
     option: &DimOption,
-    inputs: &[Input],
-    ranges: &mut [(String, Range)],
+    inputs: &[&Input],
+    ranges: &mut [(Key, Range)],
 ) -> Result<(), ImportError> {
     let DimOption { target, min, max } = option;
     let fail = |reason: String| ImportError::Option { option: show_dim(option), reason };
-    let by_name = ranges.iter().position(|(key, r)| key == target || r.name == *target);
-    let at = match by_name {
-        Some(i) => i,
-        None => match find_axis(target, inputs) {
-            Some(Declared::Symbol(key)) => {
-                ranges.iter().position(|(k, _)| k == key).unwrap_or_default()
-            }
-            Some(Declared::Known(n)) if min <= n && n <= max => return Ok(()),
-            Some(Declared::Known(n)) => {
+    let known = || {
+        let known: Vec<&str> = ranges.iter().map(|(_, r)| r.name.as_str()).collect();
+        if known.is_empty() { "none".into() } else { known.join(", ") }
+    };
+    let at = match meant(target, ranges) {
+        found if !found.is_empty() => found,
+        _ => match find_axis(target, inputs) {
+            Some(Size::Symbol(key)) => (0..ranges.len()).filter(|i| ranges[*i].0 == *key).collect(),
+            Some(Size::Known(n)) if min <= n && n <= max => return Ok(()),
+            Some(Size::Known(n)) => {
                 return Err(fail(format!("the model fixes this dim to {n}")));
             }
             None => {
-                let known: Vec<&str> = ranges.iter().map(|(_, r)| r.name.as_str()).collect();
-                let known = if known.is_empty() { "none".into() } else { known.join(", ") };
                 return Err(fail(format!(
-                    "no such dim; the model's symbols are {known}; INPUT:AXIS names a dim too"
+                    "no such dim; the model's symbols are {}; INPUT:AXIS names a dim too",
+                    known()
                 )));
             }
         },
     };
-    let range = &mut ranges[at].1;
-    (range.min, range.max) = (*min, *max);
+    for i in at {
+        let range = &mut ranges[i].1;
+        (range.min, range.max) = (*min, *max);
+    }
     Ok(())
 }
 
-fn find_axis<'a>(target: &str, inputs: &'a [Input]) -> Option<&'a Declared> {
+/// Symbols of a name; if there is none, those of all elements of sequences whose dim has it.
+fn meant(target: &str, ranges: &[(Key, Range)]) -> Vec<usize> {
+    match ranges.iter().position(|(key, r)| key.text() == target || r.name == target) {
+        Some(i) => vec![i],
+        None => {
+            let of_elements = |key: &Key| key.element.is_some() && key.name == target;
+            (0..ranges.len()).filter(|i| of_elements(&ranges[*i].0)).collect()
+        }
+    }
+}
+
+fn find_axis<'a>(target: &str, inputs: &[&'a Input]) -> Option<&'a Size> {
     let (name, axis) = target.rsplit_once(':')?;
     inputs.iter().find(|i| i.name == name)?.dims.get(axis.parse::<usize>().ok()?)
 }

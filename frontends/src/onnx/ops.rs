@@ -28,6 +28,7 @@ mod pool;
 mod quantize;
 mod random;
 mod recurrent;
+mod recurrent_scan;
 mod reduce;
 mod resize;
 mod roi;
@@ -39,6 +40,7 @@ mod slice;
 mod source;
 mod text;
 mod unique;
+mod unroll;
 mod window;
 
 /// Families by domain; the default one is `""`.

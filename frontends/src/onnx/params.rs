@@ -37,6 +37,9 @@ pub(super) fn declare(
         let proto = found.ok_or_else(|| {
             fail("the main graph has no initializer of that name (a Constant node is none)".into())
         })?;
+        if imp.graph.inputs().iter().any(|v| imp.graph.values[*v].name == *name) {
+            return Err(fail("an element of a sequence input has that name".into()));
+        }
         let what = format!("initializer '{name}'");
         let tensor = tensor::read(proto, &what, &mut imp.external)?;
         if let Some(narrow) = tensor.narrow {

@@ -34,7 +34,6 @@ const TRAINING: &str = "it trains: export the model for inference";
 /// Operators that are known and not imported, with the reason.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("", "ImageDecoder", "image files are decoded outside of the model"),
-    ("", "SequenceMap", "a body per element of a sequence: export it unrolled"),
     ("ai.onnx.ml", "CategoryMapper", STRINGS),
     ("ai.onnx.ml", "TreeEnsemble", "decision trees are not tensor algebra"),
     ("ai.onnx.ml", "TreeEnsembleClassifier", "decision trees are not tensor algebra"),

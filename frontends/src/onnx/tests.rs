@@ -15,6 +15,8 @@ mod files;
 mod fuzz;
 mod hostile;
 mod random;
+mod recurrent;
+mod sequences;
 mod shapes;
 mod values;
 

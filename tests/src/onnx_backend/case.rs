@@ -36,9 +36,13 @@ pub struct Case {
     pub skip: Option<String>,
     /// Why the reference evaluator does not give the outputs either.
     pub reference: Option<String>,
-    /// In the model's order, by name.
+    /// Inputs that are sequences, with the number of their elements.
+    pub lengths: Vec<(String, usize)>,
+    /// Optional inputs that hold nothing.
+    pub absent: Vec<String>,
+    /// In the model's order, by name; elements of a sequence `x` are called `x.0`, `x.1`, …
     pub inputs: Vec<(String, Tensor)>,
-    /// In the model's order.
+    /// In the model's order, elements of sequences one after the other.
     pub outputs: Vec<Tensor>,
 }
 
@@ -78,6 +82,10 @@ impl Case {
         };
         let (inputs, outputs) = (tensors("inputs"), tensors("outputs"));
         let strings = |v: &Value| v.as_str().map(str::to_string);
+        let names = |v: &Value| v.as_array().into_iter().flatten().filter_map(strings).collect();
+        let length =
+            |(name, n): (&String, &Value)| (name.clone(), n.as_u64().unwrap_or(0) as usize);
+        let lengths = meta["lengths"].as_object().into_iter().flatten().map(length).collect();
         Some(Case {
             path: folder.join("model.onnx"),
             kind,
@@ -85,7 +93,9 @@ impl Case {
             atol: inexact.or(meta["atol"].as_f64()).unwrap_or(1e-7),
             steps: meta["steps"].as_i64().unwrap_or(0),
             opset: meta["opset"].as_i64().unwrap_or(0),
-            ops: meta["ops"].as_array()?.iter().filter_map(strings).collect(),
+            ops: names(&meta["ops"]),
+            lengths,
+            absent: names(&meta["absent"]),
             types,
             reference: text("reference"),
             inputs,

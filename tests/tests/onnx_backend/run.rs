@@ -136,7 +136,7 @@ fn refusal(error: &ImportError) -> Outcome {
             }
         }
         ImportError::Model { reason, .. } => {
-            let named = ["supported", "rank must be known", "older than"];
+            let named = ["supported", "must be known", "older than"];
             match named.iter().any(|n| reason.contains(n)) {
                 true => Outcome::Refused(reason.clone()),
                 false => Outcome::Wrong(format!("import: {error}")),

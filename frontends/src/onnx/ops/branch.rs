@@ -7,9 +7,11 @@
 use super::super::cx::Cx;
 use super::super::error::{Problem, R, Refusal, malformed};
 use super::super::facts::Elem;
+use super::super::form::Form;
 use super::super::proto::GraphProto;
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
+use super::control::Params;
 use cascata_ir::graph::{DimCheck, RegionId, ValueId};
 use cascata_ir::op::{BinaryOp, Op};
 use cascata_ir::types::{DType, Dim, SymbolId};
@@ -68,7 +70,7 @@ fn inlined(cx: &mut Cx<'_>, body: &GraphProto) -> R<Vec<Slot>> {
 /// Imports a branch into a region; its problems are kept apart.
 fn attempt(cx: &mut Cx<'_>, body: &GraphProto) -> Result<Imported, Box<Refused>> {
     let seen = cx.imp.problems.len();
-    match cx.region(body, &[]) {
+    match cx.region(body, &Params::default()) {
         Ok((region, results)) => Ok(Imported { region, results }),
         Err(refusal) => {
             let problems = cx.imp.problems.split_off(seen);
@@ -134,43 +136,78 @@ fn joined(cx: &mut Cx<'_>, then: &Imported, other: &Imported, undecided: &str) -
         let (a, b) = (then.results.len(), other.results.len());
         return malformed!("the branches have {a} and {b} outputs");
     }
-    let mut slots = Vec::new();
+    let mut outputs = Vec::new();
     let (mut a, mut b) = (Vec::new(), Vec::new());
     for (i, pair) in then.results.iter().zip(&other.results).enumerate() {
-        match agreed(cx, i, pair, undecided)? {
-            Ok((x, y)) => {
-                a.push(x);
-                b.push(y);
-                slots.push(None);
+        outputs.push(match agreed(cx, i, (*pair.0, *pair.1), undecided)? {
+            Ok(pairs) => {
+                a.extend(pairs.iter().map(|(x, _)| *x));
+                b.extend(pairs.iter().map(|(_, y)| *y));
+                Output::Joined(cx.imp.form(*pair.0))
             }
-            Err(words) => slots.push(Some(cx.imp.difference(words))),
-        }
+            Err(words) => Output::Differs(cx.imp.difference(words)),
+        });
     }
     let dims = decided_by_branch(cx, &a, &b);
     let nothing = a.is_empty();
     cx.imp.graph.regions[then.region].results = a;
     cx.imp.graph.regions[other.region].results = b;
-    if nothing {
-        return Ok(slots.into_iter().flatten().collect());
+    let mut results = Vec::new();
+    if !nothing {
+        let condition = cx.input(0)?;
+        let condition = cx.reshape(condition, vec![])?;
+        let op = Op::If { then_region: then.region, else_region: other.region, dims };
+        results = cx.emit_all(op, &[condition])?;
     }
-    let condition = cx.input(0)?;
-    let condition = cx.reshape(condition, vec![])?;
-    let op = Op::If { then_region: then.region, else_region: other.region, dims };
-    let mut results = cx.emit_all(op, &[condition])?.into_iter();
-    Ok(slots.into_iter().filter_map(|s| s.or(results.next().map(Slot::Value))).collect())
+    let mut results = results.into_iter().map(Slot::Value);
+    let slot = |output| match output {
+        Output::Joined(form) => cx.imp.formed(form, &mut results),
+        Output::Differs(slot) => Ok(slot),
+    };
+    outputs.into_iter().map(slot).collect()
 }
 
-/// The two values of result `i` if one value of the graph can stand for both, else words
-/// for why not.
+/// What becomes of an output.
+enum Output {
+    /// It is made of the next results of the graph's `If`.
+    Joined(Form),
+    /// The branches give different types.
+    Differs(Slot),
+}
+
+/// The values that result `i` is made of, in both branches, if values of the graph can stand
+/// for them, else words for why not.
 fn agreed(
     cx: &Cx<'_>,
     i: usize,
-    pair: (&Slot, &Slot),
+    (a, b): (Slot, Slot),
+    undecided: &str,
+) -> R<Result<Vec<(ValueId, ValueId)>, String>> {
+    let (x, y) = (cx.imp.form(a), cx.imp.form(b));
+    if x != y {
+        let (x, y) = (x.words(), y.words());
+        return Ok(Err(format!("{undecided}; its branches give {x} and {y} for output {i}")));
+    }
+    let mut pairs = Vec::new();
+    for (a, b) in cx.imp.tensors(a).into_iter().zip(cx.imp.tensors(b)) {
+        match alike(cx, i, (a, b), undecided)? {
+            Ok(pair) => pairs.push(pair),
+            Err(words) => return Ok(Err(words)),
+        }
+    }
+    Ok(Ok(pairs))
+}
+
+/// The two tensors as values, if one value of the graph can stand for both.
+fn alike(
+    cx: &Cx<'_>,
+    i: usize,
+    pair: (Slot, Slot),
     undecided: &str,
 ) -> R<Result<(ValueId, ValueId), String>> {
     let (a, b) = match pair {
-        (Slot::Value(a), Slot::Value(b)) => (*a, *b),
-        (differs @ Slot::Differs(_), _) | (_, differs) => match cx.imp.slot_type(*differs) {
+        (Slot::Value(a), Slot::Value(b)) => (a, b),
+        (differs @ Slot::Differs(_), _) | (_, differs) => match cx.imp.slot_type(differs) {
             Err(Refusal::Unsupported(words)) => return Ok(Err(words)),
             other => return other.and(Err(Refusal::Poisoned)),
         },

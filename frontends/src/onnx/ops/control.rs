@@ -3,58 +3,94 @@
 use super::super::cx::{Cx, axis};
 use super::super::emit::many;
 use super::super::error::{R, malformed, unsupported};
+use super::super::form::Form;
 use super::super::proto::tensor_shape_proto::Dimension;
 use super::super::proto::tensor_shape_proto::dimension::Value as DimValue;
 use super::super::proto::type_proto::Value as TypeValue;
 use super::super::proto::{GraphProto, ValueInfoProto};
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
+use super::unroll;
 use cascata_ir::graph::{DimCheck, RegionId, ValueId};
 use cascata_ir::op::{Op, ScanAttrs};
 use cascata_ir::types::{DType, Dim, Entity, Scalar, SymbolId, TensorType, ValueType};
 
 pub const OPS: Table = &[("Loop", Many(repeat)), ("Scan", Many(scan))];
 
+/// What a body is given.
+#[derive(Clone, Default)]
+pub(super) struct Params {
+    /// What each of its inputs is made of.
+    forms: Vec<Form>,
+    /// The tensors that they are made of.
+    types: Vec<ValueType>,
+}
+
+impl Params {
+    /// Tensors.
+    fn tensors(types: Vec<ValueType>) -> Params {
+        Params { forms: vec![Form::Tensor; types.len()], types }
+    }
+}
+
 impl Cx<'_> {
     /// Imports a body into a new region with these parameters; gives region and results,
-    /// which become the region's where they are values.
+    /// the tensors of which become the region's where they are values.
     pub(super) fn region(
         &mut self,
         graph: &GraphProto,
-        params: &[ValueType],
+        params: &Params,
     ) -> R<(RegionId, Vec<Slot>)> {
-        if graph.input.len() != params.len() {
-            let (got, wanted) = (graph.input.len(), params.len());
+        if graph.input.len() != params.forms.len() {
+            let (got, wanted) = (graph.input.len(), params.forms.len());
             return malformed!("the body has {got} inputs, needs {wanted}");
         }
         let region = self.imp.graph.add_region();
         let frame = self.frame.nested(region, self.frame.opsets.clone())?;
         self.imp.scopes.push(false);
-        for (info, ty) in graph.input.iter().zip(params) {
-            let value = self.imp.graph.add_param(region, info.name(), ty.clone());
-            self.imp.define(info.name(), Slot::Value(value));
-        }
-        let results = self.imp.body(graph, &frame);
+        let results = self.define_params(graph, params, region);
+        let results = results.and_then(|()| self.imp.body(graph, &frame));
         // Lazy results enter the graph while their names are in scope.
-        let results = results.and_then(|slots| {
-            let entered = |s: &Slot| match s {
-                Slot::Differs(_) => Ok(*s),
-                _ => self.imp.value(*s).map(Slot::Value),
-            };
-            slots.iter().map(entered).collect::<R<Vec<Slot>>>()
-        });
+        let results = results
+            .and_then(|slots| slots.into_iter().map(|s| self.entered(s)).collect::<R<Vec<Slot>>>());
         self.imp.scopes.pop();
         let results = results?;
-        let values = results.iter().filter_map(|s| match s {
-            Slot::Value(v) => Some(*v),
+        let tensors = results.iter().flat_map(|s| self.imp.tensors(*s));
+        let value = |s: Slot| match s {
+            Slot::Value(v) => Some(v),
             _ => None,
-        });
-        self.imp.graph.regions[region].results = values.collect();
+        };
+        let values: Vec<ValueId> = tensors.filter_map(value).collect();
+        self.imp.graph.regions[region].results = values;
         Ok((region, results))
     }
 
-    /// [`Cx::region`], all of whose results must be values.
-    fn whole_region(&mut self, graph: &GraphProto, params: &[ValueType]) -> R<(RegionId, usize)> {
+    fn define_params(&mut self, graph: &GraphProto, params: &Params, region: RegionId) -> R<()> {
+        let mut types = params.types.iter();
+        for (info, &form) in graph.input.iter().zip(&params.forms) {
+            let mut values = Vec::new();
+            for ty in types.by_ref().take(form.tensors()) {
+                let value = self.imp.graph.add_param(region, info.name(), ty.clone());
+                values.push(Slot::Value(value));
+            }
+            let slot = self.imp.formed(form, &mut values.into_iter())?;
+            self.imp.define(info.name(), slot);
+        }
+        Ok(())
+    }
+
+    /// A slot whose tensors are values, but where branches differ.
+    fn entered(&mut self, slot: Slot) -> R<Slot> {
+        let mut tensors = self.imp.tensors(slot);
+        for tensor in tensors.iter_mut().filter(|t| !matches!(t, Slot::Differs(_))) {
+            *tensor = Slot::Value(self.imp.value(*tensor)?);
+        }
+        let form = self.imp.form(slot);
+        self.imp.formed(form, &mut tensors.into_iter())
+    }
+
+    /// [`Cx::region`], all of whose results must be tensors.
+    fn whole_region(&mut self, graph: &GraphProto, params: &Params) -> R<(RegionId, usize)> {
         let (region, results) = self.region(graph, params)?;
         for slot in &results {
             self.imp.value(*slot)?;
@@ -67,6 +103,15 @@ impl Cx<'_> {
     }
 }
 
+/// What it takes to unroll a loop.
+fn unrolling() -> String {
+    format!(
+        "its trip count and condition must be known when the model is compiled (fix the inputs \
+         that decide them with value options), for at most {} iterations",
+        unroll::MAX_TRIPS
+    )
+}
+
 /// The type of a value that a body is given.
 fn type_of(cx: &Cx<'_>, value: ValueId) -> ValueType {
     cx.imp.graph.ty(value).clone()
@@ -74,6 +119,18 @@ fn type_of(cx: &Cx<'_>, value: ValueId) -> ValueType {
 
 fn repeat(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let body = cx.body("body")?;
+    let seen = cx.imp.problems.len();
+    match (as_loop(cx, &body), unroll::trips(cx)) {
+        (Err(_), Some(trips)) => {
+            cx.imp.problems.truncate(seen);
+            unroll::unrolled(cx, body, trips)
+        }
+        (result, _) => result,
+    }
+}
+
+/// A loop of the graph.
+fn as_loop(cx: &mut Cx<'_>, body: &GraphProto) -> R<Vec<Slot>> {
     let trip = match cx.optional(0)? {
         Some(trip) => cx.reshape(trip, vec![])?,
         None => cx.fill(Scalar::i64(i64::MAX), vec![])?,
@@ -83,17 +140,28 @@ fn repeat(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         None => cx.fill(Scalar::bool(true), vec![])?,
     };
     let mut operands = vec![trip, start];
+    let mut params = Params::tensors(vec![
+        TensorType::fixed(DType::I64, &[]).into(),
+        TensorType::fixed(DType::Bool, &[]).into(),
+    ]);
     for i in 2..cx.inputs.len() {
-        operands.push(cx.input(i)?);
+        let slot = cx.slot(i)?;
+        params.forms.push(cx.imp.form(slot));
+        operands.extend(cx.imp.values(slot)?);
     }
+    params.types.extend(operands[2..].iter().map(|&v| type_of(cx, v)));
     let carried = operands.len() - 2;
-    let mut params =
-        vec![TensorType::fixed(DType::I64, &[]).into(), TensorType::fixed(DType::Bool, &[]).into()];
-    params.extend(operands[2..].iter().map(|&v| type_of(cx, v)));
-    let (region, changing) = loop_body(cx, &body, &mut params, carried)?;
+    let (region, changing) = loop_body(cx, body, &mut params)?;
     let dims = changing.into_iter().map(|inside| (inside, cx.fresh("dim"))).collect();
     let count = cx.fresh("count");
-    many(cx.emit_all(Op::Loop { body: region, carried, count, dims }, &operands)?)
+    let results = cx.emit_all(Op::Loop { body: region, carried, count, dims }, &operands)?;
+    let mut results = results.into_iter().map(Slot::Value);
+    let mut slots = Vec::new();
+    for form in &params.forms[2..] {
+        slots.push(cx.imp.formed(*form, &mut results)?);
+    }
+    slots.extend(results);
+    Ok(slots)
 }
 
 /// Imports a loop's body. Where a carried value leaves it with another dim than it enters
@@ -102,18 +170,16 @@ fn repeat(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
 fn loop_body(
     cx: &mut Cx<'_>,
     body: &GraphProto,
-    params: &mut [ValueType],
-    carried: usize,
+    params: &mut Params,
 ) -> R<(RegionId, Vec<SymbolId>)> {
+    let carried = params.types.len() - 2;
     let mut changing = Vec::new();
     loop {
         let before = cx.symbols().len();
-        let (region, results) = cx.whole_region(body, params)?;
-        if results <= carried {
-            return malformed!("the body gives {results} values, carries {carried}");
-        }
-        keep_declared(cx, region, body)?;
-        let changes = changed_dims(cx, region, &params[2..], &changing)?;
+        let (region, results) = cx.region(body, params)?;
+        let owners = same_forms(cx, &params.forms, &results)?;
+        keep_declared(cx, region, body, &owners)?;
+        let changes = changed_dims(cx, region, &params.types[2..], &changing)?;
         if changes.is_empty() {
             condition_as_number(cx, region)?;
             rows_have_one_shape(cx, region, carried, before, &changing)?;
@@ -121,12 +187,40 @@ fn loop_body(
         }
         for (i, axis) in changes {
             let inside = cx.fresh("dim");
-            if let ValueType::Tensor(t) = &mut params[2 + i] {
+            if let ValueType::Tensor(t) = &mut params.types[2 + i] {
                 t.shape[axis] = Dim::sym(inside);
             }
             changing.push(inside);
         }
     }
+}
+
+/// Requires that what a loop carries leaves the body in the form in which it entered, and
+/// that all else are tensors; gives the result that each tensor of the region belongs to.
+fn same_forms(cx: &mut Cx<'_>, params: &[Form], results: &[Slot]) -> R<Vec<usize>> {
+    let (got, carried) = (results.len(), params.len() - 2);
+    if got <= carried {
+        return malformed!("the body gives {got} values, carries {carried}");
+    }
+    let mut owners = Vec::new();
+    for (i, slot) in results.iter().enumerate() {
+        let form = cx.imp.form(*slot);
+        let wanted = match i {
+            0 => Form::Tensor,
+            _ => params.get(i + 1).copied().unwrap_or(Form::Tensor),
+        };
+        if form != wanted {
+            let (a, b) = (wanted.words(), form.words());
+            return unsupported!(
+                "result {i} of the body is {b} where {a} is needed; such a loop is unrolled, \
+                 for which {}",
+                unrolling()
+            );
+        }
+        cx.imp.values(*slot)?;
+        owners.extend(vec![i; form.tensors()]);
+    }
+    Ok(owners)
 }
 
 /// Carried values and axes whose dim is another one when they leave the body; those that
@@ -143,7 +237,11 @@ fn changed_dims(
         let (Some(a), Some(b)) = (param.as_tensor(), result.as_tensor()) else { continue };
         if a.rank() != b.rank() {
             let (a, b) = (param.display(cx.symbols()), result.display(cx.symbols()));
-            return unsupported!("carried value {i} changes its rank: {a} becomes {b}");
+            return unsupported!(
+                "carried value {i} changes its rank: {a} becomes {b}; such a loop is unrolled, \
+                 for which {}",
+                unrolling()
+            );
         }
         for (axis, (a, b)) in a.shape.iter().zip(&b.shape).enumerate() {
             let changes_anyway = a.as_sym().is_some_and(|s| known.contains(&s));
@@ -156,10 +254,11 @@ fn changed_dims(
 }
 
 /// Gives results the sizes that the body declares for them where their dims depend on the
-/// data; they are checked in each iteration.
-fn keep_declared(cx: &mut Cx<'_>, region: RegionId, body: &GraphProto) -> R<()> {
-    for (i, info) in body.output.iter().enumerate().skip(1) {
-        let Some(&value) = cx.results_of(region).get(i) else { break };
+/// data; they are checked in each iteration. `owners` are the outputs of the body that the
+/// region's results belong to.
+fn keep_declared(cx: &mut Cx<'_>, region: RegionId, body: &GraphProto, owners: &[usize]) -> R<()> {
+    for (at, &i) in owners.iter().enumerate().skip(1) {
+        let (value, info) = (cx.results_of(region)[at], &body.output[i]);
         let Some(own) = cx.imp.graph.ty(value).as_tensor().map(|t| t.shape.clone()) else {
             continue;
         };
@@ -255,7 +354,7 @@ fn scan(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         params.push(ty.into());
         scanned_axes.push((at, backwards));
     }
-    let (region, results) = cx.whole_region(&body, &params)?;
+    let (region, results) = cx.whole_region(&body, &Params::tensors(params))?;
     let mut stacked_axes = Vec::new();
     for (&v, (at, backwards)) in cx.results_of(region)[states.min(results)..].iter().zip(outputs) {
         stacked_axes.push((axis(at, cx.rank(v) + 1)?, backwards));
@@ -306,7 +405,7 @@ fn scan_of_batch(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         source: cx.source.clone(),
         continued: false,
     };
-    let (region, results) = within.whole_region(&body, &inner)?;
+    let (region, results) = within.whole_region(&body, &Params::tensors(inner))?;
     let outputs = vec![(0, false); results.saturating_sub(states)];
     let inputs = backwards.iter().map(|d| (0, *d != 0)).collect();
     let step = ScanAttrs { body: region, states, inputs, outputs };

@@ -5,6 +5,7 @@ use super::super::emit::many;
 use super::super::error::{R, malformed, unsupported};
 use super::super::registry::{Importer::*, Table};
 use super::super::scope::Slot;
+use super::recurrent_scan;
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{Activation, ActivationKind, Direction, Op, RecurrentAttrs};
 use cascata_ir::types::{DType, Dim, Scalar};
@@ -105,12 +106,19 @@ fn recurrent(
             None => zeros(cx, vec![d, hidden * 3])?,
         });
     }
-    let mut results = cx.emit_all(op(attrs), &operands)?;
-    if batch_first {
-        results[0] = cx.transpose(results[0], vec![2, 0, 1, 3])?;
-        for state in &mut results[1..] {
-            *state = cx.transpose(*state, vec![1, 0, 2])?;
-        }
+    // The graph's own ops have kernels of f32, to which half floats are widened.
+    let results = match cx.dtype(x) {
+        DType::F64 => recurrent_scan::scans(cx, &operands, &attrs, kind.gates as usize)?,
+        _ => cx.emit_all(op(attrs), &operands)?,
+    };
+    if batch_first { by_batch(cx, results) } else { Ok(results) }
+}
+
+/// All steps, then states, with the batch as their first axis.
+fn by_batch(cx: &mut Cx<'_>, mut results: Vec<ValueId>) -> R<Vec<ValueId>> {
+    results[0] = cx.transpose(results[0], vec![2, 0, 1, 3])?;
+    for state in &mut results[1..] {
+        *state = cx.transpose(*state, vec![1, 0, 2])?;
     }
     Ok(results)
 }

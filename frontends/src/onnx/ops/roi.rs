@@ -1,4 +1,4 @@
-//! Operators that read a picture at computed places: RoiAlign and DeformConv.
+//! Operators that read a picture at computed places: RoiAlign, MaxRoiPool and DeformConv.
 
 use super::super::cx::Cx;
 use super::super::error::{R, malformed, unsupported};
@@ -9,7 +9,11 @@ use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, Op, ReduceOp, UnaryOp};
 use cascata_ir::types::{DType, Dim};
 
-pub const OPS: Table = &[("DeformConv", One(deform_conv)), ("RoiAlign", One(roi_align))];
+pub const OPS: Table = &[
+    ("DeformConv", One(deform_conv)),
+    ("MaxRoiPool", One(max_roi_pool)),
+    ("RoiAlign", One(roi_align)),
+];
 
 /// Longest side of a kernel: its taps are listed.
 const LONGEST_SIDE: i64 = 64;
@@ -245,4 +249,84 @@ fn line_at(cx: &mut Cx<'_>, at: ValueId, size: Dim) -> R<Line> {
     let high = cx.with_number(BinaryOp::Add, low, 1.0)?;
     let high = cx.binary(BinaryOp::Min, high, last)?;
     Ok(Line { low: cx.cast(low, DType::I64)?, high: cx.cast(high, DType::I64)?, near, far, inside })
+}
+
+/// The largest pixel of each bin of regions whose edges are rounded to pixels; 0 where a bin
+/// has none. All bins of a row have the same rows, so columns are reduced first, under a
+/// mask: regions · channels · height · width · bins across comparisons.
+fn max_roi_pool(cx: &mut Cx<'_>) -> R<ValueId> {
+    let (x, rois) = (cx.input(0)?, cx.input(1)?);
+    let (xs, rs) = (cx.shape(x), cx.shape(rois));
+    let ([_, _, height, width], [_, five]) = (xs.as_slice(), rs.as_slice()) else {
+        return malformed!("operands of rank {} and {}", xs.len(), rs.len());
+    };
+    cx.check(five, &5.into(), "numbers of a region")?;
+    let (rows, columns) = match cx.ints("pooled_shape")?.as_deref() {
+        Some([rows, columns]) if *rows >= 1 && *columns >= 1 => (*rows, *columns),
+        other => return malformed!("pooled_shape is {other:?}"),
+    };
+    let entry = cx.slice_axis(rois, 1, 0.into(), 1.into())?;
+    let entry = cx.squeeze(entry, &[1])?;
+    let entry = cx.cast(entry, DType::I64)?;
+    let mut pictures = cx.emit(Op::Gather { axis: 0 }, &[x, entry])?;
+    let mut empty = Vec::new();
+    // [R, C, H, W] to [R, C, H, bins across] to [R, C, bins down, bins across].
+    for (side, count, size, axis) in [(0, columns, width, 3), (1, rows, height, 2)] {
+        let pixels = bin_pixels(cx, rois, side, count, size)?;
+        let some = cx.cast(pixels, DType::I32)?;
+        let some = cx.reduce(ReduceOp::Max, some, &[2], false)?;
+        let none = cx.with_number(BinaryOp::Lt, some, 1.0)?;
+        empty.push(cx.unsqueeze(none, if side == 0 { &[1, 2] } else { &[1, 3] })?);
+        let wide = cx.unsqueeze(pictures, &[axis])?;
+        let mask = cx.unsqueeze(pixels, if side == 0 { &[1, 2] } else { &[1, 4] })?;
+        let lowest = cx.number_like(wide, f64::NEG_INFINITY)?;
+        let wide = cx.select(mask, wide, lowest)?;
+        pictures = cx.reduce(ReduceOp::Max, wide, &[axis + 1], false)?;
+    }
+    let empty = cx.binary(BinaryOp::Or, empty[0], empty[1])?;
+    let zero = cx.number_like(pictures, 0.0)?;
+    cx.select(empty, zero, pictures)
+}
+
+/// Whether a pixel is in a bin, along one axis of the picture (`side` 0 across, 1 down):
+/// `bool[R, bins, pixels]`.
+fn bin_pixels(cx: &mut Cx<'_>, rois: ValueId, side: i64, count: i64, size: &Dim) -> R<ValueId> {
+    let dtype = if cx.dtype(rois) == DType::F64 { DType::F64 } else { DType::F32 };
+    let scale = cx.float("spatial_scale", 1.0)?;
+    let mut edge = |column: i64| -> R<ValueId> {
+        let e = cx.slice_axis(rois, 1, column.into(), 1.into())?;
+        let e = cx.cast(e, dtype)?;
+        let e = cx.with_number(BinaryOp::Mul, e, scale.into())?;
+        half_away(cx, e)
+    };
+    let (start, end) = (edge(1 + side)?, edge(3 + side)?);
+    let extent = cx.binary(BinaryOp::Sub, end, start)?;
+    let extent = cx.with_number(BinaryOp::Add, extent, 1.0)?;
+    let extent = cx.with_number(BinaryOp::Max, extent, 1.0)?;
+    let bin = cx.with_number(BinaryOp::Div, extent, count as f64)?;
+    let first = cx.iota(dtype, vec![1.into(), count.into()], 1)?;
+    let next = cx.with_number(BinaryOp::Add, first, 1.0)?;
+    let low = cx.binary(BinaryOp::Mul, first, bin)?;
+    let low = cx.unary(UnaryOp::Floor, low)?;
+    let low = cx.binary(BinaryOp::Add, low, start)?;
+    let high = cx.binary(BinaryOp::Mul, next, bin)?;
+    let high = cx.unary(UnaryOp::Ceil, high)?;
+    let high = cx.binary(BinaryOp::Add, high, start)?;
+    let at = cx.iota(dtype, vec![1.into(), 1.into(), size.clone()], 2)?;
+    let (low, high) = (cx.unsqueeze(low, &[2])?, cx.unsqueeze(high, &[2])?);
+    let from = cx.binary(BinaryOp::Ge, at, low)?;
+    let to = cx.binary(BinaryOp::Lt, at, high)?;
+    cx.binary(BinaryOp::And, from, to)
+}
+
+/// The nearest integer; halves go away from 0.
+fn half_away(cx: &mut Cx<'_>, x: ValueId) -> R<ValueId> {
+    let size = cx.unary(UnaryOp::Abs, x)?;
+    let whole = cx.unary(UnaryOp::Floor, size)?;
+    let rest = cx.binary(BinaryOp::Sub, size, whole)?;
+    let up = cx.with_number(BinaryOp::Ge, rest, 0.5)?;
+    let up = cx.cast(up, cx.dtype(x))?;
+    let whole = cx.binary(BinaryOp::Add, whole, up)?;
+    let sign = cx.unary(UnaryOp::Sign, x)?;
+    cx.binary(BinaryOp::Mul, whole, sign)
 }

@@ -5,8 +5,9 @@ use super::super::cx::{Cx, axis};
 use super::super::emit::many;
 use super::super::error::{R, malformed, unsupported};
 use super::super::facts::{Elem, Facts};
+use super::super::form::{self, MAX_LENGTH};
 use super::super::registry::{Importer::*, Table};
-use super::super::scope::{Content, Slot};
+use super::super::scope::Slot;
 use cascata_ir::graph::ValueId;
 use cascata_ir::types::{DType, Dim};
 use std::rc::Rc;
@@ -22,14 +23,12 @@ pub const OPS: Table = &[
     ("SequenceErase", Many(sequence_erase)),
     ("SequenceInsert", Many(sequence_insert)),
     ("SequenceLength", Many(sequence_length)),
+    ("SequenceMap", Many(sequence_map)),
     ("SplitToSequence", Many(split_to_sequence)),
 ];
 
-/// Most elements that a tensor is split into.
-const MOST_ELEMENTS: i64 = 4096;
-
 fn list(cx: &mut Cx<'_>, elements: Vec<Slot>) -> R<Vec<Slot>> {
-    Ok(vec![cx.imp.list(elements)])
+    Ok(vec![cx.imp.list(elements)?])
 }
 
 /// The elements of input 0.
@@ -90,12 +89,7 @@ fn sequence_erase(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
 
 fn sequence_length(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let count = elements(cx)?.len() as i64;
-    known(cx, Facts::scalar(DType::I64, Elem::int(count)))
-}
-
-fn known(cx: &mut Cx<'_>, facts: Facts) -> R<Vec<Slot>> {
-    let region = cx.frame.region;
-    Ok(vec![cx.imp.lazy(Content::Known(Rc::new(facts)), "", region)])
+    Ok(vec![cx.known(Facts::scalar(DType::I64, Elem::int(count)))])
 }
 
 fn concat_from_sequence(cx: &mut Cx<'_>) -> R<ValueId> {
@@ -124,17 +118,23 @@ fn split_to_sequence(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let size = cx.shape(x)[at].clone();
     let pieces = |chunk: i64| match (size.as_const(), chunk) {
         (_, ..1) => malformed!("pieces of {chunk}"),
-        (Some(n), _) if n / chunk < MOST_ELEMENTS => {
+        (None, _) => unsupported!(
+            "axis {at} of size {} is split into pieces of {chunk}, so that it must be known when \
+             the model is compiled: bind it with --dim",
+            cx.show(&size)
+        ),
+        (Some(n), _) if n / chunk < MAX_LENGTH as i64 => {
             let whole = vec![chunk; (n / chunk) as usize];
             Ok(whole.into_iter().chain((n % chunk > 0).then_some(n % chunk)).collect())
         }
-        _ => unsupported!("an axis of unknown or large size split into pieces of {chunk}"),
+        (Some(n), _) => unsupported!("{n} split into pieces of {chunk}: at most {MAX_LENGTH}"),
     };
     let sizes: Vec<i64> = match cx.has(1) {
         false => pieces(1)?,
         true if cx.input_type(1)?.rank() == 0 => pieces(cx.known_int(1)?)?,
         true => cx.known_ints(1)?,
     };
+    form::list_cost(sizes.len())?;
     let total = sizes.iter().fold(0i64, |n, s| n.saturating_add(*s));
     if sizes.iter().any(|s| *s < 0) {
         return malformed!("pieces of {sizes:?}");
@@ -151,6 +151,31 @@ fn split_to_sequence(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     list(cx, elements)
 }
 
+/// The body once per element of the first sequence; tensors are the same in all runs.
+fn sequence_map(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
+    let body = cx.body("body")?;
+    let count = elements(cx)?.len();
+    let mut columns: Vec<Rc<[Slot]>> = Vec::new();
+    for i in 0..cx.inputs.len() {
+        let slot = cx.slot(i)?;
+        let column = cx.imp.elements(slot).unwrap_or_else(|| vec![slot; count].into());
+        if column.len() != count {
+            return malformed!("input {i} is a sequence of {}, input 0 of {count}", column.len());
+        }
+        columns.push(column);
+    }
+    let mut results: Vec<Vec<Slot>> = vec![Vec::new(); body.output.len()];
+    cx.copies(body, |cx, body| {
+        for at in 0..count {
+            let arguments: Vec<Slot> = columns.iter().map(|c| c[at]).collect();
+            let slots = body.again(cx, &arguments)?;
+            results.iter_mut().zip(slots).for_each(|(all, one)| all.push(one));
+        }
+        Ok(())
+    })?;
+    results.into_iter().map(|elements| cx.imp.list(elements)).collect()
+}
+
 /// What it is given, or nothing.
 fn optional(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     Ok(vec![if cx.has(0) { cx.slot(0)? } else { Slot::Absent }])
@@ -165,5 +190,5 @@ fn optional_get_element(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
 
 fn optional_has_element(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
     let holds = cx.has(0) && cx.slot(0)? != Slot::Absent;
-    known(cx, Facts::scalar(DType::Bool, Elem::bool(holds)))
+    Ok(vec![cx.known(Facts::scalar(DType::Bool, Elem::bool(holds)))])
 }

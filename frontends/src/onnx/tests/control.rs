@@ -129,13 +129,16 @@ fn rows_of_several_lengths_are_refused() {
         .output("c2")
         .output("s2")
         .output("s2");
-    let error = Build::default()
-        .i64s("trip", &[], &[5])
-        .f32s("start", &[1], &[1.])
-        .node_with("Loop", "trip,,start", "last,all", vec![body("body", step)])
-        .output("all")
-        .refused(13);
-    assert!(error.contains("scanned output 0 has a dim that each iteration decides"), "{error}");
+    let looped = |model: Build| {
+        let model = model.f32s("start", &[1], &[1.]);
+        let loops =
+            model.node_with("Loop", "trip,,start", "last,all", vec![body("body", step.clone())]);
+        loops.output("all").refused(13)
+    };
+    let open = looped(Build::default().input("trip", INT64, &[]));
+    assert!(open.contains("scanned output 0 has a dim that each iteration decides"), "{open}");
+    let unrolled = looped(Build::default().i64s("trip", &[], &[5]));
+    assert!(unrolled.contains("scanned output 0 has rows of different types"), "{unrolled}");
 }
 
 /// A row is `x[i..i + 1]`: its length is known from the declaration only, and checked.

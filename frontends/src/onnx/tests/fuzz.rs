@@ -14,7 +14,8 @@ impl Random {
     }
 }
 
-fn seeds() -> Vec<Vec<u8>> {
+/// Models, and what they are imported with.
+fn seeds() -> Vec<(Vec<u8>, ImportOptions)> {
     let shapes = Build::default()
         .input("x", FLOAT, &["n", "4", "6"])
         .i64s("i", &[1], &[0])
@@ -28,7 +29,7 @@ fn seeds() -> Vec<Vec<u8>> {
         .node("Slice", "x,i,ends,i", "c")
         .node("MatMul", "c,w", "m")
         .node_with("Softmax", "m", "p", vec![int("axis", -1)])
-        .node("ConstantOfShape", "t", "z")
+        .node("ConstantOfShape", "s", "z")
         .output("r")
         .output("p")
         .output("z");
@@ -58,7 +59,42 @@ fn seeds() -> Vec<Vec<u8>> {
             ],
         )
         .output("y");
-    [shapes, conv, branch].map(|b| b.model(13).encode_to_vec()).to_vec()
+    let plain = [shapes, conv, branch].map(|b| (b, ImportOptions::default()));
+    let lengths = ImportOptions::default().length("xs=3").unwrap();
+    let models = plain.into_iter().chain([(sequences(), lengths)]);
+    models.map(|(b, options)| (b.model(17).encode_to_vec(), options)).collect()
+}
+
+/// Sequences as inputs and outputs, mapped, carried and given by branches.
+fn sequences() -> Build {
+    let negated = Build::default().input("e", FLOAT, &["?"]).node("Neg", "e", "f").output("f");
+    let mut step = Build::default().input("i", INT64, &[]).input("go", BOOL, &[]);
+    step.0.input.push(ValueInfoProto { name: Some("s".into()), ..Default::default() });
+    let step = step
+        .node("SequenceAt", "xs,i", "a")
+        .node("SequenceInsert", "s,a,i", "t")
+        .node("Identity", "go", "on")
+        .output("on")
+        .output("t")
+        .output("i");
+    let pair = |first: &str| {
+        Build::default().node("SequenceConstruct", &format!("{first},w"), "pair").output("pair")
+    };
+    let branches = vec![body("then_branch", pair("w")), body("else_branch", pair("v"))];
+    Build::default()
+        .sequence("xs", Some(&["n"]))
+        .input("c", BOOL, &[])
+        .f32s("w", &[2], &[1., 2.])
+        .f32s("v", &[1], &[3.])
+        .i64s("trip", &[], &[3])
+        .node_with("SequenceMap", "xs", "ys", vec![body("body", negated)])
+        .node_with("Loop", "trip,,ys", "zs,numbers", vec![body("body", step)])
+        .node_with("If", "c", "us", branches)
+        .node("SequenceLength", "zs", "count")
+        .output("zs")
+        .output("numbers")
+        .output("us")
+        .output("count")
 }
 
 /// One to three flips, cuts and insertions.
@@ -81,10 +117,12 @@ fn mutate(seed: &[u8], random: &mut Random) -> Vec<u8> {
 fn mutated_models_never_panic() {
     let mut random = Random(0x5eed);
     let mut imported = 0;
-    for seed in seeds() {
+    for (seed, options) in seeds() {
+        let whole = import_bytes(seed.clone().into(), &options);
+        assert!(whole.is_ok(), "{}", whole.unwrap_err());
         for _ in 0..400 {
             let bytes = mutate(&seed, &mut random);
-            if let Ok(import) = import_bytes(bytes.into(), &ImportOptions::default()) {
+            if let Ok(import) = import_bytes(bytes.into(), &options) {
                 imported += 1;
                 let valid = cascata_ir::verify::verify(&import.graph);
                 assert!(valid.is_ok(), "{}", valid.unwrap_err()[0]);

@@ -194,6 +194,22 @@ fn the_operator_list_is_sorted_and_long() {
 }
 
 #[test]
+fn malformed_regions_are_refused() {
+    let model = |columns: &str, shape: &[i64]| {
+        Build::default()
+            .input("x", FLOAT, &["1", "1", "4", "4"])
+            .input("rois", FLOAT, &["r", columns])
+            .node_with("MaxRoiPool", "x,rois", "y", vec![ints("pooled_shape", shape)])
+            .output("y")
+    };
+    assert_eq!(output_types(&model("5", &[2, 3]).import(22).unwrap()), ["f32[r,1,2,3]"]);
+    assert!(model("4", &[2, 3]).refused(22).contains("numbers of a region"));
+    for shape in [&[2][..], &[0, 3], &[2, 3, 4]] {
+        assert!(model("5", shape).refused(22).contains("pooled_shape"));
+    }
+}
+
+#[test]
 fn old_opsets_are_refused() {
     assert!(x3().output("x").refused(6).contains("older than 7"));
 }
