@@ -9,7 +9,7 @@
 //! a factor that is known becomes an i16 constant, and what computed it is gone.
 //! **Cost.** Linear in nodes and constants.
 
-mod range;
+pub(crate) mod range;
 
 use crate::canonicalise::remove_dead;
 use crate::fold::known_tensor;

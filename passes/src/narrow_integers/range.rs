@@ -41,20 +41,25 @@ impl Range {
 }
 
 /// Bounds of a graph's values, from what computes them.
-pub(super) struct Ranges<'g> {
+pub(crate) struct Ranges<'g> {
     graph: &'g Graph,
     known: HashMap<ValueId, Option<Range>>,
 }
 
 impl<'g> Ranges<'g> {
-    pub(super) fn new(graph: &'g Graph) -> Self {
+    pub(crate) fn new(graph: &'g Graph) -> Self {
         Self { graph, known: HashMap::new() }
     }
 
     /// Whether every element of `v` is a number of an integer dtype.
-    pub(super) fn fits(&mut self, v: ValueId, dtype: DType) -> bool {
+    pub(crate) fn fits(&mut self, v: ValueId, dtype: DType) -> bool {
         let all = Range::of(dtype);
         matches!((all, self.of(v, MAX_DEPTH)), (Some(all), Some(range)) if all.holds(range))
+    }
+
+    /// The largest absolute value that an element of an integer tensor may have.
+    pub(crate) fn magnitude(&mut self, v: ValueId) -> Option<i128> {
+        self.of(v, MAX_DEPTH).map(|r| r.low.abs().max(r.high.abs()))
     }
 
     fn of(&mut self, v: ValueId, depth: usize) -> Option<Range> {
