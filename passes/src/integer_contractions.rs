@@ -25,8 +25,9 @@ use cascata_ir::op::{BinaryOp, ChannelLayout, ConvAttrs, Op};
 use cascata_types::{DType, Dim, Shape};
 use dequantised::Dequantised;
 
-/// The longest chain of ops on constants that counts as known: `narrow_integers` computes it.
-const MAX_DEPTH: usize = 12;
+/// The longest chain of ops on constants that counts as known; with the moves after it,
+/// `narrow_integers` still computes it.
+const MAX_DEPTH: usize = 6;
 
 /// Rewrites in every region; returns the number of contractions changed.
 ///
