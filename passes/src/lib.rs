@@ -11,6 +11,7 @@ pub mod error;
 pub mod fold;
 pub mod fuse;
 pub mod horizontal;
+pub mod integer_contractions;
 pub mod isolation;
 pub mod layout;
 pub mod names;

@@ -13,7 +13,7 @@
 //! **Cost.** Linear in nodes and constants.
 
 mod centred;
-mod range;
+pub(crate) mod range;
 
 use crate::canonicalise::remove_dead;
 use crate::fold::known_tensor;

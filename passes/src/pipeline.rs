@@ -6,10 +6,12 @@ use crate::egraph::{self, EGraphOptions, EGraphReport};
 use crate::error::PassError;
 use crate::fold::fold;
 use crate::fuse::fuse;
+use crate::integer_contractions::integer_contractions;
 use crate::layout::channels_last;
 use crate::narrow_integers::narrow_integers;
 use crate::pad_columns::pad_columns;
 use crate::report::{Phase, Report};
+use crate::rules::Exactness;
 use crate::{control, dims, horizontal, names, rules, walk, widen};
 use cascata_ir::graph::Graph;
 use cascata_ir::verify::VerifyError;
@@ -62,6 +64,11 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
     // Code generation knows branches and loops only.
     passes.push(Pass { name: "control", run: |g, _, _| Ok(control::lower(g)?) });
     passes.push(Pass { name: "dims", run: |g, _, _| Ok(dims::simplify(g)) });
+    if options.level >= OptLevel::O2 {
+        // Before `fold` makes floats of quantised weights.
+        passes.push(Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) });
+        passes.push(Pass { name: "integer-contractions", run: |g, o, _| in_integers(g, o) });
+    }
     // Code generation needs constants where exporters compute them.
     passes.extend(clean);
     passes.push(Pass { name: "branches", run: |g, _, _| Ok(control::inline(g)?) });
@@ -131,6 +138,14 @@ fn rewrite(
     let used = stage.rules.values().map(|c| c.used).sum();
     add(report, stage, round == 0);
     Ok(used)
+}
+
+/// Quantised contractions in integers, where another rounding of f32 is allowed.
+fn in_integers(graph: &mut Graph, options: &Options) -> Result<usize, PassError> {
+    match options.egraph.exactness {
+        Exactness::Bitwise => Ok(0),
+        _ => Ok(integer_contractions(graph)?),
+    }
 }
 
 fn add(report: &mut Report, stage: EGraphReport, first: bool) {

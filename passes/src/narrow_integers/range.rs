@@ -41,27 +41,32 @@ impl Range {
 }
 
 /// Bounds of a graph's values, from what computes them.
-pub(super) struct Ranges<'g> {
+pub(crate) struct Ranges<'g> {
     graph: &'g Graph,
     known: HashMap<ValueId, Option<Range>>,
 }
 
 impl<'g> Ranges<'g> {
-    pub(super) fn new(graph: &'g Graph) -> Self {
+    pub(crate) fn new(graph: &'g Graph) -> Self {
         Self { graph, known: HashMap::new() }
     }
 
     /// Whether every element of `v` is a number of an integer dtype.
-    pub(super) fn fits(&mut self, v: ValueId, dtype: DType) -> bool {
+    pub(crate) fn fits(&mut self, v: ValueId, dtype: DType) -> bool {
         let all = Range::of(dtype);
         matches!((all, self.of(v, MAX_DEPTH)), (Some(all), Some(range)) if all.holds(range))
     }
 
     /// The number whose sum with every element of `v` is a u8, and that is one itself.
-    pub(super) fn zero_of_bytes(&mut self, v: ValueId) -> Option<u8> {
+    pub(crate) fn zero_of_bytes(&mut self, v: ValueId) -> Option<u8> {
         let range = self.of(v, MAX_DEPTH)?;
         let zero = u8::try_from(-range.low.min(0)).ok()?;
         (range.high + i128::from(zero) <= u8::MAX.into()).then_some(zero)
+    }
+
+    /// The largest absolute value that an element of an integer tensor may have.
+    pub(crate) fn magnitude(&mut self, v: ValueId) -> Option<i128> {
+        self.of(v, MAX_DEPTH).map(|r| r.low.abs().max(r.high.abs()))
     }
 
     fn of(&mut self, v: ValueId, depth: usize) -> Option<Range> {
