@@ -314,7 +314,8 @@ pub enum Rows {
 
 /// `C[i,j] = clamp(init + Σ_t Σ_k A_t[i,k]·B_t[k,j])`; see `GemmArgs` in the ABI.
 ///
-/// All buffers are f32; or bias and C are i32, sums wrap, and A and B are i16, or u8 and i8.
+/// Bias and C are f32, and A and B, too, or bf16; or bias and C are i32, sums wrap, and A and B
+/// are i16, or u8 and i8.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gemm {
     /// Left operand.

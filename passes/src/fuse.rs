@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 mod factor;
 mod own;
 
-pub use factor::IntegerFactor;
+pub use factor::NarrowFactor;
 
 /// Whether each result element is an expression of operand elements.
 pub fn is_map_op(op: &Op) -> bool {
@@ -248,7 +248,7 @@ impl Plan {
         let v = node.outputs[0];
         let slot = reader.inputs.iter().position(|i| *i == v).unwrap_or(0);
         if Some(user) == self.groups[host].anchor {
-            let factor = slot < 2 && IntegerFactor::pair(graph, reader).is_some();
+            let factor = slot < 2 && NarrowFactor::pair(graph, reader).is_some();
             return factor || self.may_feed_anchor(graph, id, &reader.op, slot);
         }
         if self.groups[host].anchor.is_some_and(|a| factor::is_read_by(graph, user, a)) {

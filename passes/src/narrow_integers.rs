@@ -16,21 +16,15 @@ mod centred;
 pub(crate) mod range;
 
 use crate::canonicalise::remove_dead;
-use crate::fold::known_tensor;
-use crate::fuse::is_map_op;
+use crate::known::{MAX_DEPTH, computed, constant, stored};
 use crate::walk;
-use bytes::Bytes;
-use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
+use cascata_ir::graph::{Graph, NodeId, RegionId, ValueId};
 use cascata_ir::infer::InferError;
-use cascata_ir::interp::{Tensor, eval_op};
 use cascata_ir::op::Op;
-use cascata_types::{DType, Dim, TensorType};
+use cascata_types::{DType, Dim};
 use centred::Centred;
 use range::Ranges;
 use std::collections::HashMap;
-
-/// The longest chain of ops on constants that is computed.
-const MAX_DEPTH: usize = 16;
 
 /// Narrows in every region; returns the number of contractions changed.
 ///
@@ -120,32 +114,4 @@ impl Narrow<'_> {
         let source = self.graph.nodes[id].source.clone();
         self.graph.add1(self.region, op, inputs.to_vec(), source.as_str())
     }
-}
-
-/// The elements of a value that only constants go into, in a narrower type.
-fn constant(graph: &Graph, v: ValueId, dtype: DType) -> Option<Tensor> {
-    let wide = computed(graph, v, MAX_DEPTH)?;
-    eval_op(&Op::Cast { to: dtype }, &[&wide], &|_| None).ok()?.pop()
-}
-
-/// Constants through element-wise ops and movement, which the folding budget kept formulas.
-fn computed(graph: &Graph, v: ValueId, depth: usize) -> Option<Tensor> {
-    if let Some(known) = known_tensor(graph, v) {
-        return Some(known);
-    }
-    let Def::Node(id, _) = graph.values[v].def else { return None };
-    let node = &graph.nodes[id];
-    if !is_map_op(&node.op) || node.inputs.is_empty() {
-        return None;
-    }
-    let next = depth.checked_sub(1)?;
-    let operands: Vec<Tensor> =
-        node.inputs.iter().map(|v| computed(graph, *v, next)).collect::<Option<_>>()?;
-    eval_op(&node.op, &operands.iter().collect::<Vec<_>>(), &|_| None).ok()?.pop()
-}
-
-fn stored(graph: &mut Graph, region: RegionId, like: ValueId, values: &Tensor) -> ValueId {
-    let ty = TensorType { dtype: values.dtype(), ..graph.tensor(like).clone() };
-    let name = format!("{}.{}", graph.values[like].name, ty.dtype);
-    graph.add_const(region, name, ty, Bytes::from(values.to_le_bytes()))
 }

@@ -8,6 +8,7 @@ use crate::fold::fold;
 use crate::fuse::fuse;
 use crate::integer_contractions::integer_contractions;
 use crate::layout::channels_last;
+use crate::narrow_floats::narrow_floats;
 use crate::narrow_integers::narrow_integers;
 use crate::pad_columns::pad_columns;
 use crate::report::{Phase, Report};
@@ -29,11 +30,23 @@ pub enum OptLevel {
     O2,
 }
 
+/// What contractions of f32 multiply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// f32.
+    #[default]
+    F32,
+    /// bf16, summed in f32.
+    Bf16,
+}
+
 /// What the pipeline is asked to do.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// How much is optimised.
     pub level: OptLevel,
+    /// What contractions of f32 multiply.
+    pub precision: Precision,
     /// Verify the graph after every pass, and every rewritten slice in the interpreter.
     pub verify: bool,
     /// Options of the e-graph stage, with the fold budget.
@@ -90,6 +103,11 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
         Pass { name: "pad-columns", run: |g, _, _| Ok(pad_columns(g)?) },
         Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) },
         Pass { name: "narrow-integers", run: |g, _, _| Ok(narrow_integers(g)?) },
+    ]);
+    if options.precision == Precision::Bf16 {
+        passes.push(Pass { name: "narrow-floats", run: |g, _, _| Ok(narrow_floats(g)?) });
+    }
+    passes.extend([
         Pass { name: "compact", run: |g, _, _| compacted(g) },
         Pass { name: "names", run: |g, _, _| Ok(names::complete(g)) },
         Pass { name: "fuse", run: |g, _, _| Ok(fuse(g)) },

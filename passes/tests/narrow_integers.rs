@@ -4,7 +4,7 @@ use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::interp::{self, Element, Tensor};
 use cascata_ir::op::{BinaryOp, ChannelLayout, ConvAttrs, GroupKind, Op, PadMode, UnaryOp};
 use cascata_ir::types::{DType, Dim, Scalar, TensorType};
-use cascata_passes::fuse::{IntegerFactor, fuse};
+use cascata_passes::fuse::{NarrowFactor, fuse};
 use cascata_passes::narrow_integers::narrow_integers;
 
 fn add(g: &mut Graph, op: Op, operands: &[ValueId]) -> ValueId {
@@ -239,7 +239,7 @@ fn factors_of(
     let data: Vec<Tensor> = inputs.iter().map(|(t, d)| values(*t, &dims(d))).collect();
     let (_, after) = narrowed(&g, &data);
     let contraction = after.root().nodes.iter().find(|n| after.nodes[**n].op == Op::MatMul)?;
-    let pair = IntegerFactor::pair(&after, &after.nodes[*contraction])?;
+    let pair = NarrowFactor::pair(&after, &after.nodes[*contraction])?;
     Some(pair.map(|f| f.dtype(&after)))
 }
 
@@ -317,7 +317,7 @@ fn what_cannot_be_packed_stays_words() {
         g.add_output("y", y);
         assert_eq!(narrow_integers(&mut g).unwrap(), 1);
         let id = g.root().nodes.iter().find(|n| g.nodes[**n].op == Op::MatMul).unwrap();
-        IntegerFactor::pair(&g, &g.nodes[*id]).map(|[left, _]| left.dtype(&g))
+        NarrowFactor::pair(&g, &g.nodes[*id]).map(|[left, _]| left.dtype(&g))
     };
     assert_eq!(dtype_of_left(4.into(), true), Some(DType::U8));
     assert_eq!(dtype_of_left(0.into(), true), Some(DType::I16));

@@ -11,7 +11,7 @@ use cascata::artifact::sign::SecretKey;
 use cascata::onnx::{DimOption, ImportOptions, ValueOption};
 use cascata::passes::egraph::cost::ProfilePoint;
 use cascata::passes::egraph::witness::Checks;
-use cascata::passes::pipeline::OptLevel;
+use cascata::passes::pipeline::{OptLevel, Precision};
 use cascata::{
     CompileOptions, CompileReport, CpuLevel, TextOptions, compile, parse_gpus, parse_targets,
 };
@@ -64,6 +64,10 @@ pub struct Compile {
     /// How much is optimised: 0 only what code generation needs, 1 canonical form, 2 everything
     #[arg(short = 'O', default_value = "2", value_parser = level, value_name = "0|1|2")]
     level: OptLevel,
+    /// What products of f32 multiply: f32, or bf16 (summed in f32), which is faster and rounds
+    /// every factor to 8 bits; compare both with `cascata diff-run`
+    #[arg(long, default_value = "f32", value_parser = precision, value_name = "f32|bf16")]
+    precision: Precision,
     /// Sizes that the cost model looks at; symbols that are not named take a typical value.
     /// Repeatable: where another point leads to another graph, the artifact holds both and
     /// chooses when it runs
@@ -122,6 +126,14 @@ fn level(text: &str) -> Result<OptLevel, String> {
         "1" => Ok(OptLevel::O1),
         "2" => Ok(OptLevel::O2),
         _ => Err("it must be 0, 1 or 2".into()),
+    }
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        _ => Err("it must be f32 or bf16".into()),
     }
 }
 
@@ -208,6 +220,7 @@ impl Compile {
             ..CompileOptions::default()
         };
         options.passes.level = self.level;
+        options.passes.precision = self.precision;
         options.passes.verify = self.verify;
         options.passes.egraph.without = self.without.clone();
         options.passes.egraph.profile = self.profile.clone();

@@ -3,7 +3,8 @@
 use super::emit::{Emit, Result};
 use super::value::Val;
 use cascata_artifact::abi::{
-    DwConvF32Args, GemmF32Args, GemmI16Args, GemmU8Args, Import, PackBF32Args, context_offset,
+    DwConvF32Args, GemmBf16Args, GemmF32Args, GemmI16Args, GemmU8Args, Import, PackBF32Args,
+    context_offset,
 };
 use cascata_ir::kernel::{DwConv, Expr, Gemm, LocalId, PackB, Place, RowReduce, Rows};
 use cascata_ir::op::UnaryOp;
@@ -111,9 +112,11 @@ impl<'k> Emit<'k, '_> {
         // The blocks differ in the types of their pointers only.
         const { assert!(size_of::<GemmF32Args>() == size_of::<GemmI16Args>()) };
         const { assert!(size_of::<GemmF32Args>() == size_of::<GemmU8Args>()) };
+        const { assert!(size_of::<GemmF32Args>() == size_of::<GemmBf16Args>()) };
         let import = match self.kernel.buffers.get(g.b.buffer).map(|b| b.dtype) {
             Some(DType::I8) => Import::GemmU8,
             Some(DType::I16) => Import::GemmI16,
+            Some(DType::BF16) => Import::GemmBf16,
             _ => Import::GemmF32,
         };
         self.call_with_block(import, size_of::<GemmF32Args>(), &fields)

@@ -138,7 +138,7 @@ impl Mapper {
         of_operand
             && matches!(g.a, Rows::Strided { .. })
             && g.m.bounds(&self.symbols).0 <= super::few::MOST_ROWS
-            && self.buffers[g.c.buffer].dtype == DType::F32
+            && self.buffers[g.b.buffer].dtype == DType::F32
     }
 
     /// `whole`, or what is better for the number of rows.

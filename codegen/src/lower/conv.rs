@@ -1,5 +1,5 @@
-//! Convolution groups, channels last: `y[N, o…, O] = epilogue(x[N, s…, C] ∗ w[k…, C/g, O])`, f32,
-//! or i32 of operands that are i16, or u8 and i8, in memory.
+//! Convolution groups, channels last: `y[N, o…, O] = epilogue(x[N, s…, C] ∗ w[k…, C/g, O])`, f32
+//! (of operands that may be bf16 in memory), or i32 of operands that are i16, or u8 and i8.
 //!
 //! No im2col: output pixels are the rows of a batch-reduce GEMM, kernel taps its
 //! blocks. A small table of row offsets per block of pixels says where each tap of

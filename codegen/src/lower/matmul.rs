@@ -1,5 +1,5 @@
-//! MatMul groups: `y[.., M, N] = epilogue(a[.., M, K] · b[.., K, N])`, f32, or i32 of operands
-//! that are i16, or u8 and i8, in memory.
+//! MatMul groups: `y[.., M, N] = epilogue(a[.., M, K] · b[.., K, N])`, f32 (of operands that may
+//! be bf16 in memory), or i32 of operands that are i16, or u8 and i8, in memory.
 //!
 //! Bound by flops for M ≥ 8 (2·M·N·K at the micro-kernel's rate), by the bytes of `b`
 //! below. A constant `b` is packed at compile time; any other is packed by a launch
@@ -15,7 +15,7 @@ use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
 use cascata_ir::graph::{Node, ValueId};
 use cascata_ir::kernel::{Expr, Gemm, PackB, Place, Rows, Stmt};
 use cascata_ir::op::BinaryOp;
-use cascata_passes::fuse::{IntegerFactor, memory_owner};
+use cascata_passes::fuse::{NarrowFactor, memory_owner};
 use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, SymbolId};
 
 /// Most rows of a block: A's block and the result's stay in L2 beside a K block of B.
@@ -88,32 +88,29 @@ pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerE
 
 /// The factors of a contraction as a micro-kernel reads them.
 pub(super) struct Factors {
-    /// f32, i16 or u8.
+    /// f32, bf16, i16 or u8.
     pub left: ValueId,
-    /// f32, i16, or known i8.
+    /// f32, bf16, i16, or known i8.
     pub right: ValueId,
     /// What stands for 0 on the left: one u8.
     pub zero: Option<ValueId>,
 }
 
-/// The factors in f32, or those that the group widens for sums in i32; `None` where no
+/// The factors in f32, or those that the group widens for its sums; `None` where no
 /// micro-kernel reads them.
 pub(super) fn factors(lowering: &mut Lowering, group: &Group, node: &Node) -> Option<Factors> {
     let (graph, members) = (lowering.graph, lowering.members(group));
     let (left, right) = (node.inputs[0], node.inputs[1]);
-    match graph.tensor(node.outputs[0]).dtype {
-        DType::F32 => return Some(Factors { left, right, zero: None }),
-        DType::I32 => {}
-        _ => return None,
-    }
-    let [left, right] = IntegerFactor::pair(graph, node)?;
+    let floats = graph.tensor(node.outputs[0]).dtype == DType::F32;
+    let wide = floats.then_some(Factors { left, right, zero: None });
+    let Some([left, right]) = NarrowFactor::pair(graph, node) else { return wide };
     let mut casts = left.casts.iter().chain(&right.casts);
-    let packed = right.dtype(graph) == DType::I16 || {
+    let packed = right.dtype(graph) != DType::I8 || {
         let outside = Body::new(lowering, group).resolve(right.memory);
         graph.as_const(memory_owner(graph, outside)).is_some()
     };
     let found = Factors { left: left.memory, right: right.memory, zero: left.zero };
-    (packed && casts.all(|id| members.contains(id))).then_some(found)
+    (packed && casts.all(|id| members.contains(id))).then_some(found).or(wide)
 }
 
 /// Sees an operand as matrices in memory; copies it to a temporary when it is computed
@@ -321,7 +318,7 @@ fn pack_at_run_time(
         n: (n.clone() - column).minimum(&(chunk * width.clone())),
     };
     let stmt = match dtype {
-        DType::I16 => pack_pairs(&mut body, &pack),
+        DType::I16 | DType::BF16 => pack_pairs(&mut body, &pack, dtype),
         DType::F32 => Stmt::PackB(Box::new(pack)),
         other => return Err(body.error(format!("factors of {other} are packed when compiled"))),
     };
@@ -342,8 +339,8 @@ fn pack_at_run_time(
     })
 }
 
-/// What [`PackB`] does, of i16 in pairs of K, as loops.
-fn pack_pairs(body: &mut Body, p: &PackB) -> Stmt {
+/// What [`PackB`] does, of 16 bits in pairs of K, as loops.
+fn pack_pairs(body: &mut Body, p: &PackB, dtype: DType) -> Stmt {
     let width = PANEL_WIDTH as i64;
     let extents = [p.n.ceil_div(&width.into()), p.k.ceil_div(&2.into()), width.into()];
     let [panel, pair, lane] = [("panel", 0), ("pair", 1), ("lane", 2)]
@@ -359,7 +356,7 @@ fn pack_pairs(body: &mut Body, p: &PackB) -> Stmt {
         let from = row.minimum(&(p.k.clone() - 1)) * p.row_stride.clone()
             + col.minimum(&(p.n.clone() - 1)) * p.col_stride.clone();
         let x = Expr::Load(Place::new(p.src.buffer, p.src.at.clone() + from));
-        let zero = Expr::Const(Scalar::from_i64(DType::I16, 0));
+        let zero = Expr::Const(Scalar::from_i64(dtype, 0));
         Stmt::store(p.dst.buffer, p.dst.at.clone() + to.clone() + half, inside.select(x, zero))
     };
     let vars = [panel, pair, lane].into_iter().zip(extents).rev();

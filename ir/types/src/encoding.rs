@@ -55,7 +55,7 @@ impl PanelEncoding {
     /// Rows that lie together for elements of `dtype`.
     pub fn group_of(dtype: DType) -> u64 {
         match dtype {
-            DType::I16 => 2,
+            DType::I16 | DType::BF16 => 2,
             DType::I8 => BYTE_GROUP,
             _ => 1,
         }

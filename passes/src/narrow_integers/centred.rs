@@ -3,7 +3,8 @@
 //! They are found in two ways: as what they are, with any zero point of 8 bits, behind views;
 //! or by their range, which then gives a zero point, so that i8 become u8 too.
 
-use super::{MAX_DEPTH, Narrow, Ranges, constant};
+use super::{Narrow, Ranges};
+use crate::known::{MAX_DEPTH, constant};
 use cascata_ir::graph::{Def, Graph, Node, NodeId, ValueId};
 use cascata_ir::infer::InferError;
 use cascata_ir::op::{BinaryOp, Op};

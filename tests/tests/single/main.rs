@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod attention;
+mod bf16;
 mod bits;
 mod control;
 mod conv;

@@ -102,7 +102,7 @@ enum RowsPlan {
 
 /// A [`Gemm`].
 pub(super) struct GemmPlan {
-    /// What B holds: i16 or i8, summed in i32, else f32.
+    /// What B holds: i16 or i8, summed in i32, else f32 or bf16, summed in f32.
     factors: DType,
     a: RowsPlan,
     a_zero: Option<Access>,

@@ -49,6 +49,7 @@ impl Verifier<'_> {
         let (left, right, sum) = match integers {
             true if bytes => (DType::U8, DType::I8, DType::I32),
             true => (DType::I16, DType::I16, DType::I32),
+            false if of(&g.b) == Some(DType::BF16) => (DType::BF16, DType::BF16, DType::F32),
             false => (DType::F32, DType::F32, DType::F32),
         };
         match &g.a {

@@ -1,0 +1,46 @@
+//! Values that only constants go into, however they are spelt.
+
+use crate::fold::known_tensor;
+use crate::fuse::is_map_op;
+use bytes::Bytes;
+use cascata_ir::graph::{Def, Graph, RegionId, ValueId};
+use cascata_ir::interp::{Tensor, eval_op};
+use cascata_ir::op::Op;
+use cascata_types::{DType, TensorType};
+
+/// The longest chain of ops on constants that is computed.
+pub(crate) const MAX_DEPTH: usize = 16;
+
+/// The elements of a value that only constants go into, in a narrower type.
+pub(crate) fn constant(graph: &Graph, v: ValueId, dtype: DType) -> Option<Tensor> {
+    let wide = computed(graph, v, MAX_DEPTH)?;
+    eval_op(&Op::Cast { to: dtype }, &[&wide], &|_| None).ok()?.pop()
+}
+
+/// Constants through element-wise ops and movement, which the folding budget kept formulas.
+pub(crate) fn computed(graph: &Graph, v: ValueId, depth: usize) -> Option<Tensor> {
+    if let Some(known) = known_tensor(graph, v) {
+        return Some(known);
+    }
+    let Def::Node(id, _) = graph.values[v].def else { return None };
+    let node = &graph.nodes[id];
+    if !is_map_op(&node.op) || node.inputs.is_empty() {
+        return None;
+    }
+    let next = depth.checked_sub(1)?;
+    let operands: Vec<Tensor> =
+        node.inputs.iter().map(|v| computed(graph, *v, next)).collect::<Option<_>>()?;
+    eval_op(&node.op, &operands.iter().collect::<Vec<_>>(), &|_| None).ok()?.pop()
+}
+
+/// A constant of the shape of another value.
+pub(crate) fn stored(
+    graph: &mut Graph,
+    region: RegionId,
+    like: ValueId,
+    values: &Tensor,
+) -> ValueId {
+    let ty = TensorType { dtype: values.dtype(), ..graph.tensor(like).clone() };
+    let name = format!("{}.{}", graph.values[like].name, ty.dtype);
+    graph.add_const(region, name, ty, Bytes::from(values.to_le_bytes()))
+}

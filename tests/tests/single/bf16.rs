@@ -1,0 +1,97 @@
+//! Contractions of factors that are bf16 in memory: exact where all sums are.
+
+use super::*;
+use cascata_ir::kernel::{Stmt, parse_kernel};
+use cascata_ir::op::{ChannelLayout, ConvAttrs};
+use cascata_runtime::format::ArtifactReader;
+use cascata_types::DType;
+
+fn then(g: &mut Graph, op: Op, operands: &[ValueId]) -> ValueId {
+    g.add1(Graph::ROOT, op, operands.to_vec(), "op").unwrap()
+}
+
+/// A value by way of bf16, which holds all of [`pattern`].
+fn halved(g: &mut Graph, v: ValueId) -> ValueId {
+    let v = then(g, Op::Cast { to: DType::BF16 }, &[v]);
+    then(g, Op::Cast { to: DType::F32 }, &[v])
+}
+
+fn contraction(op: &Op, g: &mut Graph, v: &[ValueId]) -> Vec<ValueId> {
+    let mut operands: Vec<ValueId> = v[..2].iter().map(|v| halved(g, *v)).collect();
+    operands.extend(&v[2..]);
+    vec![then(g, op.clone(), &operands)]
+}
+
+#[test]
+fn products() {
+    for (a, b) in [
+        (&[1, 1][..], &[1, 1][..]),
+        (&[5, 3], &[3, 17]),
+        (&[70, 33], &[33, 50]),
+        (&[2, 3, 7, 5], &[5, 9]),
+        (&[2, 1, 7, 6], &[3, 6, 9]),
+        (&[0, 4], &[4, 3]),
+        (&[3, 0], &[0, 4]),
+        (&[3, 1027], &[1027, 20]),
+    ] {
+        for constant in [true, false] {
+            let b = if constant { Arg::Const(pattern(b, 2)) } else { Arg::Input(pattern(b, 2)) };
+            let args = vec![Arg::Input(pattern(a, 1)), b];
+            check_graph(args, 0.0, |g, v| contraction(&Op::MatMul, g, &v));
+        }
+    }
+}
+
+fn conv(groups: i64, pads: [(i64, i64); 2]) -> Op {
+    Op::Conv(ConvAttrs {
+        strides: vec![2, 1],
+        pads: pads.to_vec(),
+        dilations: vec![1, 1],
+        groups,
+        layout: ChannelLayout::First,
+    })
+}
+
+#[test]
+fn convolutions() {
+    for (channels, outputs, groups, pads) in [
+        (3, 5, 1, [(0, 0), (0, 0)]),
+        (5, 17, 1, [(1, 0), (0, 2)]),
+        (16, 33, 1, [(1, 1), (1, 0)]),
+        (6, 9, 3, [(1, 0), (0, 2)]),
+        (4, 4, 4, [(1, 1), (1, 1)]),
+    ] {
+        let args = vec![
+            Arg::Input(pattern(&[2, channels, 7, 6], 1)),
+            Arg::Const(pattern(&[outputs, channels / groups, 3, 2], 2)),
+            Arg::Const(pattern(&[outputs], 3)),
+        ];
+        let op = conv(groups as i64, pads);
+        check_graph(args, 0.0, |g, v| contraction(&op, g, &v));
+    }
+}
+
+/// The type of the right factors that the micro-kernel of a product multiplies.
+fn multiplied(build: impl FnOnce(&mut Graph, Vec<ValueId>) -> Vec<ValueId>) -> Option<DType> {
+    let args = vec![Arg::Input(pattern(&[5, 6], 1)), Arg::Const(pattern(&[6, 7], 2))];
+    let bytes = artifact(graph_of(args, build).0, OptLevel::O2);
+    let manifest = ArtifactReader::parse(&bytes).and_then(|r| r.full_manifest()).unwrap();
+    let texts = manifest.provenance.kernel_ir.values();
+    texts.map(|text| parse_kernel(text).expect("a kernel")).find_map(|kernel| {
+        let gemm = kernel.body.iter().find_map(|s| match s {
+            Stmt::Gemm(g) => Some(g.b.buffer),
+            _ => None,
+        })?;
+        Some(kernel.buffers[gemm].dtype)
+    })
+}
+
+#[test]
+fn the_micro_kernel_multiplies_halves_where_both_factors_are() {
+    assert_eq!(multiplied(|g, v| contraction(&Op::MatMul, g, &v)), Some(DType::BF16));
+    let one = |g: &mut Graph, v: Vec<ValueId>| {
+        let b = halved(g, v[1]);
+        vec![then(g, Op::MatMul, &[v[0], b])]
+    };
+    assert_eq!(multiplied(one), Some(DType::F32));
+}
