@@ -67,9 +67,9 @@ impl Narrow<'_> {
         let [left, right] = [node.inputs[0], node.inputs[1]];
         let mut ranges = Ranges::new(graph);
         let known = |v: ValueId| computed(graph, v, MAX_DEPTH).is_some();
-        // Of unknown depth, panels cannot be made now; without elements there are none.
+        // Of unknown depth, panels cannot be made now; one element or none lies nowhere.
         let depth = graph.tensor(left).shape.last().and_then(Dim::as_const).is_some();
-        let some = graph.tensor(right).elements().as_const().is_some_and(|n| n > 0);
+        let some = graph.tensor(right).elements().as_const().is_some_and(|n| n > 1);
         if depth && some && ranges.fits(right, DType::I8) && known(right) {
             if let Some(centred) = self.centred(left, id)? {
                 let left = self.subtracted(centred, id)?;

@@ -107,7 +107,9 @@ pub(super) fn factors(lowering: &mut Lowering, group: &Group, node: &Node) -> Op
     let mut casts = left.casts.iter().chain(&right.casts);
     let packed = right.dtype(graph) != DType::I8 || {
         let outside = Body::new(lowering, group).resolve(right.memory);
-        graph.as_const(memory_owner(graph, outside)).is_some()
+        // One element is a number in the code.
+        let weights = graph.as_const(memory_owner(graph, outside));
+        weights.is_some_and(|w| w.ty.elements().as_const().is_some_and(|n| n > 1))
     };
     let found = Factors { left: left.memory, right: right.memory, zero: left.zero };
     (packed && casts.all(|id| members.contains(id))).then_some(found).or(wide)

@@ -1,9 +1,10 @@
-//! `gemm_f32@1`, `gemm_i16@1` and `gemm_u8@1`, the batch-reduce GEMM: loop order and blocking
-//! of one call.
+//! `gemm_f32@1`, `gemm_bf16@1`, `gemm_i16@1` and `gemm_u8@1`, the batch-reduce GEMM: loop order
+//! and blocking of one call.
 //!
 //! * Shapes: `C f32[m, n] = clamp(init + Σ_t A_t f32[m, k]·B_t f32[k, n])`, any sizes;
-//!   B in panels of 16 columns, A strided or through offsets. Of i16, and of u8 less a zero
-//!   point by i8, the same without a clamp, summed in i32; K in pairs, and in quads.
+//!   B in panels of 16 columns, A strided or through offsets. Of bf16 the same, K in pairs;
+//!   of i16, and of u8 less a zero point by i8, without a clamp, summed in i32; K in pairs, and
+//!   in quads.
 //! * Error: one chain of roundings per element, `(batch·k + 2)·2^-24` relative to
 //!   `|init| + Σ|a·b|` with FMA; twice that in the portable version. Integers: none, sums wrap.
 //! * Bound by flops from `m = 3` on while B is in L2 or L3; by bytes of B below.
@@ -25,16 +26,20 @@
 //! Zero points: `Σ (a − zero)·b = Σ a·b − zero·Σ b`, whose last sums come with B's panels; a
 //! row that is not there is one of zero points (Jacob et al. 2018, arXiv 1712.05877, §2.3).
 //!
-//! Integers on the tiles of f32, best GOP/s of `128x256x256`, of the same convolution, and of
+//! Narrow types on the tiles of f32, best GOP/s of `128x256x256`, of the same convolution, and of
 //! `m = 1` times `256x256` (one Intel Emerald Rapids thread, shared, FMA peak 148–165; f32
 //! there: 101–151 of blocks, 46–58 of `m = 1`; `… --example ceilings -- "gemm u8"`):
 //!
-//! | level | ceiling, of FMA peak | i16 | u8 |
-//! |---|---|---|---|
-//! | portable | | 4, 4, 4 | 3, 3, 4 |
-//! | avx2 (peak 75) | 1 | 72, 101, 85 | 60, 58, 48 |
-//! | avx512 | 1: `vpmaddwd` and the addition share the ports of FMA | 143, 144, 72 | 96, 101, 65 |
-//! | avx512-vnni | 2: `vpdpwssd`; 4: `vpdpbusd` | 295, 293, 87 | 522, 535, 213 |
+//! | level | ceiling, of FMA peak | bf16 | i16 | u8 |
+//! |---|---|---|---|---|
+//! | portable | | | 4, 4, 4 | 3, 3, 4 |
+//! | avx2 (peak 75) | 1: `vpmaddwd` and the addition share the ports of FMA | | 72, 101, 85 | 60, 58, 48 |
+//! | avx512-vnni | 2: `vpdpwssd`; 4: `vpdpbusd` | | 295, 293, 87 | 522, 535, 213 |
+//! | avx512-bf16 | ½ here: `vdpbf16ps` | 75, 75, 70 | | |
+//! | amx | 16: `tdpbf16ps`; 32: `tdpbusd` | 412, 245, – | | 1084, 806, – |
+//!
+//! The tiles' rates are those of a core whose other thread is busy; alone, its products take a
+//! third of the time (`gemm/amx.rs`).
 //!
 //! Tried without gain: prefetching B 512 to 2,048 elements ahead (interleaved runs from
 //! DRAM at `m <= 3` lost 10 to 30 %; beyond, no difference above the noise).
