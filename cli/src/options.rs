@@ -6,7 +6,7 @@ use cascata_codegen::cpu::CpuLevel;
 use cascata_frontends::TextOptions;
 use cascata_ir::graph::Graph;
 use cascata_passes::egraph::cost::{Machine, ProfilePoint};
-use cascata_passes::pipeline::{OptLevel, Options as PassOptions};
+use cascata_passes::pipeline::{OptLevel, Options as PassOptions, Precision};
 
 /// What a compile is asked to do.
 #[derive(Clone, Debug)]
@@ -83,6 +83,9 @@ impl CompileOptions {
         if machine != Machine::default() {
             let Machine { peak_flops, bytes, launch } = machine;
             text.push(format!("--machine flops={peak_flops},bytes={bytes},launch={launch}"));
+        }
+        if self.passes.precision == Precision::Bf16 {
+            text.push("--precision bf16".into());
         }
         text.extend(self.passes.egraph.without.iter().map(|r| format!("--without {r}")));
         text.extend(self.fetch.iter().map(|f| format!("--fetch {f}")));

@@ -246,10 +246,27 @@ fn traces_are_chrome_traces() {
     assert!(event["args"]["source"].as_array().unwrap().iter().any(|n| n == "node_y"));
 }
 
+/// Products of bf16: near those of f32, and not the same; the artifact says so.
+#[test]
+fn products_may_be_of_bf16() {
+    let s = Scene::new();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/magika/model.onnx");
+    s.ok(&["compile", model, "-o", "f32.casc"]);
+    s.ok(&["compile", model, "-o", "bf16.casc", "--precision", "bf16"]);
+    assert!(s.ok(&["inspect", "bf16.casc"]).contains("--precision bf16"));
+    let compare = |tolerance: &str| {
+        let pair = ["diff-run", "f32.casc", "bf16.casc", "--random", "1"];
+        s.cascata(&[&pair[..], &["--tolerance", tolerance]].concat()).code()
+    };
+    assert_ne!(compare("1e-7"), 0);
+    assert_eq!(compare("0.05"), 0);
+}
+
 #[test]
 fn wrong_usage_ends_with_2() {
     let s = Scene::new();
     s.small();
+    assert!(s.fails(2, &["compile", "small.onnx", "--precision", "f8"]).contains("f32 or bf16"));
     s.fails(2, &["compile"]);
     s.fails(2, &["run", "small.onnx"]); // neither --input nor --random
     assert!(s.fails(2, &["compile", "small.onnx", "--target", "arm"]).contains("'arm'"));

@@ -262,8 +262,8 @@ fn peak_flops(isa: Isa) -> f64 {
     let flops = (STEPS * 24 * 16 * 2) as f64;
     let best = match isa {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `isa` is not above what this CPU has.
         Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16 | Isa::Amx => {
+            // SAFETY: `isa` is not above what this CPU has.
             time(&mut || _ = black_box(unsafe { peak::avx512(STEPS) })).1
         }
         #[cfg(target_arch = "x86_64")]
