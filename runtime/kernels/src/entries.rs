@@ -165,7 +165,10 @@ macro_rules! gemms {
         #[target_feature(enable = $features)]
         unsafe fn tile<E: Element, const MR: usize, const NV: usize>(
             pass: &gemm::Pass<E>, row: usize, column: usize,
-        ) {
+        )
+        where
+            $token: gemm::Multiply<E>,
+        {
             // SAFETY: the table hands this out where the CPU has the level; the rest is
             // the caller's promise.
             unsafe { gemm::tile::<_, E, MR, NV>($token::assume(), pass, row, column) }
@@ -175,19 +178,27 @@ macro_rules! gemms {
         #[target_feature(enable = $features)]
         unsafe fn half_tile<E: Element, const MR: usize, const NV: usize>(
             pass: &gemm::Pass<E>, row: usize, column: usize,
-        ) {
+        )
+        where
+            Avx2: gemm::Multiply<E>,
+        {
             // SAFETY: as above; every vector level includes AVX2 and FMA.
             unsafe { gemm::tile::<_, E, MR, NV>(Avx2::assume(), pass, row, column) }
         }
 
         impl gemm::GemmIsa for $token {
+            type Half = Avx2;
+
             fn width(m: usize) -> usize {
                 ($width)(m)
             }
             fn height(width: usize) -> usize {
                 ($height)(width)
             }
-            fn tile<E: Element>(rows: usize, width: usize) -> gemm::TileFn<E> {
+            fn tile<E: Element>(rows: usize, width: usize) -> gemm::TileFn<E>
+            where
+                Self: gemm::Multiply<E>,
+            {
                 match (rows, width) {
                     $($(($rows, $panels) => tile::<E, $rows, { $panels * gemm::PANEL / $token::LANES }>,)*)*
                     _ => unreachable!("no tile of {rows} rows and {width} panels"),
@@ -196,7 +207,10 @@ macro_rules! gemms {
             fn half_height(width: usize) -> Option<usize> {
                 ($half_height)(width)
             }
-            fn half_tile<E: Element>(rows: usize, width: usize) -> gemm::TileFn<E> {
+            fn half_tile<E: Element>(rows: usize, width: usize) -> gemm::TileFn<E>
+            where
+                Avx2: gemm::Multiply<E>,
+            {
                 match (rows, 2 * width - 1) {
                     $($(($half_rows, $halves) => half_tile::<E, $half_rows, $halves>,)*)*
                     _ => unreachable!("no half tile of {rows} rows and {width} panels"),
@@ -299,9 +313,9 @@ mod avx2 {
     level!(Avx2, "avx2,fma"; gemm_f32 gemm_bf16 gemm_i16 gemm_u8);
 }
 
-#[cfg(target_arch = "x86_64")]
 // Narrow types are the level below's: nearly all CPUs have VNNI where they have this, and tiles
 // are most of the runtime's code.
+#[cfg(target_arch = "x86_64")]
 mod avx512 {
     use super::*;
     use crate::gemm::Element;
@@ -375,26 +389,27 @@ mod amx {
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
-    use crate::gemm::GemmIsa;
+    use crate::gemm::{Element, GemmIsa, Multiply};
     use crate::simd::{Avx2, Avx512, Avx512Bf16, Avx512Vnni};
+    use cascata_artifact::abi::Bf16;
 
     /// Choosing a tile runs no code of its level, so this needs no CPU that has it.
-    fn every_tile_exists<S: GemmIsa>() {
+    fn every_tile_exists<S: GemmIsa<Half: Multiply<E>> + Multiply<E>, E: Element>() {
         for width in (1..40).map(S::width).flat_map(|most| 1..=most) {
             for rows in 1..=S::height(width) {
-                S::tile::<f32>(rows, width);
+                S::tile::<E>(rows, width);
             }
             for rows in 1..=S::half_height(width).unwrap_or(0) {
-                S::half_tile::<f32>(rows, width);
+                S::half_tile::<E>(rows, width);
             }
         }
     }
 
     #[test]
     fn tiles_are_there_for_all_heights() {
-        every_tile_exists::<Avx2>();
-        every_tile_exists::<Avx512>();
-        every_tile_exists::<Avx512Vnni>();
-        every_tile_exists::<Avx512Bf16>();
+        every_tile_exists::<Avx2, f32>();
+        every_tile_exists::<Avx512, f32>();
+        every_tile_exists::<Avx512Vnni, u8>();
+        every_tile_exists::<Avx512Bf16, Bf16>();
     }
 }

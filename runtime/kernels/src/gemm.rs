@@ -50,10 +50,11 @@ mod element;
 pub(crate) mod portable;
 mod tile;
 
-pub(crate) use element::{Dot, Element};
+pub(crate) use element::{Element, IntLanes, Multiply};
 pub(crate) use tile::{TileFn, tile};
 
 use cascata_artifact::abi::GemmArgs;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Columns of a panel of B.
@@ -69,18 +70,25 @@ const PASS_DEPTH: usize = 512;
 const B_NEAR: usize = 128 * 1024;
 
 /// A level's register tiles.
-pub(crate) trait GemmIsa: Dot {
+pub(crate) trait GemmIsa: IntLanes {
+    /// The level's vectors of half a panel.
+    type Half;
+
     /// Panels side by side in a tile of a call with `m` rows.
     fn width(m: usize) -> usize;
     /// The most rows of a tile `width` panels wide.
     fn height(width: usize) -> usize;
     /// The tile of `rows <= height(width)` rows.
-    fn tile<E: Element>(rows: usize, width: usize) -> TileFn<E>;
+    fn tile<E: Element>(rows: usize, width: usize) -> TileFn<E>
+    where
+        Self: Multiply<E>;
     /// The most rows of a tile that uses at most half of its last panel; `None` if there
     /// is none of this width.
     fn half_height(width: usize) -> Option<usize>;
     /// The tile of `rows <= half_height(width)` rows that leaves half of its last panel out.
-    fn half_tile<E: Element>(rows: usize, width: usize) -> TileFn<E>;
+    fn half_tile<E: Element>(rows: usize, width: usize) -> TileFn<E>
+    where
+        Self::Half: Multiply<E>;
 }
 
 /// Column tiles side by side, all of the same kind.
@@ -98,7 +106,7 @@ pub(crate) struct Pass<'a, E: Element> {
     /// The call.
     pub(crate) args: &'a GemmArgs<E, E::Right, E::Sum>,
     /// What rows of negative offsets read.
-    pub(crate) padding: &'a E::Padding,
+    pub(crate) padding: *const E,
     /// The K blocks.
     pub(crate) blocks: Range<usize>,
     /// The part of each block.
@@ -126,7 +134,8 @@ fn for_each_pass<E: Element>(
     run: &mut dyn FnMut(&Pass<E>),
 ) {
     let (batch, k) = (args.batch.max(0) as usize, args.k.max(args.k_last).max(0) as usize);
-    let padding = &E::padding(args);
+    let mut row = [MaybeUninit::uninit(); _];
+    let padding = E::padding(args, &mut row);
     let mut from_c = args.accumulate != 0;
     let mut pass = |blocks: Range<usize>, depth: Range<usize>, last: bool| {
         run(&Pass { args, padding, blocks, depth, from_c, last });
@@ -182,7 +191,10 @@ fn for_each_run<S: GemmIsa>(n: usize, width: usize, run: &mut dyn FnMut(Columns)
 ///
 /// # Safety
 /// The operands that `args` describes are readable, C is writable and overlaps none.
-pub(crate) unsafe fn gemm<S: GemmIsa, E: Element>(args: &GemmArgs<E, E::Right, E::Sum>) {
+pub(crate) unsafe fn gemm<S, E: Element>(args: &GemmArgs<E, E::Right, E::Sum>)
+where
+    S: GemmIsa<Half: Multiply<E>> + Multiply<E>,
+{
     let (m, n) = (args.m.max(0) as usize, args.n.max(0) as usize);
     let width = S::width(m);
     // One row tile reads A once per column tile in any case: no reason to cut K.
@@ -200,7 +212,10 @@ pub(crate) unsafe fn gemm<S: GemmIsa, E: Element>(args: &GemmArgs<E, E::Right, E
 ///
 /// # Safety
 /// As of [`gemm`].
-unsafe fn gemm_run<S: GemmIsa, E: Element>(pass: &Pass<E>, m: usize, columns: Columns) {
+unsafe fn gemm_run<S, E: Element>(pass: &Pass<E>, m: usize, columns: Columns)
+where
+    S: GemmIsa<Half: Multiply<E>> + Multiply<E>,
+{
     let Columns { panels, width, half } = columns;
     let half = S::half_height(width).filter(|_| half);
     let tiles = m.div_ceil(half.unwrap_or(S::height(width)));

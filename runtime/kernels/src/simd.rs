@@ -10,7 +10,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
-mod dot;
+mod multiply;
 mod portable;
 
 pub(crate) use portable::Portable;

@@ -7,7 +7,9 @@
 //! tile of them is whole; else (offsets, ends of rows and of K) they are gathered first, once
 //! for all columns. The end of K of a panel is copied, so that nothing behind it is read.
 //!
-//! Bound by flops: 8 times those of `vpdpbusd` and of `vdpbf16ps`: 2,048 and 1,024 a cycle.
+//! Bound by flops: 2,048 of bytes and 1,024 of bf16 a cycle, 32 and 16 times those of FMA. Of
+//! that a loop of loads and products in L1 reaches 0.6, or 0.2 if the core's other thread is
+//! busy, as it was in what `gemm.rs` says (one Intel Emerald Rapids core).
 
 use super::{Element, PANEL};
 use cascata_artifact::abi::{Bf16, GemmArgs};
@@ -21,8 +23,8 @@ const ROWS: usize = 16;
 const CHUNK: usize = 64;
 /// Bytes of a tile.
 const TILE: usize = ROWS * CHUNK;
-/// Most chunks of a pass: what is gathered of 32 rows is 64 KiB, in L2.
-const MOST_CHUNKS: usize = 32;
+/// Most chunks of a pass: what is gathered of 32 rows is 32 KiB, on the stack of any thread.
+const MOST_CHUNKS: usize = 16;
 
 /// Rows from which on a tile, however empty, takes less time than vectors.
 // PERF: of `m x 256x256` bytes, 4 rows 178 GOP/s (vectors 337), 8 rows 306 (377), 16 rows 621
@@ -94,8 +96,20 @@ macro_rules! store {
 }
 
 macro_rules! op {
-    ($text:literal) => {
+    ($text:expr) => {
         asm!($text, options(nomem, nostack, preserves_flags))
+    };
+}
+
+/// Multiplies tile `half` of A by tile `p` of B into their tile of sums.
+macro_rules! multiply {
+    ($instruction:literal, $half:expr, $p:expr) => {
+        match ($half, $p) {
+            (0, 0) => op!(concat!($instruction, " tmm0, tmm4, tmm6")),
+            (0, _) => op!(concat!($instruction, " tmm1, tmm4, tmm7")),
+            (_, 0) => op!(concat!($instruction, " tmm2, tmm5, tmm6")),
+            _ => op!(concat!($instruction, " tmm3, tmm5, tmm7")),
+        }
     };
 }
 
@@ -107,14 +121,7 @@ impl TileElement for u8 {
     #[inline(always)]
     unsafe fn multiply(half: usize, p: usize) {
         // SAFETY: the caller's promise: AMX-INT8 is there and the tiles have their sizes.
-        unsafe {
-            match (half, p) {
-                (0, 0) => op!("tdpbusd tmm0, tmm4, tmm6"),
-                (0, _) => op!("tdpbusd tmm1, tmm4, tmm7"),
-                (_, 0) => op!("tdpbusd tmm2, tmm5, tmm6"),
-                _ => op!("tdpbusd tmm3, tmm5, tmm7"),
-            }
-        }
+        unsafe { multiply!("tdpbusd", half, p) }
     }
 
     /// `bias − zero·Σ B`.
@@ -148,14 +155,7 @@ impl TileElement for Bf16 {
     #[inline(always)]
     unsafe fn multiply(half: usize, p: usize) {
         // SAFETY: the caller's promise: AMX-BF16 is there and the tiles have their sizes.
-        unsafe {
-            match (half, p) {
-                (0, 0) => op!("tdpbf16ps tmm0, tmm4, tmm6"),
-                (0, _) => op!("tdpbf16ps tmm1, tmm4, tmm7"),
-                (_, 0) => op!("tdpbf16ps tmm2, tmm5, tmm6"),
-                _ => op!("tdpbf16ps tmm3, tmm5, tmm7"),
-            }
-        }
+        unsafe { multiply!("tdpbf16ps", half, p) }
     }
 
     #[inline(always)]
@@ -178,13 +178,16 @@ struct Chunk {
     bytes: usize,
 }
 
+/// Tiles of A that were gathered, two a chunk.
+type Gathered = MaybeUninit<[[[u8; TILE]; 2]; MOST_CHUNKS]>;
+
 /// Tiles of A of a chunk: where their first rows are, and bytes between rows.
 type LeftTiles = [(*const u8, usize); 2];
 
 /// Whether tiles are worth it: rows enough, whole chunks of K, and sums that start anew.
 pub(crate) fn suits<E: Element>(args: &GemmArgs<E, E::Right, E::Sum>) -> bool {
-    let depth = args.k.max(args.k_last) as usize * size_of::<E>();
-    args.m >= LEAST_ROWS && depth >= CHUNK && args.accumulate == 0
+    let least_depth = (CHUNK / size_of::<E>()) as i64;
+    args.m >= LEAST_ROWS && args.k.max(args.k_last) >= least_depth && args.accumulate == 0
 }
 
 /// Runs a call that [`suits`].
@@ -195,14 +198,15 @@ pub(crate) fn suits<E: Element>(args: &GemmArgs<E, E::Right, E::Sum>) -> bool {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(crate) unsafe fn gemm<E: TileElement>(args: &GemmArgs<E, E::Right, E::Sum>) {
     let m = args.m.max(0) as usize;
+    let gathered = &mut MaybeUninit::uninit();
     // SAFETY: the caller's promise, for all calls below.
     unsafe {
         configure();
         for row in (0..m).step_by(2 * ROWS) {
             let rows = row..m.min(row + 2 * ROWS);
             match rows.len() > ROWS {
-                true => Rows::<E, 2>::run(args, rows),
-                false => Rows::<E, 1>::run(args, rows),
+                true => Rows::<E, 2> { args, rows, gathered }.run(),
+                false => Rows::<E, 1> { args, rows, gathered }.run(),
             }
         }
         op!("tilerelease");
@@ -230,14 +234,14 @@ unsafe fn configure() {
 struct Rows<'a, E: TileElement, const T: usize> {
     args: &'a GemmArgs<E, E::Right, E::Sum>,
     rows: Range<usize>,
-    gathered: MaybeUninit<[[[u8; TILE]; 2]; MOST_CHUNKS]>,
+    gathered: &'a mut Gathered,
 }
 
-impl<'a, E: TileElement, const T: usize> Rows<'a, E, T> {
+impl<E: TileElement, const T: usize> Rows<'_, E, T> {
     /// All columns, in passes over parts of K.
     #[inline(always)]
-    unsafe fn run(args: &'a GemmArgs<E, E::Right, E::Sum>, rows: Range<usize>) {
-        let mut tiles = Self { args, rows, gathered: MaybeUninit::uninit() };
+    unsafe fn run(mut self) {
+        let args = self.args;
         let mut chunks = [Chunk { block: 0, start: 0, bytes: 0 }; MOST_CHUNKS];
         let (mut n, mut first) = (0, true);
         for block in 0..args.batch.max(0) as usize {
@@ -246,7 +250,7 @@ impl<'a, E: TileElement, const T: usize> Rows<'a, E, T> {
             for start in (0..depth).step_by(CHUNK) {
                 if n == MOST_CHUNKS {
                     // SAFETY: the caller's promise.
-                    unsafe { tiles.pass(&chunks, [first, false]) };
+                    unsafe { self.pass(&chunks, [first, false]) };
                     (n, first) = (0, false);
                 }
                 chunks[n] = Chunk { block, start, bytes: (depth - start).min(CHUNK) };
@@ -254,7 +258,7 @@ impl<'a, E: TileElement, const T: usize> Rows<'a, E, T> {
             }
         }
         // SAFETY: as above.
-        unsafe { tiles.pass(&chunks[..n], [first, true]) };
+        unsafe { self.pass(&chunks[..n], [first, true]) };
     }
 
     /// One pass: sums start from where they do, or from C; the last one's are finished.

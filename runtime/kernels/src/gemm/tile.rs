@@ -3,7 +3,7 @@
 //! K is walked in units of 32 bits, one f32, a pair of i16 or a quad of bytes, so that a unit
 //! of A is one broadcast and a unit of 16 columns of B lies where 16 f32 would.
 
-use super::{Dot, Element, PANEL, Pass};
+use super::{Element, IntLanes, Multiply, PANEL, Pass};
 use crate::simd::Simd;
 
 /// Runs a pass on the tile whose first element is `C[row, column]`.
@@ -18,7 +18,7 @@ const SUMS: isize = (PANEL * size_of::<i32>()) as isize;
 /// The operands that `pass.args` describes are valid; `MR` rows are left from `row`,
 /// and at least one column in the last panel of the tile.
 #[inline(always)]
-pub(crate) unsafe fn tile<S: Dot, E: Element, const MR: usize, const NV: usize>(
+pub(crate) unsafe fn tile<S: Multiply<E>, E: Element, const MR: usize, const NV: usize>(
     s: S,
     pass: &Pass<E>,
     row: usize,
@@ -68,7 +68,7 @@ unsafe fn row_pointers<E: Element, const MR: usize>(
             unsafe {
                 let offset = *offsets.add(r);
                 match offset < 0 {
-                    true => E::padding_row(pass.padding, start),
+                    true => pass.padding,
                     false => args.a.offset(offset as isize).add(start),
                 }
             }
@@ -78,7 +78,7 @@ unsafe fn row_pointers<E: Element, const MR: usize>(
 
 /// `acc[r][v] -= a_zero·Σ B[.., v]` over the pass's blocks.
 #[inline(always)]
-unsafe fn subtract_zeros<S: Dot, E: Element, const MR: usize, const NV: usize>(
+unsafe fn subtract_zeros<S: IntLanes, E: Element, const MR: usize, const NV: usize>(
     s: S,
     pass: &Pass<E>,
     column: usize,
@@ -110,7 +110,7 @@ unsafe fn subtract_zeros<S: Dot, E: Element, const MR: usize, const NV: usize>(
 
 /// `acc[r][v] += A[r, k]·B[k, v]` for `k < depth` in ascending order.
 #[inline(always)]
-unsafe fn add_products<S: Dot, E: Element, const MR: usize, const NV: usize>(
+unsafe fn add_products<S: Multiply<E>, E: Element, const MR: usize, const NV: usize>(
     s: S,
     a: [*const E; MR],
     b: *const E::Right,
@@ -133,15 +133,27 @@ unsafe fn add_products<S: Dot, E: Element, const MR: usize, const NV: usize>(
         let at = units * E::UNIT;
         // SAFETY: as above; panels are padded to whole units.
         unsafe {
-            let a = a.map(|row| E::part(row.add(at), left));
+            let a = a.map(|row| part(row.add(at), left));
             add_unit::<S, E, MR, NV>(s, a, b.add(at * PANEL), panel_stride, acc);
         }
     }
 }
 
+/// The bits of a unit of which the row has only the first `n` elements, zeros behind.
+///
+/// # Safety
+/// `a[..n]` is readable; `n < UNIT`.
+#[inline(always)]
+unsafe fn part<E: Element>(a: *const E, n: usize) -> f32 {
+    let a = a.cast::<u8>();
+    // SAFETY: the caller's promise.
+    let byte = |i: usize| u32::from(unsafe { *a.add(i) }) << (8 * i);
+    f32::from_bits((0..n * size_of::<E>()).fold(0, |bits, i| bits | byte(i)))
+}
+
 /// One unit of K: a 32-bit word of each row of A.
 #[inline(always)]
-unsafe fn add_unit<S: Dot, E: Element, const MR: usize, const NV: usize>(
+unsafe fn add_unit<S: Multiply<E>, E: Element, const MR: usize, const NV: usize>(
     s: S,
     a: [f32; MR],
     b: *const E::Right,
@@ -149,15 +161,15 @@ unsafe fn add_unit<S: Dot, E: Element, const MR: usize, const NV: usize>(
     acc: &mut [[S::F; NV]; MR],
 ) {
     // SAFETY: the caller's promise: a unit of each panel is readable.
-    let b: [E::RightUnits<S>; NV] = std::array::from_fn(|v| unsafe {
+    let b: [<S as Multiply<E>>::Right; NV] = std::array::from_fn(|v| unsafe {
         let column = v * S::LANES;
         let panel = b.offset((column / PANEL) as isize * panel_stride);
-        E::right_units(s, s.load(panel.cast::<f32>().add(column % PANEL)))
+        s.right(s.load(panel.cast::<f32>().add(column % PANEL)))
     });
     for r in 0..MR {
-        let a = E::left_units(s, a[r]);
+        let a = s.left(a[r]);
         for v in 0..NV {
-            acc[r][v] = E::add_product(s, a, b[v], acc[r][v]);
+            acc[r][v] = s.add_product(a, b[v], acc[r][v]);
         }
     }
 }
