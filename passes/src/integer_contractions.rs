@@ -17,9 +17,9 @@
 mod dequantised;
 
 use crate::canonicalise::remove_dead;
-use crate::fuse::is_map_op;
+use crate::known::is_known;
 use crate::walk::rewrite;
-use cascata_ir::graph::{Def, Graph, NodeId, RegionId, ValueId};
+use cascata_ir::graph::{Graph, NodeId, RegionId, ValueId};
 use cascata_ir::infer::InferError;
 use cascata_ir::op::{BinaryOp, ChannelLayout, ConvAttrs, Op};
 use cascata_types::{DType, Dim, Shape};
@@ -176,17 +176,4 @@ fn along(graph: &Graph, vector: ValueId, axis: usize, rank: usize) -> Shape {
     let mut shape = vec![Dim::from(1); rank - axis];
     shape[0] = graph.tensor(vector).elements();
     shape
-}
-
-/// Whether a value is computed from constants alone.
-fn is_known(graph: &Graph, v: ValueId, depth: usize) -> bool {
-    let Def::Node(id, _) = graph.values[v].def else { return false };
-    let node = &graph.nodes[id];
-    match &node.op {
-        Op::Const(_) | Op::Fill { .. } | Op::Iota { .. } => true,
-        op if is_map_op(op) && !node.inputs.is_empty() && depth > 0 => {
-            node.inputs.iter().all(|v| is_known(graph, *v, depth - 1))
-        }
-        _ => false,
-    }
 }

@@ -18,7 +18,7 @@ pub(crate) fn constant(graph: &Graph, v: ValueId, dtype: DType) -> Option<Tensor
 }
 
 /// Constants through element-wise ops and movement, which the folding budget kept formulas.
-pub(crate) fn computed(graph: &Graph, v: ValueId, depth: usize) -> Option<Tensor> {
+fn computed(graph: &Graph, v: ValueId, depth: usize) -> Option<Tensor> {
     if let Some(known) = known_tensor(graph, v) {
         return Some(known);
     }
@@ -43,4 +43,16 @@ pub(crate) fn stored(
     let ty = TensorType { dtype: values.dtype(), ..graph.tensor(like).clone() };
     let name = format!("{}.{}", graph.values[like].name, ty.dtype);
     graph.add_const(region, name, ty, Bytes::from(values.to_le_bytes()))
+}
+
+/// Whether a value is computed from constants alone, by at most `depth` ops.
+pub(crate) fn is_known(graph: &Graph, v: ValueId, depth: usize) -> bool {
+    let Some(node) = graph.def_node(v) else { return false };
+    match &node.op {
+        Op::Const(_) | Op::Fill { .. } | Op::Iota { .. } => true,
+        op if is_map_op(op) && !node.inputs.is_empty() && depth > 0 => {
+            node.inputs.iter().all(|v| is_known(graph, *v, depth - 1))
+        }
+        _ => false,
+    }
 }

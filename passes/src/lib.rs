@@ -16,6 +16,7 @@ pub mod isolation;
 mod known;
 pub mod layout;
 pub mod names;
+mod narrow;
 pub mod narrow_floats;
 pub mod narrow_integers;
 pub mod pad_columns;

@@ -10,13 +10,12 @@
 //! **Cost.** Linear in nodes and constants.
 
 use crate::canonicalise::remove_dead;
-use crate::known::{constant, stored};
+use crate::narrow::Narrow;
 use crate::walk;
 use cascata_ir::graph::{Graph, NodeId, ValueId};
 use cascata_ir::infer::InferError;
 use cascata_ir::op::Op;
 use cascata_types::DType;
-use std::collections::HashMap;
 
 /// Narrows in every region; returns the number of contractions changed.
 ///
@@ -25,29 +24,18 @@ use std::collections::HashMap;
 pub fn narrow_floats(graph: &mut Graph) -> Result<usize, InferError> {
     let mut changed = 0;
     for region in walk::regions(graph) {
-        let mut narrowed = HashMap::new();
-        for id in std::mem::take(&mut graph.regions[region].nodes) {
-            if multiplies_floats(graph, id) {
+        let nodes = std::mem::take(&mut graph.regions[region].nodes);
+        let mut narrow = Narrow::new(graph, region);
+        for id in nodes {
+            if multiplies_floats(narrow.graph, id) {
                 for slot in 0..2 {
-                    let factor = graph.nodes[id].inputs[slot];
-                    let source = graph.nodes[id].source.clone();
-                    let add = |graph: &mut Graph, to, v: ValueId| {
-                        graph.add1(region, Op::Cast { to }, vec![v], source.as_str())
-                    };
-                    let small: ValueId = match narrowed.get(&factor) {
-                        Some(small) => *small,
-                        None => match constant(graph, factor, DType::BF16) {
-                            Some(values) => stored(graph, region, factor, &values),
-                            None => add(graph, DType::BF16, factor)?,
-                        },
-                    };
-                    narrowed.insert(factor, small);
-                    // A cast of its own, which joins the contraction's group.
-                    graph.nodes[id].inputs[slot] = add(graph, DType::F32, small)?;
+                    let factor = narrow.graph.nodes[id].inputs[slot];
+                    let halves = narrow.through(factor, DType::BF16, id)?;
+                    narrow.graph.nodes[id].inputs[slot] = halves;
                 }
                 changed += 1;
             }
-            graph.regions[region].nodes.push(id);
+            narrow.graph.regions[region].nodes.push(id);
         }
     }
     if changed > 0 {

@@ -16,9 +16,10 @@ mod centred;
 pub(crate) mod range;
 
 use crate::canonicalise::remove_dead;
-use crate::known::{MAX_DEPTH, computed, constant, stored};
+use crate::known::{MAX_DEPTH, is_known};
+use crate::narrow::Narrow;
 use crate::walk;
-use cascata_ir::graph::{Graph, NodeId, RegionId, ValueId};
+use cascata_ir::graph::{Graph, NodeId, ValueId};
 use cascata_ir::infer::InferError;
 use cascata_ir::op::Op;
 use cascata_types::{DType, Dim};
@@ -33,9 +34,11 @@ use std::collections::HashMap;
 pub fn narrow_integers(graph: &mut Graph) -> Result<usize, InferError> {
     let mut changed = 0;
     for region in walk::regions(graph) {
-        let mut narrow = Narrow { graph, region, small: HashMap::new(), centred: HashMap::new() };
-        for id in std::mem::take(&mut narrow.graph.regions[region].nodes) {
-            changed += usize::from(narrow.contraction(id)?);
+        let nodes = std::mem::take(&mut graph.regions[region].nodes);
+        let mut narrow = Narrow::new(graph, region);
+        let mut centred = HashMap::new();
+        for id in nodes {
+            changed += usize::from(contraction(&mut narrow, &mut centred, id)?);
             narrow.graph.regions[region].nodes.push(id);
         }
     }
@@ -45,73 +48,44 @@ pub fn narrow_integers(graph: &mut Graph) -> Result<usize, InferError> {
     Ok(changed)
 }
 
-/// One region.
-struct Narrow<'g> {
-    graph: &'g mut Graph,
-    region: RegionId,
-    /// Factors in a narrower type.
-    small: HashMap<(ValueId, DType), ValueId>,
-    /// Left factors as bytes.
-    centred: HashMap<ValueId, Centred>,
+/// Narrows the factors of a contraction of i32, if they are narrow; `centred` holds the left
+/// ones that became bytes.
+fn contraction(
+    narrow: &mut Narrow<'_>,
+    centred: &mut HashMap<ValueId, Centred>,
+    id: NodeId,
+) -> Result<bool, InferError> {
+    let graph = &*narrow.graph;
+    let node = &graph.nodes[id];
+    let i32s = |v: &ValueId| graph.ty(*v).as_tensor().is_some_and(|t| t.dtype == DType::I32);
+    if !matches!(node.op, Op::MatMul | Op::Conv(_)) || !node.inputs[..2].iter().all(i32s) {
+        return Ok(false);
+    }
+    let [left, right] = [node.inputs[0], node.inputs[1]];
+    let mut ranges = Ranges::new(graph);
+    let words = [left, right].into_iter().all(|v| ranges.fits(v, DType::I16));
+    if packs_bytes(graph, &mut ranges, left, right)
+        && let Some(centred) = Centred::of(narrow, centred, left, id)?
+    {
+        let factors = [centred.subtracted(narrow, id)?, narrow.through(right, DType::I8, id)?];
+        narrow.graph.nodes[id].inputs[..2].copy_from_slice(&factors);
+        return Ok(true);
+    }
+    if words {
+        for (slot, factor) in [left, right].into_iter().enumerate() {
+            narrow.graph.nodes[id].inputs[slot] = narrow.through(factor, DType::I16, id)?;
+        }
+    }
+    Ok(words)
 }
 
-impl Narrow<'_> {
-    /// Narrows the factors of a contraction of i32, if they are narrow.
-    fn contraction(&mut self, id: NodeId) -> Result<bool, InferError> {
-        let node = &self.graph.nodes[id];
-        let graph = &*self.graph;
-        let i32s = |v: &ValueId| graph.ty(*v).as_tensor().is_some_and(|t| t.dtype == DType::I32);
-        if !matches!(node.op, Op::MatMul | Op::Conv(_)) || !node.inputs[..2].iter().all(i32s) {
-            return Ok(false);
-        }
-        let [left, right] = [node.inputs[0], node.inputs[1]];
-        let mut ranges = Ranges::new(graph);
-        let known = |v: ValueId| computed(graph, v, MAX_DEPTH).is_some();
-        // Of unknown depth, panels cannot be made now; one element or none lies nowhere.
-        let depth = graph.tensor(left).shape.last().and_then(Dim::as_const).is_some();
-        let some = graph.tensor(right).elements().as_const().is_some_and(|n| n > 1);
-        if depth && some && ranges.fits(right, DType::I8) && known(right) {
-            if let Some(centred) = self.centred(left, id)? {
-                let left = self.subtracted(centred, id)?;
-                let right = self.through(right, DType::I8, id)?;
-                self.graph.nodes[id].inputs[..2].copy_from_slice(&[left, right]);
-                return Ok(true);
-            }
-            ranges = Ranges::new(self.graph);
-        }
-        if ![left, right].into_iter().all(|v| ranges.fits(v, DType::I16)) {
-            return Ok(false);
-        }
-        for (slot, factor) in [left, right].into_iter().enumerate() {
-            self.graph.nodes[id].inputs[slot] = self.through(factor, DType::I16, id)?;
-        }
-        Ok(true)
-    }
-
-    /// A factor by way of a narrower type, with a cast of its own back to i32, which joins the
-    /// contraction's group.
-    fn through(
-        &mut self,
-        factor: ValueId,
-        dtype: DType,
-        id: NodeId,
-    ) -> Result<ValueId, InferError> {
-        let small = match self.small.get(&(factor, dtype)) {
-            Some(small) => *small,
-            None => {
-                let small = match constant(self.graph, factor, dtype) {
-                    Some(values) => stored(self.graph, self.region, factor, &values),
-                    None => self.add(Op::Cast { to: dtype }, &[factor], id)?,
-                };
-                *self.small.entry((factor, dtype)).or_insert(small)
-            }
-        };
-        self.add(Op::Cast { to: DType::I32 }, &[small], id)
-    }
-
-    /// Adds a node that is there because of contraction `id`.
-    fn add(&mut self, op: Op, inputs: &[ValueId], id: NodeId) -> Result<ValueId, InferError> {
-        let source = self.graph.nodes[id].source.clone();
-        self.graph.add1(self.region, op, inputs.to_vec(), source.as_str())
-    }
+/// Whether a right factor can be packed as bytes when the model is compiled: of unknown depth
+/// there are no panels, and one element or none lies nowhere.
+fn packs_bytes(graph: &Graph, ranges: &mut Ranges, left: ValueId, right: ValueId) -> bool {
+    let depth = graph.tensor(left).shape.last().and_then(Dim::as_const);
+    let elements = graph.tensor(right).elements().as_const();
+    depth.is_some()
+        && elements.is_some_and(|n| n > 1)
+        && ranges.fits(right, DType::I8)
+        && is_known(graph, right, MAX_DEPTH)
 }

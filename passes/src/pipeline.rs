@@ -77,13 +77,14 @@ pub fn pipeline(options: &Options) -> Vec<Pass> {
     // Code generation knows branches and loops only.
     passes.push(Pass { name: "control", run: |g, _, _| Ok(control::lower(g)?) });
     passes.push(Pass { name: "dims", run: |g, _, _| Ok(dims::simplify(g)) });
+    let [canonical, folded, again] = clean;
+    passes.push(canonical);
     if options.level >= OptLevel::O2 {
         // Before `fold` makes floats of quantised weights.
-        passes.push(Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) });
         passes.push(Pass { name: "integer-contractions", run: |g, o, _| in_integers(g, o) });
     }
     // Code generation needs constants where exporters compute them.
-    passes.extend(clean);
+    passes.extend([folded, again]);
     passes.push(Pass { name: "branches", run: |g, _, _| Ok(control::inline(g)?) });
     passes.push(Pass { name: "canonicalise", run: |g, _, _| Ok(canonicalise(g)) });
     if options.level >= OptLevel::O2 {

@@ -3,12 +3,14 @@
 //! They are found in two ways: as what they are, with any zero point of 8 bits, behind views;
 //! or by their range, which then gives a zero point, so that i8 become u8 too.
 
-use super::{Narrow, Ranges};
+use super::Ranges;
 use crate::known::{MAX_DEPTH, constant};
-use cascata_ir::graph::{Def, Graph, Node, NodeId, ValueId};
+use crate::narrow::Narrow;
+use cascata_ir::graph::{Def, Graph, NodeId, ValueId};
 use cascata_ir::infer::InferError;
 use cascata_ir::op::{BinaryOp, Op};
 use cascata_types::{DType, Scalar, TensorType};
+use std::collections::HashMap;
 
 /// `cast_i32(bytes) − cast_i32(zero)`.
 #[derive(Clone, Copy)]
@@ -25,102 +27,108 @@ struct Found {
     views: Vec<NodeId>,
 }
 
-impl Narrow<'_> {
-    /// A left factor as bytes; `None` if it is none.
-    pub(super) fn centred(
-        &mut self,
+impl Centred {
+    /// A left factor of contraction `id` as bytes; `None` if it is none. `made` holds those
+    /// that there are.
+    pub(super) fn of(
+        narrow: &mut Narrow<'_>,
+        made: &mut HashMap<ValueId, Centred>,
         v: ValueId,
         id: NodeId,
     ) -> Result<Option<Centred>, InferError> {
-        if let Some(known) = self.centred.get(&v) {
+        if let Some(known) = made.get(&v) {
             return Ok(Some(*known));
         }
-        let made = match found(self.graph, v) {
-            Some(found) => self.viewed(found, id)?,
-            None => match Ranges::new(self.graph).zero_of_bytes(v) {
-                Some(zero) => self.moved(v, zero, id)?,
+        let centred = match found(narrow.graph, v) {
+            Some(found) => found.viewed(narrow, id)?,
+            None => match Ranges::new(narrow.graph).zero_of_bytes(v) {
+                Some(zero) => Self::moved(narrow, v, zero, id)?,
                 None => return Ok(None),
             },
         };
-        self.centred.insert(v, made);
-        Ok(Some(made))
-    }
-
-    /// The views, of bytes.
-    fn viewed(&mut self, found: Found, id: NodeId) -> Result<Centred, InferError> {
-        let mut bytes = found.bytes;
-        for view in found.views.into_iter().rev() {
-            let node = self.graph.nodes[view].clone();
-            bytes = self.graph.add1(self.region, node.op, vec![bytes], node.source.as_str())?;
-        }
-        let zero = found.zero.map(|zero| self.byte(zero, id)).transpose()?;
-        Ok(Centred { bytes, zero })
-    }
-
-    /// One i32 that fits u8, as a scalar of that.
-    fn byte(&mut self, v: ValueId, id: NodeId) -> Result<ValueId, InferError> {
-        let known = constant(self.graph, v, DType::U8);
-        if let Some([value]) = known.as_ref().and_then(|x| x.as_slice::<u8>()) {
-            return Ok(self.stored_byte(v, *value));
-        }
-        let byte = match self.graph.def_node(v) {
-            Some(n) if is_widened_u8(self.graph, v) => n.inputs[0],
-            _ => self.add(Op::Cast { to: DType::U8 }, &[v], id)?,
-        };
-        match self.graph.tensor(byte).rank() {
-            0 => Ok(byte),
-            _ => self.add(Op::Reshape { shape: vec![] }, &[byte], id),
-        }
-    }
-
-    fn stored_byte(&mut self, like: ValueId, value: u8) -> ValueId {
-        let name = format!("{}.u8", self.graph.values[like].name);
-        let ty = TensorType::fixed(DType::U8, &[]);
-        self.graph.add_const(self.region, name, ty, vec![value].into())
+        made.insert(v, centred);
+        Ok(Some(centred))
     }
 
     /// `cast_u8(v + zero)`.
-    fn moved(&mut self, v: ValueId, zero: u8, id: NodeId) -> Result<Centred, InferError> {
+    fn moved(
+        narrow: &mut Narrow<'_>,
+        v: ValueId,
+        zero: u8,
+        id: NodeId,
+    ) -> Result<Self, InferError> {
         let cast = Op::Cast { to: DType::U8 };
         if zero == 0 {
-            return Ok(Centred { bytes: self.add(cast, &[v], id)?, zero: None });
+            return Ok(Self { bytes: narrow.add(cast, &[v], id)?, zero: None });
         }
         let value = Scalar::from_i64(DType::I32, zero.into());
-        let wide = self.add(Op::Fill { value, shape: vec![] }, &[], id)?;
-        let sum = self.add(Op::Binary(BinaryOp::Add), &[v, wide], id)?;
-        let bytes = self.add(cast, &[sum], id)?;
-        let zero = self.stored_byte(v, zero);
-        Ok(Centred { bytes, zero: Some(zero) })
+        let wide = narrow.add(Op::Fill { value, shape: vec![] }, &[], id)?;
+        let sum = narrow.add(Op::Binary(BinaryOp::Add), &[v, wide], id)?;
+        let bytes = narrow.add(cast, &[sum], id)?;
+        Ok(Self { bytes, zero: Some(stored_byte(narrow, v, zero)) })
     }
 
     /// The factor again, of casts of its own.
     pub(super) fn subtracted(
-        &mut self,
-        centred: Centred,
+        self,
+        narrow: &mut Narrow<'_>,
         id: NodeId,
     ) -> Result<ValueId, InferError> {
         let widen = Op::Cast { to: DType::I32 };
-        let bytes = self.add(widen.clone(), &[centred.bytes], id)?;
-        let Some(zero) = centred.zero else { return Ok(bytes) };
-        let zero = self.add(widen, &[zero], id)?;
-        self.add(Op::Binary(BinaryOp::Sub), &[bytes, zero], id)
+        let bytes = narrow.add(widen.clone(), &[self.bytes], id)?;
+        let Some(zero) = self.zero else { return Ok(bytes) };
+        let zero = narrow.add(widen, &[zero], id)?;
+        narrow.add(Op::Binary(BinaryOp::Sub), &[bytes, zero], id)
     }
 }
 
-fn is_widened_u8(graph: &Graph, v: ValueId) -> bool {
-    let widens = |n: &Node| {
-        let from = graph.ty(n.inputs[0]).as_tensor().map(|t| t.dtype);
-        n.op == Op::Cast { to: DType::I32 } && from == Some(DType::U8)
+impl Found {
+    /// The views, of bytes.
+    fn viewed(self, narrow: &mut Narrow<'_>, id: NodeId) -> Result<Centred, InferError> {
+        let mut bytes = self.bytes;
+        for view in self.views.into_iter().rev() {
+            let op = narrow.graph.nodes[view].op.clone();
+            bytes = narrow.add(op, &[bytes], view)?;
+        }
+        let zero = self.zero.map(|zero| byte(narrow, zero, id)).transpose()?;
+        Ok(Centred { bytes, zero })
+    }
+}
+
+/// One i32 that fits u8, as a scalar of that.
+fn byte(narrow: &mut Narrow<'_>, v: ValueId, id: NodeId) -> Result<ValueId, InferError> {
+    let known = constant(narrow.graph, v, DType::U8);
+    if let Some([value]) = known.as_ref().and_then(|x| x.as_slice::<u8>()) {
+        return Ok(stored_byte(narrow, v, *value));
+    }
+    let byte = match widened_u8(narrow.graph, v) {
+        Some(byte) => byte,
+        None => narrow.add(Op::Cast { to: DType::U8 }, &[v], id)?,
     };
-    graph.def_node(v).is_some_and(|n| !n.inputs.is_empty() && widens(n))
+    match narrow.graph.tensor(byte).rank() {
+        0 => Ok(byte),
+        _ => narrow.add(Op::Reshape { shape: vec![] }, &[byte], id),
+    }
+}
+
+fn stored_byte(narrow: &mut Narrow<'_>, like: ValueId, value: u8) -> ValueId {
+    let name = format!("{}.u8", narrow.graph.values[like].name);
+    let ty = TensorType::fixed(DType::U8, &[]);
+    narrow.graph.add_const(narrow.region, name, ty, vec![value].into())
+}
+
+/// What a value is a cast of, if it is one of u8 to i32.
+fn widened_u8(graph: &Graph, v: ValueId) -> Option<ValueId> {
+    let node = graph.def_node(v).filter(|n| n.op == Op::Cast { to: DType::I32 })?;
+    let from = graph.ty(node.inputs[0]).as_tensor()?.dtype;
+    (from == DType::U8).then_some(node.inputs[0])
 }
 
 /// Bytes behind views, with one zero point that fits a byte or none.
 fn found(graph: &Graph, v: ValueId) -> Option<Found> {
     let (mut at, mut zero, mut views) = (v, None, vec![]);
     for _ in 0..MAX_DEPTH {
-        if is_widened_u8(graph, at) {
-            let bytes = graph.def_node(at)?.inputs[0];
+        if let Some(bytes) = widened_u8(graph, at) {
             return Some(Found { bytes, zero, views });
         }
         let Def::Node(id, _) = graph.values[at].def else { return None };

@@ -18,17 +18,6 @@ struct Ends {
 
 const PLAIN: Ends = Ends { bias: false, accumulate: false, clamp: None };
 
-fn random_shape(rng: &mut Rng) -> GemmShape {
-    let (k, batch) = (rng.below(80), 1 + rng.below(5));
-    let k_last = if rng.below(2) == 0 { k } else { rng.below(k + 1) };
-    let rows = match rng.below(3) {
-        0 => Rows::Strided(rng.below(9)),
-        1 => Rows::Offsets(0),
-        _ => Rows::Offsets(3),
-    };
-    GemmShape { m: 1 + rng.below(45), n: 1 + rng.below(180), k, k_last, batch, rows }
-}
-
 fn random_ends(rng: &mut Rng) -> Ends {
     let clamp = match rng.below(3) {
         0 => None,
@@ -97,7 +86,7 @@ fn random_calls_match_f64_and_stay_in_bounds() {
     for isa in levels() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(7));
         for round in 0..300 {
-            let (shape, ends) = (random_shape(&mut rng), random_ends(&mut rng));
+            let (shape, ends) = (GemmShape::random(&mut rng, 80), random_ends(&mut rng));
             let case = Gemm::random(&mut rng, Place::AtGuard, shape);
             let stride = shape.n + rng.below(4);
             let got = run(kernels, &case, ends, stride);
@@ -148,17 +137,9 @@ fn deep_sums() {
 
 #[test]
 fn empty_calls() {
-    let base = GemmShape { m: 7, n: 20, k: 5, k_last: 5, batch: 2, rows: Rows::Strided(0) };
-    let empties = [
-        GemmShape { m: 0, ..base },
-        GemmShape { n: 0, ..base },
-        GemmShape { k: 0, k_last: 0, ..base },
-        GemmShape { batch: 0, ..base },
-        GemmShape { batch: 1, k_last: 0, ..base },
-    ];
     for isa in levels() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(10));
-        for shape in empties {
+        for shape in GemmShape::empty() {
             for rows in [Rows::Strided(0), Rows::Offsets(2)] {
                 for accumulate in [false, true] {
                     let ends = Ends { bias: true, accumulate, clamp: Some((-0.2, 0.3)) };
@@ -198,7 +179,7 @@ fn splitting_the_rows_changes_no_bit() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(11));
         for round in 0..120 {
             let deep = round % 6 == 0;
-            let mut shape = random_shape(&mut rng);
+            let mut shape = GemmShape::random(&mut rng, 80);
             if deep {
                 (shape.k, shape.k_last) = (1300, 1100);
             }
@@ -224,7 +205,7 @@ fn fma_levels_agree_bitwise() {
     let [low, high] = [Isa::Avx2, Isa::Avx512].map(Kernels::new);
     let mut rng = Rng(12);
     for _ in 0..50 {
-        let (shape, ends) = (random_shape(&mut rng), random_ends(&mut rng));
+        let (shape, ends) = (GemmShape::random(&mut rng, 80), random_ends(&mut rng));
         let case = Gemm::random(&mut rng, Place::AtGuard, shape);
         assert_eq!(run(low, &case, ends, shape.n), run(high, &case, ends, shape.n), "{shape:?}");
     }

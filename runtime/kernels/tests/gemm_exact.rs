@@ -65,18 +65,12 @@ fn random_calls_are_exact_and_stay_in_bounds<A: Factor>() {
     for isa in levels() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(21));
         for round in 0..300 {
-            let (k, batch) = (rng.below(80), 1 + rng.below(5));
-            let k_last = if rng.below(2) == 0 { k } else { rng.below(k + 1) };
-            let rows = match rng.below(3) {
-                0 => Rows::Strided(rng.below(9)),
-                1 => Rows::Offsets(0),
-                _ => Rows::Offsets(3),
-            };
-            let (m, n) = (1 + rng.below(45), 1 + rng.below(180));
-            let shape = GemmShape { m, n, k, k_last, batch, rows };
+            // Deep enough for whole tiles of K and ends of them.
+            let shape = GemmShape::random(&mut rng, 150);
             let case = ExactGemm::<A>::random(&mut rng, Place::AtGuard, shape);
             let start = [Start::Zero, Start::Bias, Start::C][rng.below(3)];
-            check(kernels, &case, start, n + rng.below(4), &format!("{isa}, {round}, {start:?}"));
+            let stride = shape.n + rng.below(4);
+            check(kernels, &case, start, stride, &format!("{isa}, {round}, {start:?}"));
         }
     }
 }
@@ -118,17 +112,9 @@ fn deep_sums<A: Factor>() {
 }
 
 fn empty_calls<A: Factor>() {
-    let base = GemmShape { m: 7, n: 20, k: 5, k_last: 5, batch: 2, rows: Rows::Strided(0) };
-    let empties = [
-        GemmShape { m: 0, ..base },
-        GemmShape { n: 0, ..base },
-        GemmShape { k: 0, k_last: 0, ..base },
-        GemmShape { batch: 0, ..base },
-        GemmShape { batch: 1, k_last: 0, ..base },
-    ];
     for isa in levels() {
         let (kernels, mut rng) = (Kernels::new(isa), Rng(24));
-        for shape in empties {
+        for shape in GemmShape::empty() {
             for start in [Start::Zero, Start::Bias, Start::C] {
                 let case = ExactGemm::<A>::random(&mut rng, Place::AtGuard, shape);
                 check(kernels, &case, start, shape.n.max(1), isa.name());

@@ -1,10 +1,7 @@
 //! Contractions of factors that are bf16 in memory: exact where all sums are.
 
 use super::*;
-use cascata_ir::kernel::{Stmt, parse_kernel};
 use cascata_ir::op::{ChannelLayout, ConvAttrs};
-use cascata_runtime::format::ArtifactReader;
-use cascata_types::DType;
 
 fn then(g: &mut Graph, op: Op, operands: &[ValueId]) -> ValueId {
     g.add1(Graph::ROOT, op, operands.to_vec(), "op").unwrap()
@@ -71,28 +68,32 @@ fn convolutions() {
     }
 }
 
-/// The type of the right factors that the micro-kernel of a product multiplies.
-fn multiplied(build: impl FnOnce(&mut Graph, Vec<ValueId>) -> Vec<ValueId>) -> Option<DType> {
-    // Known ones would be folded to f32.
-    let args = vec![Arg::Input(pattern(&[5, 6], 1)), Arg::Input(pattern(&[6, 7], 2))];
-    let bytes = artifact(graph_of(args, build).0, OptLevel::O2);
-    let manifest = ArtifactReader::parse(&bytes).and_then(|r| r.full_manifest()).unwrap();
-    let texts = manifest.provenance.kernel_ir.values();
-    texts.map(|text| parse_kernel(text).expect("a kernel")).find_map(|kernel| {
-        let gemm = kernel.body.iter().find_map(|s| match s {
-            Stmt::Gemm(g) => Some(g.b.buffer),
-            _ => None,
-        })?;
-        Some(kernel.buffers[gemm].dtype)
-    })
-}
-
 #[test]
 fn the_micro_kernel_multiplies_halves_where_both_factors_are() {
-    assert_eq!(multiplied(|g, v| contraction(&Op::MatMul, g, &v)), Some(DType::BF16));
-    let one = |g: &mut Graph, v: Vec<ValueId>| {
+    let of = |build: fn(&mut Graph, Vec<ValueId>) -> Vec<ValueId>| {
+        // Known ones would be folded to f32.
+        let args = vec![Arg::Input(pattern(&[5, 6], 1)), Arg::Input(pattern(&[6, 7], 2))];
+        multiplied(&artifact(graph_of(args, build).0, OptLevel::O2))
+    };
+    assert_eq!(of(|g, v| contraction(&Op::MatMul, g, &v)), Some(DType::BF16));
+    let one = of(|g, v| {
         let b = halved(g, v[1]);
         vec![then(g, Op::MatMul, &[v[0], b])]
-    };
-    assert_eq!(multiplied(one), Some(DType::F32));
+    });
+    assert_eq!(one, Some(DType::F32));
+}
+
+/// Narrow weights of a product of f32 are converted when they are packed, and lie as f32 do.
+#[test]
+fn one_narrow_factor_is_packed_as_floats() {
+    for dtype in [DType::BF16, DType::I8, DType::I16] {
+        for b in [[3, 17], [33, 50]] {
+            let weights = pattern(&b, 2).cast(dtype).unwrap();
+            let args = vec![Arg::Input(pattern(&[5, b[0]], 1)), Arg::Const(weights)];
+            check_graph(args, 1e-6, |g, v| {
+                let b = then(g, Op::Cast { to: DType::F32 }, &[v[1]]);
+                vec![then(g, Op::MatMul, &[v[0], b])]
+            });
+        }
+    }
 }

@@ -1,10 +1,8 @@
 //! Contractions of integers: exact, whatever the micro-kernel makes of odd sizes.
 
 use super::*;
-use cascata_ir::kernel::{Stmt, parse_kernel};
 use cascata_ir::op::{BinaryOp, ChannelLayout, ConvAttrs, UnaryOp};
-use cascata_runtime::format::ArtifactReader;
-use cascata_types::{DType, Scalar};
+use cascata_types::Scalar;
 
 /// Bytes in no simple order.
 fn bytes(dtype: DType, dims: &[usize], seed: i128) -> Tensor {
@@ -205,25 +203,16 @@ fn wide_factors() {
 
 /// Whether `op` of two factors, cast to i32, calls a micro-kernel.
 fn calls_gemm(op: Op, factors: [Arg; 2]) -> bool {
-    multiplied(op, factors).is_some()
+    multiplied_by(op, factors).is_some()
 }
 
 /// The type of the right factors that a micro-kernel multiplies for `op` of two, cast to i32.
-fn multiplied(op: Op, factors: [Arg; 2]) -> Option<DType> {
+fn multiplied_by(op: Op, factors: [Arg; 2]) -> Option<DType> {
     let (graph, _) = graph_of(factors.into(), |g, v| {
         let factors = [v[0], v[1]].map(|v| then(g, Op::Cast { to: DType::I32 }, &[v]));
         vec![then(g, op, &factors)]
     });
-    let bytes = artifact(graph, OptLevel::O2);
-    let manifest = ArtifactReader::parse(&bytes).and_then(|r| r.full_manifest()).unwrap();
-    let texts = manifest.provenance.kernel_ir.values();
-    texts.map(|text| parse_kernel(text).expect("a kernel")).find_map(|kernel| {
-        let gemm = kernel.body.iter().find_map(|s| match s {
-            Stmt::Gemm(g) => Some(g.b.buffer),
-            _ => None,
-        })?;
-        Some(kernel.buffers[gemm].dtype)
-    })
+    multiplied(&artifact(graph, OptLevel::O2))
 }
 
 #[test]
@@ -232,17 +221,17 @@ fn known_bytes_are_multiplied_as_such() {
     let given = |dtype, dims: &[usize]| Arg::Input(bytes(dtype, dims, 3));
     for dtype in [DType::U8, DType::I8] {
         let product = [given(dtype, &[5, 6]), fixed(&[6, 7])];
-        assert_eq!(multiplied(Op::MatMul, product), Some(DType::I8));
+        assert_eq!(multiplied_by(Op::MatMul, product), Some(DType::I8));
         for groups in [1, 3] {
             let w = fixed(&[9, 6 / groups, 3, 2]);
             let op = conv(groups as i64, [(0, 0), (1, 0)]);
-            assert_eq!(multiplied(op, [given(dtype, &[1, 6, 5, 4]), w]), Some(DType::I8));
+            assert_eq!(multiplied_by(op, [given(dtype, &[1, 6, 5, 4]), w]), Some(DType::I8));
         }
     }
     let unknown = [given(DType::U8, &[5, 6]), given(DType::I8, &[6, 7])];
-    assert_eq!(multiplied(Op::MatMul, unknown), Some(DType::I16));
+    assert_eq!(multiplied_by(Op::MatMul, unknown), Some(DType::I16));
     let unsigned = Arg::Const(bytes(DType::U8, &[6, 7], 3));
-    assert_eq!(multiplied(Op::MatMul, [given(DType::U8, &[5, 6]), unsigned]), Some(DType::I16));
+    assert_eq!(multiplied_by(Op::MatMul, [given(DType::U8, &[5, 6]), unsigned]), Some(DType::I16));
 }
 
 #[test]

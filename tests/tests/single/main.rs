@@ -24,11 +24,13 @@ mod variants;
 use cascata_codegen::cpu::CpuLevel;
 use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::interp::{Element, Tensor, run};
+use cascata_ir::kernel::{Stmt, parse_kernel};
 use cascata_ir::op::Op;
 use cascata_passes::pipeline::OptLevel;
 use cascata_runtime::Runtime;
+use cascata_runtime::format::ArtifactReader;
 use cascata_tests::pipeline;
-use cascata_types::{Dim, Shape, SymbolId, SymbolTable, TensorType};
+use cascata_types::{DType, Dim, Shape, SymbolId, SymbolTable, TensorType};
 
 /// An operand of the op under test.
 enum Arg {
@@ -112,6 +114,19 @@ fn graph_of(
 fn artifact(graph: Graph, level: OptLevel) -> Vec<u8> {
     let fused = pipeline::fused_graph(graph, level).unwrap();
     pipeline::artifact(&fused, &[CpuLevel::V3]).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The type of the right factors of the first micro-kernel of a product that an artifact calls.
+fn multiplied(artifact: &[u8]) -> Option<DType> {
+    let manifest = ArtifactReader::parse(artifact).and_then(|r| r.full_manifest()).unwrap();
+    let texts = manifest.provenance.kernel_ir.values();
+    texts.map(|text| parse_kernel(text).expect("a kernel")).find_map(|kernel| {
+        let right = kernel.body.iter().find_map(|s| match s {
+            Stmt::Gemm(g) => Some(g.b.buffer),
+            _ => None,
+        })?;
+        Some(kernel.buffers[right].dtype)
+    })
 }
 
 /// Compiles and compares with the interpreter.

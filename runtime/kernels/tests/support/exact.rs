@@ -1,7 +1,7 @@
 //! Owned operands of a GEMM call whose sums are exact: those of integers, and of bf16 that hold
 //! small ones.
 
-use super::{Buffer, GemmShape, PANEL, Place, Rng, Rows};
+use super::{Buffer, GemmShape, PANEL, Place, Rng};
 use cascata_artifact::abi::{Bf16, BlockFn, GemmArgs};
 use cascata_kernels::Kernels;
 use std::fmt::Debug;
@@ -148,22 +148,8 @@ pub struct ExactGemm<A: Factor> {
 impl<A: Factor> ExactGemm<A> {
     /// Random operands over all of their types.
     pub fn random(rng: &mut Rng, place: Place, shape: GemmShape) -> Self {
-        let GemmShape { m, n, k, k_last, batch, rows } = shape;
-        let depth = k.max(k_last);
-        let (a_len, offsets) = match rows {
-            Rows::Strided(extra) if m > 0 && batch > 0 => {
-                ((m - 1) * (batch * k + extra) + (batch - 1) * k + k_last, vec![])
-            }
-            Rows::Strided(_) => (0, vec![]),
-            Rows::Offsets(every) => {
-                let len = depth + m * batch * 3;
-                let offset = |i: usize| match every {
-                    n if n > 0 && i % n == n - 1 => -1 - rng.below(9) as i32,
-                    _ => rng.below(len - depth + 1) as i32,
-                };
-                (len, (0..m * batch).map(offset).collect())
-            }
-        };
+        let (n, depth) = (shape.n, shape.depth());
+        let (a_len, offsets) = shape.left(rng);
         let a: Vec<A> = (0..a_len).map(|_| A::any(rng).0).collect();
         let b = Self::panels(rng, shape);
         let a_zero = if A::HAS_SUMS { [0, 128, rng.next() as u8][rng.below(3)] } else { 0 };
@@ -197,34 +183,12 @@ impl<A: Factor> ExactGemm<A> {
 
     /// The argument block for output rows of `c_row_stride` at `c`.
     pub fn args(&self, c: *mut A::Sum, c_row_stride: usize) -> GemmArgs<A, A::Right, A::Sum> {
-        let GemmShape { m, n, k, k_last, batch, rows } = self.shape;
-        let panel = panel_stride::<A>(self.shape);
-        let (a_offsets, stride) = match rows {
-            Rows::Strided(extra) => (std::ptr::null(), batch * k + extra),
-            Rows::Offsets(_) => (self.offsets.as_ptr(), 0),
-        };
-        GemmArgs {
-            a: self.a.as_ptr(),
-            a_offsets,
-            a_row_stride: stride as i64,
-            a_batch_stride: k as i64,
-            zeros: if A::HAS_SUMS { std::ptr::null() } else { self.zeros.as_ptr() },
-            b: self.b.as_ptr(),
-            b_panel_stride: panel as i64,
-            b_batch_stride: (n.div_ceil(PANEL) * panel) as i64,
-            c,
-            c_row_stride: c_row_stride as i64,
-            bias: std::ptr::null(),
-            m: m as i64,
-            n: n as i64,
-            k: k as i64,
-            k_last: k_last as i64,
-            batch: batch as i64,
-            accumulate: 0,
-            min: f64::NEG_INFINITY,
-            max: f64::INFINITY,
-            a_zero: self.a_zero.into(),
-        }
+        let (left, panel) =
+            ((&*self.a, &*self.offsets, &*self.zeros), panel_stride::<A>(self.shape));
+        let args = self.shape.args(left, (&*self.b, panel), (c, c_row_stride));
+        // What has a zero point reads no zeros.
+        let zeros = if A::HAS_SUMS { std::ptr::null() } else { args.zeros };
+        GemmArgs { zeros, a_zero: self.a_zero.into(), ..args }
     }
 
     /// `start + Σ (A − zero)·B` of one element, wrapping.
@@ -235,11 +199,9 @@ impl<A: Factor> ExactGemm<A> {
 
     /// What is multiplied for one element, padding left out.
     fn factors(&self, i: usize, j: usize) -> impl Iterator<Item = (A, A::Right)> + '_ {
-        let GemmShape { m, k, k_last, batch, rows, .. } = self.shape;
-        let blocks = (0..batch).filter_map(move |t| match rows {
-            Rows::Strided(extra) => Some((t, i * (batch * k + extra) + t * k)),
-            Rows::Offsets(_) => Some((t, usize::try_from(self.offsets[t * m + i]).ok()?)),
-        });
+        let GemmShape { k, k_last, batch, .. } = self.shape;
+        let blocks =
+            (0..batch).filter_map(move |t| Some((t, self.shape.row(&self.offsets, t, i)?)));
         blocks.flat_map(move |(t, a)| {
             let depth = if t + 1 == batch { k_last } else { k };
             (0..depth).map(move |l| (self.a[a + l], self.b[at::<A>(self.shape, t, l, j)]))
@@ -257,7 +219,7 @@ impl ExactGemm<Bf16> {
 /// Elements between panels.
 fn panel_stride<A: Factor>(shape: GemmShape) -> usize {
     let sums = if A::HAS_SUMS { SUMS } else { 0 };
-    shape.k.max(shape.k_last).next_multiple_of(A::GROUP) * PANEL + sums
+    shape.depth().next_multiple_of(A::GROUP) * PANEL + sums
 }
 
 /// Where `B_t[l, j]` lies.

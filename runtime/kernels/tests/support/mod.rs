@@ -7,7 +7,7 @@ pub mod exact;
 
 pub use buffer::{Buffer, Place};
 
-use cascata_artifact::abi::{DwConvF32Args, GemmF32Args};
+use cascata_artifact::abi::{DwConvF32Args, GemmArgs, GemmF32Args};
 use cascata_kernels::Isa;
 
 /// Columns of a panel of B.
@@ -77,6 +77,101 @@ pub struct GemmShape {
     pub rows: Rows,
 }
 
+impl GemmShape {
+    /// Any small shape; blocks are less than `depth` deep.
+    pub fn random(rng: &mut Rng, depth: usize) -> GemmShape {
+        let (k, batch) = (rng.below(depth), 1 + rng.below(5));
+        let k_last = if rng.below(2) == 0 { k } else { rng.below(k + 1) };
+        let rows = match rng.below(3) {
+            0 => Rows::Strided(rng.below(9)),
+            1 => Rows::Offsets(0),
+            _ => Rows::Offsets(3),
+        };
+        GemmShape { m: 1 + rng.below(45), n: 1 + rng.below(180), k, k_last, batch, rows }
+    }
+
+    /// Shapes without rows, columns or products.
+    pub fn empty() -> [GemmShape; 5] {
+        let base = GemmShape { m: 7, n: 20, k: 5, k_last: 5, batch: 2, rows: Rows::Strided(0) };
+        [
+            GemmShape { m: 0, ..base },
+            GemmShape { n: 0, ..base },
+            GemmShape { k: 0, k_last: 0, ..base },
+            GemmShape { batch: 0, ..base },
+            GemmShape { batch: 1, k_last: 0, ..base },
+        ]
+    }
+
+    /// The longest block.
+    pub fn depth(self) -> usize {
+        self.k.max(self.k_last)
+    }
+
+    /// Elements of A, and the offsets of its rows, if they are given so.
+    pub fn left(self, rng: &mut Rng) -> (usize, Vec<i32>) {
+        let GemmShape { m, k, k_last, batch, rows, .. } = self;
+        match rows {
+            Rows::Strided(extra) if m > 0 && batch > 0 => {
+                ((m - 1) * (batch * k + extra) + (batch - 1) * k + k_last, vec![])
+            }
+            Rows::Strided(_) => (0, vec![]),
+            Rows::Offsets(every) => {
+                let len = self.depth() + m * batch * 3;
+                let offset = |i: usize| match every {
+                    n if n > 0 && i % n == n - 1 => -1 - rng.below(9) as i32,
+                    _ => rng.below(len - self.depth() + 1) as i32,
+                };
+                (len, (0..m * batch).map(offset).collect())
+            }
+        }
+    }
+
+    /// Where row `i` of block `t` begins; `None` for a row that is not there.
+    pub fn row(self, offsets: &[i32], t: usize, i: usize) -> Option<usize> {
+        match self.rows {
+            Rows::Strided(extra) => Some(i * (self.batch * self.k + extra) + t * self.k),
+            Rows::Offsets(_) => usize::try_from(offsets[t * self.m + i]).ok(),
+        }
+    }
+
+    /// The argument block without bias, bounds and zero point, for panels of so many elements
+    /// and output rows of `c_row_stride` at `c`.
+    pub fn args<A, B, S>(
+        self,
+        (a, offsets, zeros): (&[A], &[i32], &[A]),
+        (b, panel): (&[B], usize),
+        (c, c_row_stride): (*mut S, usize),
+    ) -> GemmArgs<A, B, S> {
+        let GemmShape { m, n, k, k_last, batch, rows } = self;
+        let (a_offsets, stride) = match rows {
+            Rows::Strided(extra) => (std::ptr::null(), batch * k + extra),
+            Rows::Offsets(_) => (offsets.as_ptr(), 0),
+        };
+        GemmArgs {
+            a: a.as_ptr(),
+            a_offsets,
+            a_row_stride: stride as i64,
+            a_batch_stride: k as i64,
+            zeros: zeros.as_ptr(),
+            b: b.as_ptr(),
+            b_panel_stride: panel as i64,
+            b_batch_stride: (n.div_ceil(PANEL) * panel) as i64,
+            c,
+            c_row_stride: c_row_stride as i64,
+            bias: std::ptr::null(),
+            m: m as i64,
+            n: n as i64,
+            k: k as i64,
+            k_last: k_last as i64,
+            batch: batch as i64,
+            accumulate: 0,
+            min: f64::NEG_INFINITY,
+            max: f64::INFINITY,
+            a_zero: 0,
+        }
+    }
+}
+
 /// The operands of a GEMM call, in buffers of exactly the size that may be read.
 pub struct Gemm {
     /// Sizes.
@@ -97,24 +192,9 @@ impl Gemm {
     /// Random operands.
     pub fn random(rng: &mut Rng, place: Place, shape: GemmShape) -> Gemm {
         let buffer = |values: Vec<f32>| Buffer::new(place, &values);
-        let GemmShape { m, n, k, k_last, batch, rows } = shape;
-        let (panels, depth) = (n.div_ceil(PANEL), k.max(k_last));
-        let (mut a_len, mut offsets) = (0, Vec::new());
-        match rows {
-            Rows::Strided(extra) if m > 0 && batch > 0 => {
-                a_len = (m - 1) * (batch * k + extra) + (batch - 1) * k + k_last;
-            }
-            Rows::Strided(_) => {}
-            Rows::Offsets(every) => {
-                a_len = depth + m * batch * 3;
-                offsets = (0..m * batch)
-                    .map(|i| match every {
-                        n if n > 0 && i % n == n - 1 => -1 - rng.below(9) as i32,
-                        _ => rng.below(a_len - depth + 1) as i32,
-                    })
-                    .collect();
-            }
-        }
+        let GemmShape { n, batch, .. } = shape;
+        let (panels, depth) = (n.div_ceil(PANEL), shape.depth());
+        let (a_len, offsets) = shape.left(rng);
         let mut b = rng.units(batch * panels * depth * PANEL);
         if n % PANEL != 0 {
             for (i, x) in b.iter_mut().enumerate() {
@@ -130,49 +210,18 @@ impl Gemm {
 
     /// The argument block for output rows of `c_row_stride` at `c`.
     pub fn args(&self, c: *mut f32, c_row_stride: usize) -> GemmF32Args {
-        let GemmShape { m, n, k, k_last, batch, rows } = self.shape;
-        let depth = k.max(k_last);
-        let stride = match rows {
-            Rows::Strided(extra) => batch * k + extra,
-            Rows::Offsets(_) => 0,
-        };
-        GemmF32Args {
-            a: self.a.as_ptr(),
-            a_offsets: match rows {
-                Rows::Strided(_) => std::ptr::null(),
-                Rows::Offsets(_) => self.offsets.as_ptr(),
-            },
-            a_row_stride: stride as i64,
-            a_batch_stride: k as i64,
-            zeros: self.zeros.as_ptr(),
-            b: self.b.as_ptr(),
-            b_panel_stride: (depth * PANEL) as i64,
-            b_batch_stride: (n.div_ceil(PANEL) * depth * PANEL) as i64,
-            c,
-            c_row_stride: c_row_stride as i64,
-            bias: std::ptr::null(),
-            m: m as i64,
-            n: n as i64,
-            k: k as i64,
-            k_last: k_last as i64,
-            batch: batch as i64,
-            accumulate: 0,
-            min: f64::NEG_INFINITY,
-            max: f64::INFINITY,
-            a_zero: 0,
-        }
+        let panel = self.shape.depth() * PANEL;
+        let left = (&*self.a, &*self.offsets, &*self.zeros);
+        self.shape.args(left, (&*self.b, panel), (c, c_row_stride))
     }
 
     /// `Σ A·B` of one element in f64, and the sum of the magnitudes.
     pub fn exact(&self, i: usize, j: usize) -> (f64, f64) {
-        let GemmShape { m, n, k, k_last, batch, rows } = self.shape;
-        let depth = k.max(k_last);
+        let GemmShape { n, k, k_last, batch, .. } = self.shape;
+        let depth = self.shape.depth();
         let (mut sum, mut size) = (0.0, 0.0);
         for t in 0..batch {
-            let a = match rows {
-                Rows::Strided(extra) => Some(i * (batch * k + extra) + t * k),
-                Rows::Offsets(_) => usize::try_from(self.offsets[t * m + i]).ok(),
-            };
+            let a = self.shape.row(&self.offsets, t, i);
             let panel = (t * n.div_ceil(PANEL) + j / PANEL) * depth;
             for l in 0..if t + 1 == batch { k_last } else { k } {
                 let a = a.map_or(0.0, |a| self.a[a + l] as f64);
