@@ -10,13 +10,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=.venv/bin/python
 stamp=.venv/requirements.txt
 
-# cases NAME TEXT: writes test cases by tests/models/NAME.py, again if that has changed.
+# cases NAME TEXT: writes test cases by tests/models/NAME.py, again if that has changed or what it
+# imports.
 cases() {
-    local script=tests/models/$1.py folder=${CASCATA_CACHE:-.cache}/$1
-    cmp --silent "$script" "$folder/made_by.py" && return
+    local script=tests/models/$1.py folder=${CASCATA_CACHE:-.cache}/$1 made_by
+    made_by=$(cat "$script" tests/models/onnx_backend.py tests/py/requirements.txt | cksum)
+    [ "$(cat "$folder/made_by" 2> /dev/null)" != "$made_by" ] || return 0
     echo "$2"
     "$python" "$script" "$folder"
-    cp "$script" "$folder/made_by.py"
+    echo "$made_by" > "$folder/made_by"
 }
 
 if [ ! -x "$python" ]; then

@@ -305,8 +305,6 @@ def main() -> None:
     cases = Cases(out)
     for family in (dense, norms, attention, group_query, rotary, quantised, standard):
         family(cases)
-    # Last: its presence says that the folder is complete.
-    (out / "complete").write_text("", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ tract and IREE where they load the model.
   cargo build --release -p cascata && (cd tests/peers/tract && cargo build)
   .venv-peers/bin/python tests/peers/bench_peers.py [--model ID]... [--batch 1,8] [--threads 1,2]
       [--engines onnxruntime,openvino,tract,iree] [--blocks 7] [--seconds 0.4] [--out tests/reports/cpu]
+      [--precision bf16]
 
 Per model, batch and number of threads every engine runs in a process of its own on the same
 processors; then blocks of all engines alternate, in another order each time, so that a drift of
@@ -148,10 +149,11 @@ def as_declared(name: str, array: np.ndarray) -> np.ndarray:
     return array.reshape(()) if name == "sr" else array
 
 
-def compile_model(command: str, model: catalog.Model, folder: Path) -> Path:
+def compile_model(options, model: catalog.Model, folder: Path) -> Path:
     """The model's artifact; made anew each time, so that it is this compiler's."""
     artifact = folder / f"{model.id}.casc"
-    result = subprocess.run([command, "compile", model.path, "-o", artifact], capture_output=True, text=True)
+    command = [options.cascata, "compile", model.path, "-o", artifact, "--precision", options.precision]
+    result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
         raise Unable(result.stderr.strip().splitlines()[-1][:200])
     return artifact
@@ -185,7 +187,7 @@ def measure(options, model, artifact: Path, feeds: Path, threads: int) -> dict:
 
 def bench(options, model: catalog.Model, folder: Path) -> list[dict]:
     """All rows of a model."""
-    artifact = compile_model(options.cascata, model, folder)
+    artifact = compile_model(options, model, folder)
     rows = []
     for batch, case in cases(model, options.batch):
         feeds = folder / "inputs.npz"
@@ -212,6 +214,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--engines", type=lambda text: text.split(","), help="peers (default: ONNX Runtime and OpenVINO)")
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.3, help="per block and engine")
+    parser.add_argument("--precision", default="f32", help="of Cascata's products: f32 or bf16")
     parser.add_argument("--cascata", default="target/release/cascata", help="command to measure")
     parser.add_argument("--out", type=Path, default=HERE.parent / "reports" / "cpu")
     options = parser.parse_args()

@@ -89,7 +89,7 @@ def markdown(rows: list[dict], refused: dict, options) -> str:
             means.append(f"{threads} thread(s): geometric mean {geometric_mean(these):.2f} over {len(these)} cases, {slower} below 1.")
     text = [
         "# Cascata beside its peers, CPU",
-        f"Written by `tests/peers/bench_peers.py` ({options.blocks} blocks of {options.seconds} s per engine) on {cpu()}; "
+        f"Written by `tests/peers/bench_peers.py` ({options.blocks} blocks of {options.seconds} s per engine; Cascata multiplies {options.precision}) on {cpu()}; "
         "what the columns mean is in its first lines. The last column is above 1 where Cascata is faster than the best peer.",
         " ".join(means),
         "![ratios](report.svg)",

@@ -30,6 +30,19 @@ pub struct Cx<'a> {
 }
 
 impl Cx<'_> {
+    /// The same node, whose ops go elsewhere.
+    pub fn within<'b>(&'b mut self, frame: &'b Frame) -> Cx<'b> {
+        Cx {
+            imp: self.imp,
+            node: self.node,
+            version: self.version,
+            inputs: self.inputs.clone(),
+            frame,
+            source: self.source.clone(),
+            continued: false,
+        }
+    }
+
     // ---- inputs -------------------------------------------------------------
 
     /// Input `i` as a slot.

@@ -396,15 +396,7 @@ fn scan_of_batch(cx: &mut Cx<'_>) -> R<Vec<Slot>> {
         inner.push(without_first_axis(ty)?.into());
     }
     let frame = cx.frame.nested(entry, cx.frame.opsets.clone())?;
-    let mut within = Cx {
-        imp: cx.imp,
-        node: cx.node,
-        version: cx.version,
-        inputs: cx.inputs.clone(),
-        frame: &frame,
-        source: cx.source.clone(),
-        continued: false,
-    };
+    let mut within = cx.within(&frame);
     let (region, results) = within.whole_region(&body, &Params::tensors(inner))?;
     let outputs = vec![(0, false); results.saturating_sub(states)];
     let inputs = backwards.iter().map(|d| (0, *d != 0)).collect();

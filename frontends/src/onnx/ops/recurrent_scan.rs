@@ -39,9 +39,16 @@ pub(super) fn scans(
 ) -> R<Vec<ValueId>> {
     let directions = if attrs.direction == Direction::Bidirectional { 2 } else { 1 };
     let each = attrs.activations.len() / directions;
-    if attrs.activations.len() != directions * [1, 0, 2, 3][gates - 1] {
+    // Of gates, of candidates, and of what an LSTM's cell shows.
+    let wanted = match gates {
+        1 => 1,
+        3 => 2,
+        _ => 3,
+    };
+    if each != wanted || attrs.activations.len() % directions > 0 {
         return malformed!("{} activations", attrs.activations.len());
     }
+    // The caller has seen that R has rank 3.
     let hidden = cx.shape(operands[2])[2].clone();
     let rows = hidden.clone() * gates as i64;
     fits(cx, operands, &rows, &Dim::from(directions as i64))?;
@@ -120,16 +127,7 @@ impl Layer<'_> {
             params.push(cx.imp.graph.add_param(body, "", ty));
         }
         let frame = cx.frame.nested(body, cx.frame.opsets.clone())?;
-        let mut within = Cx {
-            imp: cx.imp,
-            node: cx.node,
-            version: cx.version,
-            inputs: cx.inputs.clone(),
-            frame: &frame,
-            source: cx.source.clone(),
-            continued: false,
-        };
-        let results = self.step(&mut within, &params, states.len())?;
+        let results = self.step(&mut cx.within(&frame), &params, states.len())?;
         cx.imp.graph.regions[body].results = results;
         let attrs = ScanAttrs {
             body,
