@@ -27,19 +27,18 @@
 //! row that is not there is one of zero points (Jacob et al. 2018, arXiv 1712.05877, §2.3).
 //!
 //! Narrow types on the tiles of f32, best GOP/s of `128x256x256`, of the same convolution, and of
-//! `m = 1` times `256x256` (one Intel Emerald Rapids thread, shared, FMA peak 148–165; f32
-//! there: 101–151 of blocks, 46–58 of `m = 1`; `… --example ceilings -- "gemm u8"`):
+//! `m = 1` times `256x256` (one Intel Emerald Rapids thread beside loud neighbours, FMA peak 160;
+//! f32 there: 101–151 of blocks, 46–58 of `m = 1`; `… --example ceilings -- LEVEL "gemm u8"`):
 //!
 //! | level | ceiling, of FMA peak | bf16 | i16 | u8 |
 //! |---|---|---|---|---|
-//! | portable | | | 4, 4, 4 | 3, 3, 4 |
-//! | avx2 (peak 75) | 1: `vpmaddwd` and the addition share the ports of FMA | | 72, 101, 85 | 60, 58, 48 |
-//! | avx512-vnni | 2: `vpdpwssd`; 4: `vpdpbusd` | | 295, 293, 87 | 522, 535, 213 |
-//! | avx512-bf16 | ½ here: `vdpbf16ps` | 75, 75, 70 | | |
-//! | amx | 16: `tdpbf16ps`; 32: `tdpbusd` | 412, 245, – | | 1084, 806, – |
+//! | portable | | 5, 5, 5 | 4, 4, 4 | 4, 4, 4 |
+//! | avx2 (peak 80) | 1: `vpmaddwd` and the addition share the ports of FMA | 55, 57, 41 | 84, 80, 73 | 78, 74, 59 |
+//! | avx512-vnni | 2: `vpdpwssd`; 4: `vpdpbusd` | | 307, 293, 90 | 590, 529, 214 |
+//! | avx512-bf16 | ½ here: `vdpbf16ps` | 71, 70, 55 | | |
+//! | amx | 16: `tdpbf16ps`; 32: `tdpbusd` | 472, 294, – | | 778, 532, – |
 //!
-//! The tiles' rates are those of a core whose other thread is busy; alone, its products take a
-//! third of the time (`gemm/amx.rs`).
+//! Tiles lose most to a busy other thread of the core (`gemm/amx.rs`).
 //!
 //! Tried without gain: prefetching B 512 to 2,048 elements ahead (interleaved runs from
 //! DRAM at `m <= 3` lost 10 to 30 %; beyond, no difference above the noise).
@@ -198,13 +197,18 @@ where
     let (m, n) = (args.m.max(0) as usize, args.n.max(0) as usize);
     let width = S::width(m);
     // One row tile reads A once per column tile in any case: no reason to cut K.
-    let limit = if m <= S::height(width) { E::MAX_PASS } else { PASS_DEPTH * E::UNIT };
+    let limit = if m <= height::<S, E>(width) { E::MAX_PASS } else { PASS_DEPTH * E::UNIT };
     for_each_pass(args, limit, &mut |pass| {
         for_each_run::<S>(n, width, &mut |columns| {
             // SAFETY: the caller's promise; the tiles cover `m` x `n` once.
             unsafe { gemm_run::<S, E>(pass, m, columns) };
         });
     });
+}
+
+/// The most rows of a tile `width` panels wide.
+fn height<S: GemmIsa + Multiply<E>, E: Element>(width: usize) -> usize {
+    S::height(width).min(S::MOST_ROWS)
 }
 
 /// One pass over some columns. Row tiles differ in height by at most one, so that no
@@ -218,7 +222,7 @@ where
 {
     let Columns { panels, width, half } = columns;
     let half = S::half_height(width).filter(|_| half);
-    let tiles = m.div_ceil(half.unwrap_or(S::height(width)));
+    let tiles = m.div_ceil(half.unwrap_or(height::<S, E>(width)));
     // The tile `index` begins at row `index·m / tiles`.
     let row = |index: usize| index * m / tiles;
     let run = |index: usize, panel: usize| {

@@ -57,6 +57,8 @@ pub(crate) trait Multiply<E: Element>: IntLanes {
     type Left: Copy;
     /// Units of B.
     type Right: Copy;
+    /// The most rows of a tile for which there are registers.
+    const MOST_ROWS: usize = usize::MAX;
 
     /// The unit of these bits.
     fn left(self, bits: f32) -> Self::Left;

@@ -107,6 +107,8 @@ instruction!(vdpbf16ps, "avx512bf16");
 impl Multiply<Bf16> for Avx2 {
     type Left = [__m256; 2];
     type Right = [__m256; 2];
+    // PERF: 6 rows of two vectors beside units in two vectors are more than 16 registers.
+    const MOST_ROWS: usize = 4;
 
     #[inline(always)]
     fn left(self, bits: f32) -> [__m256; 2] {
@@ -132,6 +134,8 @@ impl Multiply<Bf16> for Avx2 {
 impl Multiply<u8> for Avx2 {
     type Left = [__m256; 2];
     type Right = [__m256; 2];
+    // PERF: 6 rows of two vectors beside units in two vectors are more than 16 registers.
+    const MOST_ROWS: usize = 4;
 
     #[inline(always)]
     fn left(self, bits: f32) -> [__m256; 2] {
