@@ -1,11 +1,6 @@
 //! Contractions of factors that are bf16 in memory: exact where all sums are.
 
 use super::*;
-use cascata_ir::op::{ChannelLayout, ConvAttrs};
-
-fn then(g: &mut Graph, op: Op, operands: &[ValueId]) -> ValueId {
-    g.add1(Graph::ROOT, op, operands.to_vec(), "op").unwrap()
-}
 
 /// A value by way of bf16, which holds all of [`pattern`].
 fn halved(g: &mut Graph, v: ValueId) -> ValueId {
@@ -21,16 +16,7 @@ fn contraction(op: &Op, g: &mut Graph, v: &[ValueId]) -> Vec<ValueId> {
 
 #[test]
 fn products() {
-    for (a, b) in [
-        (&[1, 1][..], &[1, 1][..]),
-        (&[5, 3], &[3, 17]),
-        (&[70, 33], &[33, 50]),
-        (&[2, 3, 7, 5], &[5, 9]),
-        (&[2, 1, 7, 6], &[3, 6, 9]),
-        (&[0, 4], &[4, 3]),
-        (&[3, 0], &[0, 4]),
-        (&[3, 1027], &[1027, 20]),
-    ] {
+    for (a, b) in PRODUCTS {
         for constant in [true, false] {
             let b = if constant { Arg::Const(pattern(b, 2)) } else { Arg::Input(pattern(b, 2)) };
             let args = vec![Arg::Input(pattern(a, 1)), b];
@@ -39,31 +25,15 @@ fn products() {
     }
 }
 
-fn conv(groups: i64, pads: [(i64, i64); 2]) -> Op {
-    Op::Conv(ConvAttrs {
-        strides: vec![2, 1],
-        pads: pads.to_vec(),
-        dilations: vec![1, 1],
-        groups,
-        layout: ChannelLayout::First,
-    })
-}
-
 #[test]
 fn convolutions() {
-    for (channels, outputs, groups, pads) in [
-        (3, 5, 1, [(0, 0), (0, 0)]),
-        (5, 17, 1, [(1, 0), (0, 2)]),
-        (16, 33, 1, [(1, 1), (1, 0)]),
-        (6, 9, 3, [(1, 0), (0, 2)]),
-        (4, 4, 4, [(1, 1), (1, 1)]),
-    ] {
+    for (channels, outputs, groups, pads) in CONVOLUTIONS {
         let args = vec![
             Arg::Input(pattern(&[2, channels, 7, 6], 1)),
-            Arg::Const(pattern(&[outputs, channels / groups, 3, 2], 2)),
+            Arg::Const(pattern(&[outputs, channels / groups as usize, 3, 2], 2)),
             Arg::Const(pattern(&[outputs], 3)),
         ];
-        let op = conv(groups as i64, pads);
+        let op = strided_conv(groups, pads);
         check_graph(args, 0.0, |g, v| contraction(&op, g, &v));
     }
 }

@@ -1,7 +1,7 @@
 //! Contractions of integers: exact, whatever the micro-kernel makes of odd sizes.
 
 use super::*;
-use cascata_ir::op::{BinaryOp, ChannelLayout, ConvAttrs, UnaryOp};
+use cascata_ir::op::{BinaryOp, UnaryOp};
 use cascata_types::Scalar;
 
 /// Bytes in no simple order.
@@ -10,10 +10,6 @@ fn bytes(dtype: DType, dims: &[usize], seed: i128) -> Tensor {
     let low = if dtype == DType::U8 { 0 } else { -128 };
     let at = |i: i128| (i * 97 + i / 7 * 13 + seed * 41) % 256 + low;
     Tensor::from_i128(dtype, dims, &(0..n as i128).map(at).collect::<Vec<_>>()).unwrap()
-}
-
-fn then(g: &mut Graph, op: Op, operands: &[ValueId]) -> ValueId {
-    g.add1(Graph::ROOT, op, operands.to_vec(), "op").unwrap()
 }
 
 /// `x − zero` in i32.
@@ -50,16 +46,10 @@ fn product(a: &[usize], b: &[usize], right: Right) {
 #[test]
 fn products() {
     for right in [Right::Const, Right::Input] {
-        product(&[1, 1], &[1, 1], right);
-        product(&[5, 3], &[3, 17], right);
-        product(&[70, 33], &[33, 50], right);
-        product(&[2, 3, 7, 5], &[5, 9], right);
-        product(&[2, 1, 7, 6], &[3, 6, 9], right);
-        product(&[0, 4], &[4, 3], right);
-        product(&[3, 0], &[0, 4], right);
+        for (a, b) in PRODUCTS {
+            product(a, b, right);
+        }
     }
-    // Several K blocks, the last one shorter and odd.
-    product(&[3, 1027], &[1027, 20], Right::Const);
 }
 
 /// `(a − zero)·b` of u8 with a zero point and known i8: the micro-kernel of bytes, its panels
@@ -74,17 +64,7 @@ fn product_of_bytes(left: DType, a: &[usize], b: &[usize], zero: Arg) {
 
 #[test]
 fn products_of_bytes() {
-    for (a, b) in [
-        (&[1, 1][..], &[1, 1][..]),
-        (&[5, 3], &[3, 17]),
-        (&[70, 33], &[33, 50]),
-        (&[2, 3, 7, 5], &[5, 9]),
-        (&[2, 1, 7, 6], &[3, 6, 9]),
-        (&[0, 4], &[4, 3]),
-        (&[3, 0], &[0, 4]),
-        // Several K blocks, the last one shorter and odd.
-        (&[3, 1027], &[1027, 20]),
-    ] {
+    for (a, b) in PRODUCTS {
         product_of_bytes(DType::U8, a, b, Arg::Input(t(&[], [255u8])));
         product_of_bytes(DType::U8, a, b, Arg::Const(t(&[], [128u8])));
         product_of_bytes(DType::I8, a, b, Arg::Const(t(&[1], [-3i8])));
@@ -151,16 +131,6 @@ fn requantised_products() {
     });
 }
 
-fn conv(groups: i64, pads: [(i64, i64); 2]) -> Op {
-    Op::Conv(ConvAttrs {
-        strides: vec![2, 1],
-        pads: pads.to_vec(),
-        dilations: vec![1, 1],
-        groups,
-        layout: ChannelLayout::First,
-    })
-}
-
 /// A convolution of `x[2, channels, 7, 6]` with a kernel 3x2, zero points and a bias.
 fn convolution(channels: usize, outputs: usize, groups: i64, pads: [(i64, i64); 2], right: Right) {
     let w = bytes(DType::I8, &[outputs, channels / groups as usize, 3, 2], 2);
@@ -173,18 +143,16 @@ fn convolution(channels: usize, outputs: usize, groups: i64, pads: [(i64, i64); 
     ];
     check_graph(args, 0.0, |g, v| {
         let (x, w) = (centred(g, v[0], v[1]), centred(g, v[2], v[3]));
-        vec![then(g, conv(groups, pads), &[x, w, v[4]])]
+        vec![then(g, strided_conv(groups, pads), &[x, w, v[4]])]
     });
 }
 
 #[test]
 fn convolutions() {
     for right in [Right::Const, Right::Input, Right::Bytes] {
-        convolution(3, 5, 1, [(0, 0), (0, 0)], right);
-        convolution(5, 17, 1, [(1, 0), (0, 2)], right);
-        convolution(16, 33, 1, [(1, 1), (1, 0)], right);
-        convolution(6, 9, 3, [(1, 0), (0, 2)], right);
-        convolution(4, 4, 4, [(1, 1), (1, 1)], right);
+        for (channels, outputs, groups, pads) in CONVOLUTIONS {
+            convolution(channels, outputs, groups, pads, right);
+        }
     }
 }
 
@@ -224,7 +192,7 @@ fn known_bytes_are_multiplied_as_such() {
         assert_eq!(multiplied_by(Op::MatMul, product), Some(DType::I8));
         for groups in [1, 3] {
             let w = fixed(&[9, 6 / groups, 3, 2]);
-            let op = conv(groups as i64, [(0, 0), (1, 0)]);
+            let op = strided_conv(groups as i64, [(0, 0), (1, 0)]);
             assert_eq!(multiplied_by(op, [given(dtype, &[1, 6, 5, 4]), w]), Some(DType::I8));
         }
     }
@@ -245,9 +213,9 @@ fn the_micro_kernel_multiplies_what_fits() {
     assert!(!calls_gemm(Op::MatMul, [wide(&[5, 6]), given(&[6, 7])]));
     assert!(!calls_gemm(Op::MatMul, [given(&[5, 6]), wide(&[6, 7])]));
     let plain = [(0, 0), (1, 0)];
-    assert!(calls_gemm(conv(1, plain), [given(&[1, 6, 5, 4]), given(&[9, 6, 3, 2])]));
-    assert!(calls_gemm(conv(3, plain), [given(&[1, 6, 5, 4]), fixed(&[9, 2, 3, 2])]));
+    assert!(calls_gemm(strided_conv(1, plain), [given(&[1, 6, 5, 4]), given(&[9, 6, 3, 2])]));
+    assert!(calls_gemm(strided_conv(3, plain), [given(&[1, 6, 5, 4]), fixed(&[9, 2, 3, 2])]));
     // Depthwise ones, and groups of weights that are not known, are plain loops.
-    assert!(!calls_gemm(conv(6, plain), [given(&[1, 6, 5, 4]), fixed(&[6, 1, 3, 2])]));
-    assert!(!calls_gemm(conv(3, plain), [given(&[1, 6, 5, 4]), given(&[9, 2, 3, 2])]));
+    assert!(!calls_gemm(strided_conv(6, plain), [given(&[1, 6, 5, 4]), fixed(&[6, 1, 3, 2])]));
+    assert!(!calls_gemm(strided_conv(3, plain), [given(&[1, 6, 5, 4]), given(&[9, 2, 3, 2])]));
 }

@@ -25,7 +25,7 @@ use cascata_codegen::cpu::CpuLevel;
 use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::interp::{Element, Tensor, run};
 use cascata_ir::kernel::{Stmt, parse_kernel};
-use cascata_ir::op::Op;
+use cascata_ir::op::{ChannelLayout, ConvAttrs, Op};
 use cascata_passes::pipeline::OptLevel;
 use cascata_runtime::Runtime;
 use cascata_runtime::format::ArtifactReader;
@@ -114,6 +114,47 @@ fn graph_of(
 fn artifact(graph: Graph, level: OptLevel) -> Vec<u8> {
     let fused = pipeline::fused_graph(graph, level).unwrap();
     pipeline::artifact(&fused, &[CpuLevel::V3]).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Shapes of products: odd ones, batches, broadcasts, none, several K blocks of which the last
+/// is shorter and odd.
+const PRODUCTS: [(&[usize], &[usize]); 8] = [
+    (&[1, 1], &[1, 1]),
+    (&[5, 3], &[3, 17]),
+    (&[70, 33], &[33, 50]),
+    (&[2, 3, 7, 5], &[5, 9]),
+    (&[2, 1, 7, 6], &[3, 6, 9]),
+    (&[0, 4], &[4, 3]),
+    (&[3, 0], &[0, 4]),
+    (&[3, 1027], &[1027, 20]),
+];
+
+/// Zeros before and after, of two axes.
+type Pads = [(i64, i64); 2];
+
+/// Channels, outputs, groups and pads of convolutions with a kernel 3x2, the last one depthwise.
+const CONVOLUTIONS: [(usize, usize, i64, Pads); 5] = [
+    (3, 5, 1, [(0, 0), (0, 0)]),
+    (5, 17, 1, [(1, 0), (0, 2)]),
+    (16, 33, 1, [(1, 1), (1, 0)]),
+    (6, 9, 3, [(1, 0), (0, 2)]),
+    (4, 4, 4, [(1, 1), (1, 1)]),
+];
+
+/// A convolution with strides, channels first.
+fn strided_conv(groups: i64, pads: Pads) -> Op {
+    Op::Conv(ConvAttrs {
+        strides: vec![2, 1],
+        pads: pads.to_vec(),
+        dilations: vec![1, 1],
+        groups,
+        layout: ChannelLayout::First,
+    })
+}
+
+/// The result of one more op.
+fn then(g: &mut Graph, op: Op, operands: &[ValueId]) -> ValueId {
+    g.add1(Graph::ROOT, op, operands.to_vec(), "op").unwrap()
 }
 
 /// The type of the right factors of the first micro-kernel of a product that an artifact calls.

@@ -38,14 +38,13 @@ pub(super) fn scans(
     gates: usize,
 ) -> R<Vec<ValueId>> {
     let directions = if attrs.direction == Direction::Bidirectional { 2 } else { 1 };
-    let each = attrs.activations.len() / directions;
     // Of gates, of candidates, and of what an LSTM's cell shows.
-    let wanted = match gates {
+    let each = match gates {
         1 => 1,
         3 => 2,
         _ => 3,
     };
-    if each != wanted || attrs.activations.len() % directions > 0 {
+    if attrs.activations.len() != directions * each {
         return malformed!("{} activations", attrs.activations.len());
     }
     // The caller has seen that R has rank 3.
