@@ -1,11 +1,13 @@
 //! Text from a compiled decoder: the generation engine over an artifact.
 
 mod model;
+mod paged;
 mod rows;
 
 pub use model::SessionModel;
+pub use paged::PagedModel;
 
-use crate::engine::{ChatTemplate, Config, Engine, EngineError, RequestError, Tokenizer};
+use crate::engine::{ChatTemplate, Config, Engine, EngineError, Model, RequestError, Tokenizer};
 use crate::{Artifact, LoadError, Runtime, SessionOptions};
 use serde_json::{Map, Value};
 
@@ -44,7 +46,11 @@ pub fn engine_of(
     session: &SessionOptions,
     mut config: Config,
 ) -> Result<Engine, TextError> {
-    let model = SessionModel::new(artifact.session_with(runtime, session)?)?;
+    let session = artifact.session_with(runtime, session)?;
+    let model: Box<dyn Model> = match PagedModel::fits(&session) {
+        true => Box::new(PagedModel::new(session)?),
+        false => Box::new(SessionModel::new(session)?),
+    };
     let generation = json(artifact, "generation_config.json")?;
     let described = json(artifact, "config.json")?;
     config.eos_tokens.extend(end_tokens(&generation));

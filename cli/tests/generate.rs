@@ -3,9 +3,12 @@
 
 mod common;
 
-use cascata::engine::{Config, Engine, Params, Prompt};
+use cascata::engine::{Config, Engine, Model, Params, Prompt};
 use cascata::kv::KvElement;
-use cascata::{CompileOptions, Runtime, Session, SessionModel, TensorView, TextOptions, compile};
+use cascata::{
+    CompileOptions, PagedModel, Runtime, Session, SessionModel, TensorView, TextCache, TextOptions,
+    compile,
+};
 use common::Scene;
 use std::path::{Path, PathBuf};
 
@@ -47,13 +50,18 @@ fn from_whole_runs(session: &Session, prompt: &[u32], new: usize) -> Vec<u32> {
 /// Prompts that share beginnings, longer than a step, several samples: all the same tokens.
 #[test]
 fn the_engine_continues_as_whole_runs_do() {
-    for name in ["llama3", "gemma2"] {
+    for name in ["llama3", "gemma2", "gpt2", "neox"] {
         let Some(folder) = model(name) else { return };
         let runtime = Runtime::builder().threads(2).build().expect("threads");
         let whole = session(&folder, TextOptions::default(), &runtime);
-        for last_logits in [false, true] {
-            let text = TextOptions { cache: true, last_logits };
-            let decoder = SessionModel::new(session(&folder, text, &runtime)).expect("a decoder");
+        let tensors = |last_logits| TextOptions { cache: TextCache::Tensors, last_logits };
+        let paged = TextOptions { cache: TextCache::Paged, last_logits: false };
+        for text in [tensors(false), tensors(true), paged] {
+            let session = session(&folder, text, &runtime);
+            let decoder: Box<dyn Model> = match PagedModel::fits(&session) {
+                true => Box::new(PagedModel::new(session).expect("a decoder")),
+                false => Box::new(SessionModel::new(session).expect("a decoder")),
+            };
             let config = Config {
                 kv_element: KvElement::F32,
                 block_tokens: 4,
