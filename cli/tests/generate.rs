@@ -95,6 +95,21 @@ fn the_engine_continues_as_whole_runs_do() {
     }
 }
 
+/// Attention over a cache that nobody brought is an error that says what to do.
+#[test]
+fn a_paged_decoder_does_not_run_alone() {
+    let Some(folder) = model("llama3") else { return };
+    let runtime = Runtime::builder().threads(1).build().expect("threads");
+    let text = TextOptions { cache: TextCache::Paged, last_logits: false };
+    let session = session(&folder, text, &runtime);
+    let rows = [0i64, 1];
+    let view = || TensorView::of(&[2], &rows).expect("rows");
+    let inputs = ["input_ids", "positions", "logit_rows"].map(|name| (name, view()));
+    let error = session.run(&inputs).expect_err("no cache").to_string();
+    assert!(error.contains("Session::run_with_cache"), "{error}");
+    assert!(error.contains("model.layers.0.self_attn"), "{error}");
+}
+
 /// A tokenizer whose tokens are the words `w0`, `w1`, ….
 fn words(count: usize) -> String {
     let vocabulary: serde_json::Map<String, serde_json::Value> =
