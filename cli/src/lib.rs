@@ -50,4 +50,4 @@ pub use options::{CompileOptions, Progress};
 pub use report::{CodeSize, CompilePhase, CompileReport, GpuSize};
 pub use target::{UnknownGpu, UnknownTarget, native_level, parse_gpus, parse_targets};
 #[cfg(feature = "generate")]
-pub use text::{PagedModel, SessionModel, TextError, engine_of};
+pub use text::{PagedModel, SessionModel, TextError, engine_of, model_of};

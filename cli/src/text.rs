@@ -35,6 +35,28 @@ pub enum TextError {
     Load(#[from] LoadError),
 }
 
+/// A decoder as the engine's model; `max_context` allows sequences longer than the model was
+/// trained for, where its cache is paged.
+///
+/// # Errors
+/// It is no decoder that was compiled with a cache.
+pub fn model_of(
+    artifact: &Artifact,
+    runtime: &Runtime,
+    session: &SessionOptions,
+    max_context: Option<u32>,
+) -> Result<Box<dyn Model>, TextError> {
+    let session = artifact.session_with(runtime, session)?;
+    if !PagedModel::fits(&session) {
+        return Ok(Box::new(SessionModel::new(session)?));
+    }
+    let mut model = PagedModel::new(session)?;
+    if let Some(tokens) = max_context {
+        model.set_max_context(tokens);
+    }
+    Ok(Box::new(model))
+}
+
 /// An engine over an artifact, with the tokenizer, chat template and end tokens that it keeps.
 ///
 /// # Errors
@@ -46,11 +68,7 @@ pub fn engine_of(
     session: &SessionOptions,
     mut config: Config,
 ) -> Result<Engine, TextError> {
-    let session = artifact.session_with(runtime, session)?;
-    let model: Box<dyn Model> = match PagedModel::fits(&session) {
-        true => Box::new(PagedModel::new(session)?),
-        false => Box::new(SessionModel::new(session)?),
-    };
+    let model = model_of(artifact, runtime, session, None)?;
     let generation = json(artifact, "generation_config.json")?;
     let described = json(artifact, "config.json")?;
     config.eos_tokens.extend(end_tokens(&generation));

@@ -9,21 +9,8 @@ use cascata::{
     CompileOptions, PagedModel, Runtime, Session, SessionModel, TensorView, TextCache, TextOptions,
     compile,
 };
-use common::Scene;
-use std::path::{Path, PathBuf};
-
-/// The directory of a tiny model; `None` where models are to be skipped.
-fn model(name: &str) -> Option<PathBuf> {
-    if std::env::var_os("CASCATA_SKIP_MODELS").is_some_and(|v| v == "1") {
-        println!("skipped: CASCATA_SKIP_MODELS=1");
-        return None;
-    }
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
-    let cache = std::env::var_os("CASCATA_CACHE").map_or(here, PathBuf::from);
-    let folder = cache.join("text").join(name).join("model");
-    assert!(folder.join("config.json").is_file(), "no {name}: run tests/setup_env.sh");
-    Some(folder)
-}
+use common::{Scene, text_model};
+use std::path::Path;
 
 fn session(folder: &Path, text: TextOptions, runtime: &Runtime) -> Session {
     let options = CompileOptions { text, ..CompileOptions::default() };
@@ -51,7 +38,7 @@ fn from_whole_runs(session: &Session, prompt: &[u32], new: usize) -> Vec<u32> {
 #[test]
 fn the_engine_continues_as_whole_runs_do() {
     for name in ["llama3", "gemma2", "gpt2", "neox"] {
-        let Some(folder) = model(name) else { return };
+        let Some(folder) = text_model(name) else { return };
         let runtime = Runtime::builder().threads(2).build().expect("threads");
         let whole = session(&folder, TextOptions::default(), &runtime);
         let tensors = |last_logits| TextOptions { cache: TextCache::Tensors, last_logits };
@@ -98,7 +85,7 @@ fn the_engine_continues_as_whole_runs_do() {
 /// Attention over a cache that nobody brought is an error that says what to do.
 #[test]
 fn a_paged_decoder_does_not_run_alone() {
-    let Some(folder) = model("llama3") else { return };
+    let Some(folder) = text_model("llama3") else { return };
     let runtime = Runtime::builder().threads(1).build().expect("threads");
     let text = TextOptions { cache: TextCache::Paged, last_logits: false };
     let session = session(&folder, text, &runtime);
@@ -125,7 +112,7 @@ fn words(count: usize) -> String {
 
 #[test]
 fn the_command_generates_and_refuses() {
-    let Some(folder) = model("llama3") else { return };
+    let Some(folder) = text_model("llama3") else { return };
     let scene = Scene::new();
     let copy = scene.path("model");
     std::fs::create_dir(&copy).unwrap();

@@ -69,6 +69,13 @@ impl PagedModel {
     }
 }
 
+impl PagedModel {
+    /// Allows sequences of this many tokens, whatever the model was trained for.
+    pub fn set_max_context(&mut self, tokens: u32) {
+        self.spec.max_context = tokens;
+    }
+}
+
 /// The inputs' names, in the order of [`PagedModel::inputs`].
 const INPUTS: [&str; 3] = ["input_ids", "positions", "logit_rows"];
 
