@@ -17,11 +17,12 @@ pub enum Format {
 
 impl Format {
     /// Those that files have, and where a scale has another length.
-    pub const ALL: [Format; 7] = [
+    pub const ALL: [Format; 8] = [
         Format::Bf16,
         Format::Q8 { group: 32, wide: false, offsets: false },
         Format::Q8 { group: 32, wide: true, offsets: true },
         Format::Q8 { group: 16, wide: true, offsets: false },
+        Format::Q8 { group: 24, wide: false, offsets: true },
         Format::Q4 { zero: 8, wide: false, offsets: false },
         Format::Q4 { zero: 0, wide: false, offsets: true },
         Format::Q4 { zero: 0, wide: true, offsets: true },
