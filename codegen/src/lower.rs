@@ -9,6 +9,7 @@
 mod access;
 mod attention;
 mod body;
+mod codes;
 mod columns;
 mod conv;
 mod epilogue;

@@ -312,18 +312,30 @@ pub enum Rows {
     },
 }
 
+impl Rows {
+    /// What rows are counted from.
+    pub fn base(&self) -> &Place {
+        match self {
+            Rows::Strided { base, .. } | Rows::Indirect { base, .. } => base,
+        }
+    }
+}
+
 /// `C[i,j] = clamp(init + Σ_t Σ_k A_t[i,k]·B_t[k,j])`; see `GemmArgs` in the ABI.
 ///
 /// Bias and C are f32, and A and B, too, or bf16; or bias and C are i32, sums wrap, and A and B
-/// are i16, or u8 and i8.
+/// are i16, or u8 and i8. Of one block, B alone may be narrow: bf16, or codes with scales; see
+/// `GemmCodesArgs` in the ABI.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gemm {
     /// Left operand.
     pub a: Rows,
     /// What stands for 0 in a left operand of u8, one u8; 0 does if there is none.
     pub a_zero: Option<Place>,
-    /// Right operand in panels (with sums, if i8): first element.
+    /// Right operand in panels (with sums, if i8 without scales): first element.
     pub b: Place,
+    /// What the codes of a right operand of i8 or u32 stand for.
+    pub scales: Option<Scales>,
     /// Elements between panels.
     pub b_panel_stride: Dim,
     /// Elements between blocks.
@@ -348,6 +360,24 @@ pub struct Gemm {
     pub accumulate: bool,
     /// Bounds of the result, f32; infinite for none, as integers have.
     pub clamp: (Scalar, Scalar),
+}
+
+/// What codes in panels stand for: `scale·(code − zero) + offset`, rounded to f32.
+///
+/// Codes of 8 bits are i8, those of 4 bits lie in u32, eight rows of a column in each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scales {
+    /// First scale, f16 or f32. A panel's are 16 for each group of rows, and 16 offsets behind
+    /// those if there are any.
+    pub place: Place,
+    /// Elements between panels' scales.
+    pub panel_stride: Dim,
+    /// Rows that share a scale.
+    pub group: u32,
+    /// What codes of 4 bits are less.
+    pub zero: u32,
+    /// Whether offsets follow the scales; else they are 0.
+    pub offsets: bool,
 }
 
 /// `C[i,c] = clamp(bias[c] + Σ_t A_t[i,c]·W[t,c])`; see `DwConvF32Args` in the ABI.

@@ -3,7 +3,7 @@
 use cascata_ir::kernel::interp::{HostBuffer, run};
 use cascata_ir::kernel::{
     BufferId, DwConv, Expr, Gemm, Kernel, KernelBuilder, LocalId, LoopKind, PackB, Place,
-    RowReduce, Rows, Space, Stmt, parse_kernel, parse_kernels, print_kernels, verify,
+    RowReduce, Rows, Scales, Space, Stmt, parse_kernel, parse_kernels, print_kernels, verify,
 };
 use cascata_ir::op::{BinaryOp, UnaryOp};
 use cascata_ir::types::{DType, Dim, Entity as _, Scalar, SymbolId, SymbolTable};
@@ -211,6 +211,7 @@ impl Choices<'_> {
             a,
             a_zero: self.flag().then(|| self.place()),
             b: self.place(),
+            scales: self.flag().then(|| self.scales()),
             b_panel_stride: self.any_dim(),
             b_batch_stride: self.any_dim(),
             c: self.place(),
@@ -223,6 +224,16 @@ impl Choices<'_> {
             batch: self.any_dim(),
             accumulate: self.flag(),
             clamp: self.clamp(),
+        }
+    }
+
+    fn scales(&mut self) -> Scales {
+        Scales {
+            place: self.place(),
+            panel_stride: self.any_dim(),
+            group: 8,
+            zero: 3,
+            offsets: self.flag(),
         }
     }
 

@@ -26,7 +26,7 @@ fn in_stmt(stmt: &Stmt, kernel: &Kernel) -> u64 {
         longest as u64 * 4
     };
     match stmt {
-        // Rows of zero points are the micro-kernel's own.
+        // Rows of zero points are the micro-kernel's own, and codes have strided rows.
         Stmt::Gemm(g) if kernel.buffers[g.b.buffer].dtype == DType::I8 => 0,
         Stmt::Gemm(g) if matches!(g.a, Rows::Indirect { .. }) => row(&g.k).max(row(&g.k_last)),
         Stmt::DwConv(d) => row(&d.channels),

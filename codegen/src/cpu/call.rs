@@ -3,10 +3,10 @@
 use super::emit::{Emit, Result};
 use super::value::Val;
 use cascata_artifact::abi::{
-    DwConvF32Args, GemmBf16Args, GemmF32Args, GemmI16Args, GemmU8Args, Import, PackBF32Args,
-    context_offset,
+    DwConvF32Args, GemmBf16Args, GemmCodesArgs, GemmF32Args, GemmI16Args, GemmU8Args, Import,
+    PackBF32Args, context_offset,
 };
-use cascata_ir::kernel::{DwConv, Expr, Gemm, LocalId, PackB, Place, RowReduce, Rows};
+use cascata_ir::kernel::{DwConv, Expr, Gemm, LocalId, PackB, Place, RowReduce, Rows, Scales};
 use cascata_ir::op::UnaryOp;
 use cascata_types::{DType, Dim, Scalar};
 use cranelift_codegen::ir::types::{F32, I64};
@@ -78,6 +78,9 @@ impl<'k> Emit<'k, '_> {
     }
 
     pub(super) fn gemm(&mut self, g: &Gemm) -> Result<()> {
+        if let Some(import) = self.narrow_right(g) {
+            return self.gemm_codes(g, import);
+        }
         let (a, a_offsets, a_row_stride, a_batch_stride) = match &g.a {
             Rows::Strided { base, row_stride, batch_stride } => {
                 (self.pointer(base)?, self.null(), self.dim(row_stride)?, self.dim(batch_stride)?)
@@ -120,6 +123,72 @@ impl<'k> Emit<'k, '_> {
             _ => Import::GemmF32,
         };
         self.call_with_block(import, size_of::<GemmF32Args>(), &fields)
+    }
+
+    /// The micro-kernel of f32 rows by a right operand that is narrower.
+    fn narrow_right(&self, g: &Gemm) -> Option<Import> {
+        let of = |place: &Place| self.kernel.buffers.get(place.buffer).map(|b| b.dtype);
+        match of(&g.b)? {
+            DType::BF16 if of(g.a.base()) == Some(DType::F32) => Some(Import::GemmF32Bf16),
+            DType::I8 if g.scales.is_some() => Some(Import::GemmF32Q8),
+            DType::U32 if g.scales.is_some() => Some(Import::GemmF32Q4),
+            _ => None,
+        }
+    }
+
+    fn gemm_codes(&mut self, g: &Gemm, import: Import) -> Result<()> {
+        let Rows::Strided { base, row_stride, .. } = &g.a else {
+            return Err(self.invalid("codes are multiplied by strided rows".into()));
+        };
+        let mut fields = vec![
+            (offset_of!(GemmCodesArgs, a), self.pointer(base)?),
+            (offset_of!(GemmCodesArgs, a_row_stride), self.dim(row_stride)?),
+            (offset_of!(GemmCodesArgs, b), self.pointer(&g.b)?),
+            (
+                offset_of!(GemmCodesArgs, b_panel_stride),
+                self.stride_bytes(&g.b, &g.b_panel_stride)?,
+            ),
+            (offset_of!(GemmCodesArgs, c), self.pointer(&g.c)?),
+            (offset_of!(GemmCodesArgs, c_row_stride), self.dim(&g.c_row_stride)?),
+            (offset_of!(GemmCodesArgs, bias), self.optional(g.bias.as_ref())?),
+            (offset_of!(GemmCodesArgs, m), self.dim(&g.m)?),
+            (offset_of!(GemmCodesArgs, n), self.dim(&g.n)?),
+            (offset_of!(GemmCodesArgs, k), self.dim(&g.k)?),
+            (offset_of!(GemmCodesArgs, min), self.bound(g.clamp.0)),
+            (offset_of!(GemmCodesArgs, max), self.bound(g.clamp.1)),
+        ];
+        fields.extend(self.scale_fields(g.scales.as_ref())?);
+        self.call_with_block(import, size_of::<GemmCodesArgs>(), &fields)
+    }
+
+    /// What codes stand for; zeros where numbers have no scales.
+    fn scale_fields(&mut self, scales: Option<&Scales>) -> Result<[Field; 6]> {
+        let number = |e: &mut Self, x: i64| e.fb.ins().iconst(I64, x);
+        let (place, stride) = match scales {
+            Some(s) => (self.pointer(&s.place)?, self.stride_bytes(&s.place, &s.panel_stride)?),
+            None => (self.null(), self.null()),
+        };
+        let wide = |s: &Scales| self.kernel.buffers[s.place.buffer].dtype == DType::F32;
+        let wide = scales.is_some_and(wide);
+        let (zero, group) = scales.map_or((0, 0), |s| (s.zero.into(), s.group.into()));
+        Ok([
+            (offset_of!(GemmCodesArgs, b_zero), number(self, zero)),
+            (offset_of!(GemmCodesArgs, scales), place),
+            (offset_of!(GemmCodesArgs, scales_panel_stride), stride),
+            (offset_of!(GemmCodesArgs, group), number(self, group)),
+            (offset_of!(GemmCodesArgs, wide), number(self, wide.into())),
+            (
+                offset_of!(GemmCodesArgs, offsets),
+                number(self, scales.is_some_and(|s| s.offsets).into()),
+            ),
+        ])
+    }
+
+    /// A stride inside of a place's buffer in bytes.
+    fn stride_bytes(&mut self, place: &Place, stride: &Dim) -> Result<Value> {
+        let dtype = self.kernel.buffers.get(place.buffer).map(|b| b.dtype);
+        let size = dtype.map_or(1, DType::stored_bytes) as i64;
+        self.dim(&(stride.clone() * size))
     }
 
     pub(super) fn dwconv(&mut self, d: &DwConv) -> Result<()> {

@@ -57,8 +57,18 @@ impl Body<'_, '_> {
         if let Some(number) = self.graph.as_const(owner).and_then(single_element) {
             return Ok(Expr::Const(number));
         }
+        if let Some(element) = self.narrow_element(v, &dot(idx, &strides(&self.shape(v)))) {
+            return Ok(element);
+        }
         let place = self.element(v, idx);
         Ok(Expr::Load(place))
+    }
+
+    /// Element number `flat` of a block-quantised matrix.
+    fn narrow_element(&mut self, v: ValueId, flat: &Dim) -> Option<Expr> {
+        let coded = if self.blocks_are_plain { None } else { self.coded_matrix(v) }?;
+        let k = Dim::from(coded.k as i64);
+        Some(self.coded_element(&coded, &flat.floor_div(&k), &flat.modulo(&k)))
     }
 
     /// The operand behind a value that the group does not compute.
@@ -82,6 +92,9 @@ impl Body<'_, '_> {
             self.graph.as_const(memory_owner(self.graph, outside)).and_then(single_element);
         if here || number.is_some() {
             return None;
+        }
+        if let Some(element) = self.narrow_element(v, flat) {
+            return Some(element);
         }
         let operand = self.operand_of(v);
         Some(Expr::Load(Place { buffer: self.input(operand), at: flat.clone() }))

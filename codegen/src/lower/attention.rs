@@ -183,6 +183,7 @@ fn product(a: Rows, b: Place, c: Place, pitch: &Dim, m: &Dim, n: &Dim, k: &Dim) 
     Stmt::Gemm(Box::new(Gemm {
         a,
         a_zero: None,
+        scales: None,
         b,
         b_panel_stride: k.clone() * PANEL_WIDTH as i64,
         b_batch_stride: Dim::from(0),

@@ -30,6 +30,9 @@ pub(super) struct Body<'l, 'g> {
     memo: HashMap<(ValueId, Vec<Dim>), Expr>,
     /// Loop variables and what they count, for tile sizes.
     pub flops: Dim,
+    /// Block-quantised constants are read as if they were stored as f32: to find where an
+    /// operand lies.
+    pub blocks_are_plain: bool,
 }
 
 /// A value that the kernel has computed: `expr` at the index held by `axes`.
@@ -57,6 +60,7 @@ impl<'l, 'g> Body<'l, 'g> {
             known: HashMap::new(),
             memo: HashMap::new(),
             flops: Dim::from(0),
+            blocks_are_plain: false,
         }
     }
 

@@ -300,6 +300,7 @@ fn gemm_conv(
     stmts.push(Stmt::Gemm(Box::new(Gemm {
         a,
         a_zero: zero.map(|zero| Place::new(body.input(zero), 0)),
+        scales: None,
         b: Place {
             buffer: body.input(weights.operand),
             at: g * weights.group_stride + panel * weights.panel_stride.clone(),

@@ -9,11 +9,12 @@
 
 use super::access::{and, broadcast_index, compare};
 use super::body::Body;
+use super::codes::Coded;
 use super::epilogue::Block;
 use super::nest::{Axis, estimate};
-use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
+use super::{Group, LowerError, Lowering, Machine, Operand, Weight, WeightData, WeightId};
 use cascata_ir::graph::{Node, ValueId};
-use cascata_ir::kernel::{Expr, Gemm, PackB, Place, Rows, Stmt};
+use cascata_ir::kernel::{Expr, Gemm, PackB, Place, Rows, Scales, Stmt};
 use cascata_ir::op::BinaryOp;
 use cascata_passes::fuse::{NarrowFactor, memory_owner};
 use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, SymbolId};
@@ -60,6 +61,15 @@ struct Packed {
     operand: Operand,
     batch: Vec<Dim>,
     encoding: PackedShape,
+    /// What its codes stand for.
+    scales: Option<PackedScales>,
+}
+
+/// The scales of packed codes: those of matrix β start at `Σ β·batch`.
+#[derive(Clone)]
+struct PackedScales {
+    coded: Coded,
+    batch: Vec<Dim>,
 }
 
 #[derive(Clone)]
@@ -137,6 +147,7 @@ pub(super) fn try_view(
     batch: &[Dim],
 ) -> Result<Option<View>, LowerError> {
     let mut body = Body::new(lowering, group);
+    body.blocks_are_plain = true;
     let shape = body.shape(v);
     let (lead, matrix) = shape.split_at(shape.len() - 2);
     let batch_vars: Vec<SymbolId> = batch.iter().map(|d| body.index("batch", d)).collect();
@@ -219,13 +230,53 @@ fn pack(
     let shape = lowering.graph.tensor(b).shape.clone();
     let (k, n) = (&shape[shape.len() - 2], &shape[shape.len() - 1]);
     let view = view(lowering, group, b, batch)?;
-    if let Operand::Weight(id) = view.operand
-        && let Some(packed) = pack_constant(lowering, id, &view, k, n)
-    {
-        return Ok(packed);
+    if let Operand::Weight(id) = view.operand {
+        let narrow = pack_codes(lowering, id, &view, k, n);
+        if let Some(packed) = narrow.or_else(|| pack_constant(lowering, id, &view, k, n)) {
+            return Ok(packed);
+        }
     }
     let view = if view.converted { materialise(lowering, group, b, batch)? } else { view };
     pack_at_run_time(lowering, group, &view, batch, Repeats::Share, k, n)
+}
+
+/// Elements between a constant's matrices of `matrix` elements that an operand steps over, if
+/// it starts with the first and steps over whole ones.
+fn whole_matrices(view: &View, matrix: i64) -> Option<Vec<i64>> {
+    let strides: Vec<i64> = view.batch.iter().map(Dim::as_const).collect::<Option<_>>()?;
+    let whole = |s: &i64| matrix != 0 && s % matrix == 0;
+    (view.base.is(0) && strides.iter().all(whole)).then_some(strides)
+}
+
+/// A block-quantised constant whose rows are the operand's columns: its blocks run along K.
+fn pack_codes(
+    lowering: &mut Lowering,
+    id: WeightId,
+    view: &View,
+    k: &Dim,
+    n: &Dim,
+) -> Option<Packed> {
+    let source = lowering.weights.items[id].0.source;
+    let (k, n) = (k.as_const()?, n.as_const()?);
+    let strides = whole_matrices(view, k * n)?;
+    if !view.rows.is(1) || !view.cols.is(k) || view.converted {
+        return None;
+    }
+    let coded = lowering.coded(source, n as u64, k as u64)?;
+    let batch = |panel: i64| -> Vec<Dim> {
+        strides.iter().map(|s| Dim::from(s / (k * n) * coded.panels() * panel)).collect()
+    };
+    Some(Packed {
+        operand: coded.codes,
+        batch: batch(coded.code_stride()),
+        encoding: PackedShape {
+            k_block: k.into(),
+            blocks: 1.into(),
+            panel_stride: coded.code_stride().into(),
+            block_stride: 0.into(),
+        },
+        scales: Some(PackedScales { coded, batch: batch(coded.scale_stride()) }),
+    })
 }
 
 /// Packs a constant at compile time, when all of its strides are numbers.
@@ -238,24 +289,25 @@ fn pack_constant(
 ) -> Option<Packed> {
     let source = lowering.weights.items[id].0.source;
     let stored = lowering.graph.consts[source].ty.dtype;
-    let k_group = PanelEncoding::group_of(if view.converted { DType::F32 } else { stored });
+    // Halves that f32 is multiplied by stay halves, in one block.
+    let halves = view.converted && stored == DType::BF16 && lowering.machine == Machine::Cpu;
+    let to_f32 = view.converted && !halves;
+    let k_group = PanelEncoding::group_of(if to_f32 { DType::F32 } else { stored });
     let elements = lowering.graph.consts[source].ty.elements().as_const()? as u64;
     let (k, n) = (k.as_const()? as u64, n.as_const()? as u64);
-    let strides: Option<Vec<i64>> = view.batch.iter().map(Dim::as_const).collect();
     let count = (elements / (k * n).max(1)).max(1);
     let matrix = (k * n) as i64;
-    let (whole, rows, cols) = (strides?, view.rows.as_const()?, view.cols.as_const()?);
-    if view.base.as_const()? != 0 || whole.iter().any(|s| matrix == 0 || s % matrix != 0) {
-        return None;
-    }
-    let encoding = PanelEncoding { k, n, k_block: k_block(k, k_group), k_group };
+    let (whole, rows, cols) =
+        (whole_matrices(view, matrix)?, view.rows.as_const()?, view.cols.as_const()?);
+    let k_block = if halves { k } else { k_block(k, k_group) };
+    let encoding = PanelEncoding { k, n, k_block, k_group };
     let data = WeightData::Panels {
         encoding,
         count,
         matrix_stride: k * n,
         row_stride: rows as u64,
         col_stride: cols as u64,
-        to_f32: view.converted,
+        to_f32,
     };
     let weight = lowering.weights.add(lowering.graph, Weight { source, data });
     let packed = encoding.elements() as i64;
@@ -268,6 +320,7 @@ fn pack_constant(
             panel_stride: (encoding.panel_stride() as i64).into(),
             block_stride: (encoding.block_stride() as i64).into(),
         },
+        scales: None,
     })
 }
 
@@ -338,6 +391,7 @@ fn pack_at_run_time(
             panel_stride: panel,
             block_stride: Dim::from(0),
         },
+        scales: None,
     })
 }
 
@@ -499,6 +553,17 @@ fn multiply_in_blocks(
     let (a_buffer, b_buffer) = (body.input(a.operand), body.input(b.operand));
     let from = a.base.clone() + super::body::dot(lead, &a.batch[..batch.len()]);
     let panel = col0.floor_div(&(PANEL_WIDTH as i64).into());
+    let scales = b.scales.as_ref().map(|s| {
+        let at = super::body::dot(lead, &s.batch[..batch.len()])
+            + panel.clone() * s.coded.scale_stride();
+        Scales {
+            place: Place { buffer: body.input(s.coded.scales), at },
+            panel_stride: s.coded.scale_stride().into(),
+            group: s.coded.format.group as u32,
+            zero: s.coded.format.zero,
+            offsets: s.coded.format.offsets,
+        }
+    });
     let e = &b.encoding;
     let gemm = Stmt::Gemm(Box::new(Gemm {
         a: Rows::Strided {
@@ -511,6 +576,7 @@ fn multiply_in_blocks(
             buffer: b_buffer,
             at: super::body::dot(lead, &b.batch[..batch.len()]) + panel * e.panel_stride.clone(),
         },
+        scales,
         b_panel_stride: e.panel_stride.clone(),
         b_batch_stride: e.block_stride.clone(),
         c: Place { buffer: target.buffer, at: target.at.clone() },

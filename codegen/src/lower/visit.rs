@@ -86,6 +86,10 @@ pub(super) fn visit_stmt(stmt: &mut Stmt, v: &mut dyn Visitor) {
             }
             let places = [&mut g.b, &mut g.c].into_iter().chain(&mut g.a_zero);
             places.chain(&mut g.bias).for_each(|p| v.place(p));
+            if let Some(scales) = &mut g.scales {
+                v.place(&mut scales.place);
+                v.dim(&mut scales.panel_stride);
+            }
             let strides = [&mut g.b_panel_stride, &mut g.b_batch_stride, &mut g.c_row_stride];
             let sizes = [&mut g.m, &mut g.n, &mut g.k, &mut g.k_last, &mut g.batch];
             strides.into_iter().chain(sizes).for_each(|d| v.dim(d));

@@ -1,10 +1,12 @@
 //! Constants as the kernels want them: as they are, or packed into panels.
 
+mod codes;
+
 use super::WeightId;
 use super::strings::stored;
 use cascata_ir::graph::{Const, ConstId, Graph};
 use cascata_types::{
-    BYTE_GROUP, DType, Dim, Encoding, PANEL_WIDTH, PanelEncoding, PrimaryMap, Scalar,
+    BYTE_GROUP, DType, Dim, Encoding, PANEL_WIDTH, PanelEncoding, PrimaryMap, QuantFormat, Scalar,
 };
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -39,6 +41,21 @@ pub enum WeightData {
         /// Elements are stored as f32 whatever the source's type is.
         to_f32: bool,
     },
+    /// `count` block-quantised matrices `[n,k]`: the codes of their elements; see
+    /// [`super::codes`].
+    Codes {
+        /// What the source's blocks are.
+        format: QuantFormat,
+        /// Number of matrices.
+        count: u64,
+        /// Rows of the source's matrices, columns of the packed ones.
+        n: u64,
+        /// Elements of a row, whole blocks.
+        k: u64,
+    },
+    /// The scales of the same, and the offsets.
+    #[allow(missing_docs, reason = "as of the codes")]
+    Scales { format: QuantFormat, count: u64, n: u64, k: u64 },
 }
 
 /// Every constant of an artifact, each form once.
@@ -59,9 +76,17 @@ impl WeightTable {
         let elements = match &weight.data {
             WeightData::Plain => plain,
             WeightData::Panels { encoding, count, .. } => encoding.elements() * count,
+            WeightData::Codes { format, count, n, k } => {
+                panel_columns(*n) * count * format.codes().code_elements(*k)
+            }
+            WeightData::Scales { format, count, n, k } => {
+                panel_columns(*n) * count * format.codes().scale_elements(*k)
+            }
         };
         let dtype = match &weight.data {
             WeightData::Panels { to_f32: true, .. } => DType::F32,
+            WeightData::Codes { format, .. } => format.codes().codes,
+            WeightData::Scales { format, .. } => format.codes().scales,
             _ => source.ty.dtype,
         };
         let entry = (weight.clone(), source.name.clone(), dtype, elements);
@@ -91,9 +116,20 @@ impl WeightTable {
             WeightData::Panels { to_f32: true, .. } => {
                 Cow::Owned(pack(&weight.data, &as_f32(&dense(source), source.ty.dtype), 4))
             }
-            panels => Cow::Owned(pack(panels, &dense(source), size)),
+            panels @ WeightData::Panels { .. } => Cow::Owned(pack(panels, &dense(source), size)),
+            WeightData::Codes { format, n, k, .. } => {
+                Cow::Owned(codes::pack_codes(*format, &source.data, *n, *k))
+            }
+            WeightData::Scales { format, n, k, .. } => {
+                Cow::Owned(codes::pack_scales(*format, &source.data, *n, *k))
+            }
         }
     }
+}
+
+/// Columns of whole panels.
+fn panel_columns(n: u64) -> u64 {
+    n.next_multiple_of(PANEL_WIDTH as u64)
 }
 
 /// The elements one after the other; blocks are dequantised while the artifact is written,

@@ -13,6 +13,7 @@ use super::{Kernel, Space, verify};
 use cascata_types::{Dim, Entity as _, SymbolId};
 
 mod attention;
+mod codes;
 mod contraction;
 mod error;
 mod exec;

@@ -19,8 +19,8 @@ mod tile_gemm;
 
 use super::names::{Names, is_plain};
 use super::{
-    BufferId, DwConv, Expr, Gemm, Kernel, LocalId, LoopKind, PackB, Place, RowReduce, Rows, Space,
-    Stmt,
+    BufferId, DwConv, Expr, Gemm, Kernel, LocalId, LoopKind, PackB, Place, RowReduce, Rows, Scales,
+    Space, Stmt,
 };
 use crate::op::BinaryOp;
 use cascata_types::{DType, Dim, Entity as _, Scalar, Symbol, SymbolTable};
@@ -227,6 +227,9 @@ impl<'a> Printer<'a> {
             vec![("c", self.place(&g.c)), ("c_row_stride", self.dim(&g.c_row_stride))],
         ];
         lines[0].extend(g.a_zero.as_ref().map(|zero| ("a_zero", self.place(zero))));
+        if let Some(s) = &g.scales {
+            lines.insert(2, self.scales(s));
+        }
         lines.extend(g.bias.as_ref().map(|b| vec![("bias", self.place(b))]));
         lines.push(vec![
             ("m", self.dim(&g.m)),
@@ -242,6 +245,16 @@ impl<'a> Printer<'a> {
         end.extend(clamp_field(&g.clamp));
         lines.push(end);
         self.block("gemm", &lines);
+    }
+
+    fn scales(&self, s: &Scales) -> Vec<(&'static str, String)> {
+        vec![
+            ("scales", self.place(&s.place)),
+            ("scales_panel_stride", self.dim(&s.panel_stride)),
+            ("scales_group", s.group.to_string()),
+            ("codes_zero", s.zero.to_string()),
+            ("scales_offsets", s.offsets.to_string()),
+        ]
     }
 
     fn dw_conv(&mut self, d: &DwConv) {

@@ -21,6 +21,7 @@ pub use dim::{Atom, Dim, EvalError, Monomial};
 pub use dtype::DType;
 pub use encoding::{BYTE_GROUP, Encoding, PANEL_WIDTH, PanelEncoding, QuantFormat};
 pub use id::{Entity, PrimaryMap, SecondaryMap};
+pub use quant::{CODES_OF_WORD, CodeFormat, Codes};
 pub use scalar::Scalar;
 pub use symbol::{Symbol, SymbolId, SymbolTable};
 pub use tensor_type::{ElemKind, Shape, TensorType, ValueType};

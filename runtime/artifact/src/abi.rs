@@ -119,6 +119,45 @@ pub type GemmI16Args = GemmArgs<i16, i16, i32>;
 /// [`GemmArgs`] of `gemm_u8@1`.
 pub type GemmU8Args = GemmArgs<u8, i8, i32>;
 
+/// Arguments of `gemm_f32_bf16@1`, `gemm_f32_q8@1` and `gemm_f32_q4@1`, products by a matrix that
+/// is narrower in memory than in the sum:
+/// `C[i,j] = clamp(bias[j] + Σ_k a[i·a_row_stride + k]·B[k,j], min, max)` for `i < m`, `j < n`.
+///
+/// B lies in panels of 16 columns, `b_panel_stride` bytes apart; below, `c` is `j % 16`:
+/// * bf16: as in [`GemmBf16Args`], element `(k/2)·32 + c·2 + k%2` of the panel, any `k`.
+/// * q8: `code` is the i8 at byte `k·16 + c`.
+/// * q4: `code` is bits `4·(k%8)..` of the u32 `(k/8)·16 + c`, less `b_zero` (in `0..=15`).
+///
+/// Of codes, `B[k,j]` is `scale·code + offset`, rounded once to f32. `group` rows (a multiple of
+/// 8, which divides `k`) share a scale; those of group `g` are 16 f16 (f32 if `wide`) at
+/// `g·16` of the panel's scales, `scales_panel_stride` bytes apart. With `offsets`, 16 of them
+/// follow each 16 scales; without, they are 0. bf16 has none of this.
+///
+/// The sum over `k` is one sequential chain per element, that of `gemm_f32@1` on B's numbers.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "defined by the formulas above")]
+pub struct GemmCodesArgs {
+    pub a: *const f32,
+    pub a_row_stride: i64,
+    pub b: *const u8,
+    pub b_panel_stride: i64,
+    pub b_zero: i64,
+    pub scales: *const u8,
+    pub scales_panel_stride: i64,
+    pub group: i64,
+    pub wide: i64,
+    pub offsets: i64,
+    pub c: *mut f32,
+    pub c_row_stride: i64,
+    pub bias: *const f32,
+    pub m: i64,
+    pub n: i64,
+    pub k: i64,
+    pub min: f64,
+    pub max: f64,
+}
+
 /// Arguments of `dwconv_f32@1`, the depthwise contraction:
 /// `C[i,c] = clamp(bias[c] + Σ_t A_t[i,c]·W[t,c], min, max)` for `i < m`, `c < channels`.
 ///
@@ -183,6 +222,15 @@ pub enum Import {
     /// [`BlockFn`]`<`[`GemmU8Args`]`>`.
     #[serde(rename = "gemm_u8@1")]
     GemmU8,
+    /// [`BlockFn`]`<`[`GemmCodesArgs`]`>`.
+    #[serde(rename = "gemm_f32_bf16@1")]
+    GemmF32Bf16,
+    /// [`BlockFn`]`<`[`GemmCodesArgs`]`>`.
+    #[serde(rename = "gemm_f32_q8@1")]
+    GemmF32Q8,
+    /// [`BlockFn`]`<`[`GemmCodesArgs`]`>`.
+    #[serde(rename = "gemm_f32_q4@1")]
+    GemmF32Q4,
     /// [`BlockFn`]`<`[`DwConvF32Args`]`>`.
     #[serde(rename = "dwconv_f32@1")]
     DwConvF32,
@@ -229,13 +277,16 @@ pub enum Import {
 
 impl Import {
     /// Every import, in declaration order.
-    pub const ALL: [Import; 18] = {
+    pub const ALL: [Import; 21] = {
         use Import::*;
         [
             GemmF32,
             GemmBf16,
             GemmI16,
             GemmU8,
+            GemmF32Bf16,
+            GemmF32Q8,
+            GemmF32Q4,
             DwConvF32,
             PackBF32,
             ExpF32,

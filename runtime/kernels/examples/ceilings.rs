@@ -12,6 +12,7 @@ use cascata_artifact::abi::{Bf16, PackBF32Args};
 use cascata_kernels::{Isa, Kernels};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use support::codes::{CodesGemm, Format};
 use support::exact::{ExactGemm, Factor};
 use support::{Buffer, DwConv, Gemm, GemmShape, Place, Rng, Rows};
 
@@ -51,6 +52,7 @@ fn main() {
             bench.narrow::<Bf16>("bf16");
             bench.narrow::<i16>("i16");
             bench.narrow::<u8>("u8");
+            bench.codes();
             bench.depthwise();
             bench.packs();
             bench.maps();
@@ -152,6 +154,42 @@ impl Bench {
             let mut call = || unsafe { gemm(black_box(&args)) };
             let name = format!("gemm {dtype} {name}");
             self.line(&name, "GOP/s", (2 * m * n * k * batch) as f64, true, &mut call);
+        }
+    }
+
+    /// Products by what stays narrow: bytes of B where one row is multiplied, flops beside the
+    /// peak where more are.
+    fn codes(&self) {
+        for (name, format) in [
+            ("bf16", Format::Bf16),
+            ("q8_0", Format::Q8 { group: 32, wide: false, offsets: false }),
+            ("q4_0", Format::Q4 { zero: 8, wide: false, offsets: false }),
+            ("q4_1", Format::Q4 { zero: 0, wide: false, offsets: true }),
+        ] {
+            for (m, n, k, place) in [
+                (1, 576, 576, "L2"),
+                (1, 12288, 2048, "DRAM"),
+                (2, 576, 576, "L2"),
+                (4, 576, 576, "L2"),
+                (8, 576, 576, "L2"),
+                (64, 192, 576, "L2"),
+            ] {
+                let name = format!("gemm f32 by {name} m={m} {n}x{k} ({place})");
+                if !name.contains(&self.filter) {
+                    continue;
+                }
+                let case = CodesGemm::random(&mut Rng(1), Place::Aligned, format, [m, n, k]);
+                let mut c = zeros(m * n);
+                let args = case.args(c.as_mut_ptr(), n);
+                let gemm = format.kernel(self.kernels);
+                // SAFETY: `case` owns operands of the sizes in `args`.
+                let mut call = || unsafe { gemm(black_box(&args)) };
+                let bytes = (case.b.len() + case.scales.len()) as f64;
+                match m {
+                    1 => self.line(&name, "GB/s", bytes, false, &mut call),
+                    _ => self.line(&name, "GFLOP/s", (2 * m * n * k) as f64, true, &mut call),
+                }
+            }
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::Isa;
 use cascata_artifact::abi::{
-    Bf16, BlockFn, DwConvF32Args, ExpSumF32Fn, GemmBf16Args, GemmF32Args, GemmI16Args, GemmU8Args,
-    Import, MapF32Fn, PackBF32Args, ReduceF32Fn,
+    Bf16, BlockFn, DwConvF32Args, ExpSumF32Fn, GemmBf16Args, GemmCodesArgs, GemmF32Args,
+    GemmI16Args, GemmU8Args, Import, MapF32Fn, PackBF32Args, ReduceF32Fn,
 };
 
 /// A level's kernels, typed.
@@ -17,6 +17,12 @@ pub struct Kernels {
     pub gemm_i16: BlockFn<GemmI16Args>,
     /// [`Import::GemmU8`].
     pub gemm_u8: BlockFn<GemmU8Args>,
+    /// [`Import::GemmF32Bf16`].
+    pub gemm_f32_bf16: BlockFn<GemmCodesArgs>,
+    /// [`Import::GemmF32Q8`].
+    pub gemm_f32_q8: BlockFn<GemmCodesArgs>,
+    /// [`Import::GemmF32Q4`].
+    pub gemm_f32_q4: BlockFn<GemmCodesArgs>,
     /// [`Import::DwConvF32`].
     pub dwconv_f32: BlockFn<DwConvF32Args>,
     /// [`Import::PackBF32`].
@@ -73,6 +79,9 @@ impl Kernels {
             Import::GemmBf16 => self.gemm_bf16 as *const u8,
             Import::GemmI16 => self.gemm_i16 as *const u8,
             Import::GemmU8 => self.gemm_u8 as *const u8,
+            Import::GemmF32Bf16 => self.gemm_f32_bf16 as *const u8,
+            Import::GemmF32Q8 => self.gemm_f32_q8 as *const u8,
+            Import::GemmF32Q4 => self.gemm_f32_q4 as *const u8,
             Import::DwConvF32 => self.dwconv_f32 as *const u8,
             Import::PackBF32 => self.pack_b_f32 as *const u8,
             Import::ExpF32 => self.exp_f32 as *const u8,
@@ -114,13 +123,30 @@ macro_rules! level {
             unsafe { rows::exp_sum($token::assume(), dst, src, n, bias) }
         }
 
+        level!{@codes $token $($features)?;
+            gemm_f32_bf16 Pairs, gemm_f32_q8 Bytes, gemm_f32_q4 Nibbles
+        }
+
         /// The level's table.
         pub(super) static KERNELS: Kernels = Kernels {
-            $($gemm,)* dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32, silu_f32,
+            $($gemm,)* gemm_f32_bf16, gemm_f32_q8, gemm_f32_q4, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32, silu_f32,
             gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
             $(..$below::KERNELS)?
         };
     };
+    (@codes $token:ident $features:literal; $($name:ident $codes:ident),*) => {$(
+        #[target_feature(enable = $features)]
+        unsafe extern "C" fn $name(args: *const GemmCodesArgs) {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { codes::gemm::<_, codes::$codes>($token::assume(), &*args, gemm_f32) }
+        }
+    )*};
+    (@codes $token:ident; $($name:ident $codes:ident),*) => {$(
+        unsafe extern "C" fn $name(args: *const GemmCodesArgs) {
+            // SAFETY: as of `exp_sum_f32`.
+            unsafe { codes::gemm::<_, codes::$codes>($token::assume(), &*args, gemm_f32) }
+        }
+    )*};
     (@maps $token:ident $features:literal; $($name:ident $op:ident),*) => {$(
         #[target_feature(enable = $features)]
         unsafe extern "C" fn $name(dst: *mut f32, src: *const f32, n: i64) {
@@ -256,6 +282,7 @@ macro_rules! blocks {
 
 mod portable {
     use super::*;
+    use crate::gemm::codes;
     use crate::simd::{Portable, Simd};
     use crate::{dwconv, gemm, math, pack, rows};
 
@@ -295,12 +322,12 @@ mod portable {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use super::*;
-    use crate::gemm::Element;
+    use crate::gemm::{Element, codes};
     use crate::simd::{Avx2, Simd};
     use crate::{dwconv, gemm, math, pack, rows};
 
     gemms! {
-        Avx2, "avx2,fma",
+        Avx2, "avx2,fma,f16c",
         gemm_f32 f32 GemmF32Args, gemm_bf16 Bf16 GemmBf16Args,
         gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
         |m| match m { 0..=1 => 4, 2 => 2, _ => 1 },
@@ -309,8 +336,8 @@ mod avx2 {
         half |width| (width == 1).then_some(12),
         1: [1] 2: [1] 3: [1] 4: [1] 5: [1] 6: [1] 7: [1] 8: [1] 9: [1] 10: [1] 11: [1] 12: [1]
     }
-    blocks!(Avx2, "avx2,fma", dwconv [3 x 4]);
-    level!(Avx2, "avx2,fma"; gemm_f32 gemm_bf16 gemm_i16 gemm_u8);
+    blocks!(Avx2, "avx2,fma,f16c", dwconv [3 x 4]);
+    level!(Avx2, "avx2,fma,f16c"; gemm_f32 gemm_bf16 gemm_i16 gemm_u8);
 }
 
 // Narrow types are the level below's: nearly all CPUs have VNNI where they have this, and tiles
@@ -318,18 +345,18 @@ mod avx2 {
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
     use super::*;
-    use crate::gemm::Element;
+    use crate::gemm::{Element, codes};
     use crate::simd::{Avx2, Avx512, Simd};
     use crate::{dwconv, gemm, math, pack, rows};
 
     gemms_512!(
-        Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", gemm_f32 f32 GemmF32Args;
+        Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c", gemm_f32 f32 GemmF32Args;
         half |width| match width { 1 => Some(14), 2 => Some(8), 3 => Some(5), _ => None },
         1: [1 3 5] 2: [1 3 5] 3: [1 3 5] 4: [1 3 5] 5: [1 3 5] 6: [1 3] 7: [1 3] 8: [1 3]
         9: [1] 10: [1] 11: [1] 12: [1] 13: [1] 14: [1]
     );
-    blocks!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma", dwconv [6 x 4]);
-    level!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"; gemm_f32, avx2);
+    blocks!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c", dwconv [6 x 4]);
+    level!(Avx512, "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c"; gemm_f32, avx2);
 }
 
 /// Integers only: what else there is, is the level below's.
@@ -340,7 +367,7 @@ mod vnni {
     use crate::simd::{Avx2, Avx512Vnni, Simd};
 
     gemms_512!(
-        Avx512Vnni, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma",
+        Avx512Vnni, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma,f16c",
         gemm_i16 i16 GemmI16Args, gemm_u8 u8 GemmU8Args;
         half |_| None,
     );
@@ -355,7 +382,7 @@ mod bf16 {
     use crate::simd::{Avx2, Avx512Bf16, Simd};
 
     gemms_512!(
-        Avx512Bf16, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx512bf16,avx2,fma",
+        Avx512Bf16, "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c",
         gemm_bf16 Bf16 GemmBf16Args;
         half |_| None,
     );

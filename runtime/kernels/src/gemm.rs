@@ -45,6 +45,7 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
+pub(crate) mod codes;
 mod element;
 pub(crate) mod portable;
 mod tile;

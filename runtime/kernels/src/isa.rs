@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub enum Isa {
     /// Plain Rust for any CPU: the reference of the others.
     Portable,
-    /// 256-bit vectors: AVX2 and FMA.
+    /// 256-bit vectors: AVX2, FMA and F16C.
     Avx2,
     /// 512-bit vectors: AVX-512 F, VL, BW and DQ.
     Avx512,
@@ -32,7 +32,9 @@ impl Isa {
     pub fn detect() -> Isa {
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bw")

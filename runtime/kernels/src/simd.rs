@@ -12,6 +12,7 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod multiply;
 mod portable;
+mod unpack;
 
 pub(crate) use portable::Portable;
 

@@ -7,6 +7,7 @@
 mod attention;
 mod bf16;
 mod bits;
+mod blocks;
 mod control;
 mod conv;
 mod conv_rows;

@@ -157,6 +157,7 @@ fn product(
             batch_stride: panels.k_block.clone(),
         },
         a_zero: None,
+        scales: None,
         b,
         b_panel_stride: panels.panel.clone(),
         b_batch_stride: panels.block.clone(),

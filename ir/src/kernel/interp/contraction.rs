@@ -1,6 +1,7 @@
 //! The micro-kernels by their formulas: `f64` accumulation, rounded once at the end. Sums of
 //! integers are exact that way below 2⁵³, and wrapped once at the end.
 
+use super::codes::CodesPlan;
 use super::error::Step;
 use super::index::Index;
 use super::machine::Machine;
@@ -102,8 +103,9 @@ enum RowsPlan {
 
 /// A [`Gemm`].
 pub(super) struct GemmPlan {
-    /// What B holds: i16 or i8, summed in i32, else f32 or bf16, summed in f32.
+    /// What B holds: i16 or i8, summed in i32, else f32, bf16 or codes, summed in f32.
     factors: DType,
+    codes: Option<CodesPlan>,
     a: RowsPlan,
     a_zero: Option<Access>,
     b: Access,
@@ -133,8 +135,10 @@ impl GemmPlan {
                 RowsPlan::Indirect { base: Access::new(base), offsets: Access::new(offsets) }
             }
         };
+        let codes = g.scales.as_ref().map(|s| CodesPlan::new(g, s, factors));
         Self {
-            factors,
+            factors: if codes.is_some() { DType::F32 } else { factors },
+            codes,
             a,
             a_zero: optional(&g.a_zero),
             b: Access::new(&g.b),
@@ -167,7 +171,10 @@ impl GemmPlan {
         let mut sums = self.initial(machine, m, n)?;
         for t in 0..batch {
             let k = if t + 1 == batch { k_last } else { k };
-            let b = self.block_of_b(machine, t, k, n)?;
+            let b = match &self.codes {
+                Some(codes) => codes.rows(machine, k, n)?,
+                None => self.block_of_b(machine, t, k, n)?,
+            };
             for i in 0..m {
                 let a = self.row_of_a(machine, [t, i, m, k], zero)?;
                 let sums = &mut sums[(i * n) as usize..][..n as usize];

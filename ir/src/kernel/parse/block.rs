@@ -3,7 +3,7 @@
 use super::attention::PLACES;
 use super::{ParseError, Parser};
 use crate::kernel::print::no_clamp;
-use crate::kernel::{DwConv, Gemm, PackB, Place, Rows, Stmt};
+use crate::kernel::{DwConv, Gemm, PackB, Place, Rows, Scales, Stmt};
 use cascata_types::{Dim, Scalar};
 
 /// More than any call has.
@@ -34,6 +34,7 @@ impl<'a> Parser<'a> {
             a: self.take_rows(f, "a")?,
             a_zero: self.take_optional(f, "a_zero")?,
             b: self.take_place(f, "b")?,
+            scales: self.take_scales(f)?,
             b_panel_stride: self.take_dim(f, "b_panel_stride")?,
             b_batch_stride: self.take_dim(f, "b_batch_stride")?,
             c: self.take_place(f, "c")?,
@@ -112,6 +113,8 @@ impl<'a> Parser<'a> {
             ("tile_attention", "scale") => Value::Scalar(self.scalar()?),
             ("tile_attention", "ahead" | "wgmma") => Value::Flag(self.flag()?),
             ("tile_gemm", "a") => Value::Place(self.place()?),
+            ("gemm", "scales") => Value::Place(self.place()?),
+            ("gemm", "scales_offsets") => Value::Flag(self.flag()?),
             (_, "base" | "offsets" | "a_zero" | "b" | "c" | "w" | "bias" | "src" | "dst") => {
                 Value::Place(self.place()?)
             }
@@ -165,6 +168,17 @@ impl<'a> Parser<'a> {
             Some(Value::Rows(rows)) => Ok(rows),
             _ => Err(self.missing(f, name)),
         }
+    }
+
+    fn take_scales(&self, f: &mut Fields) -> Result<Option<Scales>, ParseError> {
+        let Some(place) = self.take_optional(f, "scales")? else { return Ok(None) };
+        Ok(Some(Scales {
+            place,
+            panel_stride: self.take_dim(f, "scales_panel_stride")?,
+            group: self.take_count(f, "scales_group")?,
+            zero: self.take_count(f, "codes_zero")?,
+            offsets: self.take_flag(f, "scales_offsets")?,
+        }))
     }
 
     pub(super) fn take_place(&self, f: &mut Fields, name: &str) -> Result<Place, ParseError> {

@@ -46,12 +46,22 @@ impl Verifier<'_> {
         let of = |place: &Place| self.kernel.buffers.get(place.buffer).map(|b| b.dtype);
         let integers = of(&g.c) == Some(DType::I32);
         let bytes = integers && of(&g.b) == Some(DType::I8);
+        let halves = of(&g.b) == Some(DType::BF16);
+        let wide_rows = of(g.a.base()) == Some(DType::F32);
         let (left, right, sum) = match integers {
             true if bytes => (DType::U8, DType::I8, DType::I32),
             true => (DType::I16, DType::I16, DType::I32),
-            false if of(&g.b) == Some(DType::BF16) => (DType::BF16, DType::BF16, DType::F32),
+            false if g.scales.is_some() => {
+                let codes = if of(&g.b) == Some(DType::U32) { DType::U32 } else { DType::I8 };
+                (DType::F32, codes, DType::F32)
+            }
+            false if halves && wide_rows => (DType::F32, DType::BF16, DType::F32),
+            false if halves => (DType::BF16, DType::BF16, DType::F32),
             false => (DType::F32, DType::F32, DType::F32),
         };
+        if left != right && sum == DType::F32 {
+            self.narrow_block(g, right);
+        }
         match &g.a {
             Rows::Strided { base, row_stride, batch_stride } => {
                 self.operand("the left operand", base, left);
@@ -78,6 +88,22 @@ impl Verifier<'_> {
             && !(g.clamp.0.to_f64() == f64::NEG_INFINITY && g.clamp.1.to_f64() == f64::INFINITY)
         {
             self.report(Problem::IntegerClamp);
+        }
+    }
+
+    /// What a narrow right operand of f32 rows needs.
+    fn narrow_block(&mut self, g: &Gemm, right: DType) {
+        let strided = matches!(g.a, Rows::Strided { .. });
+        if !strided || !g.batch.is(1) || g.k != g.k_last || g.accumulate {
+            self.report(Problem::NarrowBlock);
+        }
+        let Some(s) = &g.scales else { return };
+        let wide = self.kernel.buffers.get(s.place.buffer).is_some_and(|b| b.dtype == DType::F32);
+        self.operand("the scales", &s.place, if wide { DType::F32 } else { DType::F16 });
+        self.dim(&s.panel_stride);
+        let zeros = if right == DType::U32 { 16 } else { 1 };
+        if s.zero >= zeros || s.group == 0 || s.group % 8 != 0 {
+            self.report(Problem::Codes { codes: right, zero: s.zero, group: s.group });
         }
     }
 

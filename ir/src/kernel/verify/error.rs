@@ -72,6 +72,10 @@ pub enum Problem {
     IntegerClamp,
     #[error("only a left operand of u8 has a zero point")]
     ZeroPoint,
+    #[error("a narrow right operand of f32 is one block, by strided rows, that starts a sum")]
+    NarrowBlock,
+    #[error("codes of {codes} with a zero of {zero} and a scale for {group} rows")]
+    Codes { codes: DType, zero: u32, group: u32 },
     #[error("message {0} does not exist")]
     UndefinedMessage(usize),
     #[error("'{local}' belongs to all iterations of the vector loop '{symbol}': only reduce it")]

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 mod buffer;
+pub mod codes;
 pub mod exact;
 
 pub use buffer::{Buffer, Place};
