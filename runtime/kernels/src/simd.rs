@@ -9,11 +9,13 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+mod by_level;
 #[cfg(target_arch = "x86_64")]
 mod multiply;
 mod portable;
 mod unpack;
 
+pub(crate) use by_level::by_level;
 pub(crate) use portable::Portable;
 
 #[cfg(target_arch = "x86_64")]

@@ -1,7 +1,7 @@
 //! The kernels on slices, for Rust callers: sizes are checked, so that calling them is safe.
 
 use crate::Kernels;
-use cascata_artifact::abi::GemmF32Args;
+use cascata_artifact::abi::{GemmArgs, GemmF32Args};
 use std::ptr::null;
 
 /// Columns of a panel of a right operand.
@@ -26,21 +26,19 @@ pub struct MatMul {
     pub accumulate: bool,
 }
 
-impl Kernels {
-    /// Multiplies; B, `[n/16, b_rows, 16]`, begins at its first row that counts.
-    ///
-    /// # Panics
-    /// A slice is too short.
-    pub fn matmul(&self, sizes: MatMul, a: &[f32], b: &[f32], c: &mut [f32]) {
-        let MatMul { m, n, k, a_stride, b_rows, c_stride, accumulate } = sizes;
-        if m == 0 || n == 0 {
-            return;
-        }
-        let panels = n.div_ceil(PANEL);
+impl MatMul {
+    /// Elements of B from its first row to its last.
+    fn b_len(&self) -> usize {
+        ((self.n.div_ceil(PANEL) - 1) * self.b_rows + self.k) * PANEL
+    }
+
+    /// A call of at least one element.
+    fn args<T>(&self, a: &[T], b: &[T], c: &mut [f32]) -> GemmArgs<T, T, f32> {
+        let MatMul { m, n, k, a_stride, b_rows, c_stride, accumulate } = *self;
         assert!(a.len() >= (m - 1) * a_stride + k, "A is too short");
-        assert!(b.len() >= ((panels - 1) * b_rows + k) * PANEL, "B is too short");
+        assert!(b.len() >= self.b_len(), "B is too short");
         assert!(c.len() >= (m - 1) * c_stride + n && (m == 1 || c_stride >= n), "C is too short");
-        let args = GemmF32Args {
+        GemmArgs {
             a: a.as_ptr(),
             a_offsets: null(),
             a_row_stride: a_stride as i64,
@@ -61,32 +59,35 @@ impl Kernels {
             min: f64::NEG_INFINITY,
             max: f64::INFINITY,
             a_zero: 0,
-        };
-        // SAFETY: the operands are as long as asserted; C is borrowed alone.
-        unsafe { (self.gemm_f32)(&raw const args) };
+        }
+    }
+}
+
+impl Kernels {
+    /// Multiplies; B, `[n/16, b_rows, 16]`, begins at its first row that counts.
+    ///
+    /// # Panics
+    /// A slice is too short.
+    pub fn matmul(&self, sizes: MatMul, a: &[f32], b: &[f32], c: &mut [f32]) {
+        if sizes.m > 0 && sizes.n > 0 {
+            let args: GemmF32Args = sizes.args(a, b, c);
+            // SAFETY: the operands are as long as asserted; C is borrowed alone.
+            unsafe { (self.gemm_f32)(&raw const args) };
+        }
     }
 
-    /// `x = e^x`, 0 where that is below 2^-126.
-    pub fn exp(&self, x: &mut [f32]) {
-        // SAFETY: source and destination are the same slice.
-        unsafe { (self.exp_f32)(x.as_mut_ptr(), x.as_ptr(), x.len() as i64) };
-    }
-
-    /// `x = e^(x − bias)`, 0 where that is below 2^-126; returns the sum.
-    pub fn exp_sum(&self, x: &mut [f32], bias: f32) -> f32 {
-        // SAFETY: as of `exp`.
-        unsafe { (self.exp_sum_f32)(x.as_mut_ptr(), x.as_ptr(), x.len() as i64, bias) }
-    }
-
-    /// `x = tanh(x)`.
-    pub fn tanh(&self, x: &mut [f32]) {
-        // SAFETY: as of `exp`.
-        unsafe { (self.tanh_f32)(x.as_mut_ptr(), x.as_ptr(), x.len() as i64) };
-    }
-
-    /// The largest; −inf of none, NaN if any is.
-    pub fn max(&self, x: &[f32]) -> f32 {
-        // SAFETY: the slice is readable.
-        unsafe { (self.max_f32)(x.as_ptr(), x.len() as i64) }
+    /// The same of bits of bfloats, B in pairs of rows, `[n/16, b_rows/2, 16, 2]`.
+    ///
+    /// # Panics
+    /// A slice is too short, or half of a pair.
+    pub fn matmul_bf16(&self, sizes: MatMul, a: &[u16], b: &[u16], c: &mut [f32]) {
+        assert!(sizes.b_rows.is_multiple_of(2), "half of a pair of rows");
+        if sizes.m > 0 && sizes.n > 0 {
+            let whole = MatMul { k: sizes.k.next_multiple_of(2), ..sizes };
+            assert!(b.len() >= whole.b_len(), "B is too short");
+            let args: GemmArgs<u16, u16, f32> = sizes.args(a, b, c);
+            // SAFETY: as of `matmul`; a `Bf16` is its bits.
+            unsafe { (self.gemm_bf16)((&raw const args).cast()) };
+        }
     }
 }

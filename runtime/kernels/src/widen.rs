@@ -1,77 +1,87 @@
-//! Narrow numbers as f32, for callers that keep them narrow and multiply in f32.
+//! Narrow numbers as f32 and back, for callers that keep them narrow.
 //!
-//! * Shapes: `[n]` to `f32[n]`; exact.
+//! * Shapes: `[n]` to `[n]`; widening is exact, narrowing rounds to nearest even.
 //! * Bound by bytes: one load, one conversion and one store per vector.
-//! * Loops that LLVM makes vectors of, once for each width; half floats have an instruction
+//! * Loops that LLVM makes vectors of, once for each level; half floats have an instruction
 //!   that it does not find.
 
-use crate::Isa;
+use crate::simd::{Simd, by_level};
+use crate::{Isa, PANEL};
 use half::f16;
 use std::iter::zip;
 
-/// Calls a loop as it is compiled for the level.
-macro_rules! dispatch {
-    ($isa:ident, $body:ident, $to:ident, $from:ident) => {{
-        #[cfg(target_arch = "x86_64")]
-        {
-            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-            fn avx512<T>(to: &mut [f32], from: &[T], body: impl Fn(&mut [f32], &[T])) {
-                body(to, from);
-            }
-            #[target_feature(enable = "avx2")]
-            fn avx2<T>(to: &mut [f32], from: &[T], body: impl Fn(&mut [f32], &[T])) {
-                body(to, from);
-            }
-            match $isa.min(Isa::detect()) {
-                Isa::Portable => {}
-                // SAFETY: the CPU has AVX2.
-                Isa::Avx2 => return unsafe { avx2($to, $from, $body) },
-                // SAFETY: the CPU has AVX-512.
-                _ => return unsafe { avx512($to, $from, $body) },
-            }
-        }
-        let _ = $isa;
-        $body($to, $from)
-    }};
+by_level! {
+    /// The first slice becomes the numbers of the second one.
+    ///
+    /// # Panics
+    /// The slices are of different lengths.
+    widen_i8, widen_bytes, (&mut [f32], &[i8])
 }
 
-/// `to = from`, bits of bfloats.
-pub fn widen_bf16(isa: Isa, to: &mut [f32], from: &[u16]) {
-    assert_eq!(to.len(), from.len());
-    dispatch!(isa, bf16_loop, to, from)
+by_level! {
+    /// Panels of pairs of rows of bf16, `[.., 16, 2]`, as panels of rows of f32, `[.., 2, 16]`.
+    ///
+    /// # Panics
+    /// The slices are of different lengths, or no whole pairs of rows.
+    widen_bf16_pairs, widen_pairs, (&mut [f32], &[u16])
 }
 
-/// `to = from`.
-pub fn widen_i8(isa: Isa, to: &mut [f32], from: &[i8]) {
-    assert_eq!(to.len(), from.len());
-    dispatch!(isa, i8_loop, to, from)
+by_level! {
+    /// The first slice becomes the second one as bf16.
+    ///
+    /// # Panics
+    /// The slices are of different lengths.
+    narrow_bf16, narrow_floats, (&mut [u16], &[f32])
 }
 
-/// `to = from`, bits of half floats.
-pub fn widen_f16(isa: Isa, to: &mut [f32], from: &[u16]) {
+/// The first slice becomes the half floats of the second one.
+///
+/// # Panics
+/// The slices are of different lengths.
+pub fn widen_f16(isa: Isa, (to, from): (&mut [f32], &[u16])) {
     assert_eq!(to.len(), from.len());
     #[cfg(target_arch = "x86_64")]
     if isa.min(Isa::detect()) >= Isa::Avx512 {
         // SAFETY: the CPU has AVX-512.
-        return unsafe { f16_avx512(to, from) };
+        return unsafe { halves_avx512(to, from) };
     }
     let _ = isa;
     zip(to, from).for_each(|(t, f)| *t = f16::from_bits(*f).to_f32());
 }
 
 #[inline(always)]
-fn bf16_loop(to: &mut [f32], from: &[u16]) {
-    zip(to, from).for_each(|(t, f)| *t = f32::from_bits(u32::from(*f) << 16));
+fn widen_bytes<S: Simd>(_: S, (to, from): (&mut [f32], &[i8])) {
+    assert_eq!(to.len(), from.len());
+    zip(to, from).for_each(|(t, f)| *t = f32::from(*f));
 }
 
 #[inline(always)]
-fn i8_loop(to: &mut [f32], from: &[i8]) {
-    zip(to, from).for_each(|(t, f)| *t = f32::from(*f));
+fn widen_pairs<S: Simd>(_: S, (to, from): (&mut [f32], &[u16])) {
+    assert!(to.len() == from.len() && to.len().is_multiple_of(2 * PANEL));
+    for (to, from) in zip(to.chunks_exact_mut(2 * PANEL), from.chunks_exact(2 * PANEL)) {
+        let (even, odd) = to.split_at_mut(PANEL);
+        for ((even, odd), pair) in zip(zip(even, odd), from.chunks_exact(2)) {
+            let word = u32::from(pair[0]) | u32::from(pair[1]) << 16;
+            *even = f32::from_bits(word << 16);
+            *odd = f32::from_bits(word & 0xffff_0000);
+        }
+    }
+}
+
+#[inline(always)]
+fn narrow_floats<S: Simd>(_: S, (to, from): (&mut [u16], &[f32])) {
+    assert_eq!(to.len(), from.len());
+    for (to, from) in zip(to, from) {
+        let bits = from.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+        let quiet = bits >> 16 | 0x40;
+        *to = if from.is_nan() { quiet } else { rounded } as u16;
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
-fn f16_avx512(to: &mut [f32], from: &[u16]) {
+fn halves_avx512(to: &mut [f32], from: &[u16]) {
     use std::arch::x86_64::{_mm256_loadu_si256, _mm512_cvtph_ps, _mm512_storeu_ps};
     let (mut to, mut from) = (to.chunks_exact_mut(16), from.chunks_exact(16));
     for (t, f) in (&mut to).zip(&mut from) {

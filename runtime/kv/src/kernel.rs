@@ -21,9 +21,9 @@
 mod chunk;
 mod share;
 
-use crate::Attention;
 use crate::step::StepBatch;
 use crate::store::{KvLayout, KvStore};
+use crate::{Attention, KvElement};
 use cascata_kernels::{Isa, Kernels};
 use chunk::{Chunk, Scratch};
 use share::{Share, shares};
@@ -31,7 +31,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 /// Rows of a chunk: queries and outputs of 64 numbers take 64 KiB.
-const CHUNK: usize = 128;
+const CHUNK: usize = cascata_kernels::online::MOST_ROWS;
 
 /// Threads that run tasks.
 pub trait Threads {
@@ -117,7 +117,7 @@ impl AttentionKernel {
     pub fn new(isa: Isa) -> Self {
         Self {
             kernels: Kernels::new(isa),
-            isa,
+            isa: isa.min(Isa::detect()),
             rows: Rows::default(),
             shares: Vec::new(),
             scratch: Vec::new(),
@@ -191,6 +191,14 @@ impl Step<'_> {
         let group = self.group();
         let row = self.kernel.rows.order[at / group] as usize;
         (row * self.attention.heads + head * group + at % group) * self.head_dim()
+    }
+
+    /// Whether whole tiles are multiplied as they are stored: where tiles of AMX do it, for all
+    /// numbers of rows alike.
+    fn multiplies_bf16(&self) -> bool {
+        let layout = self.kv.layout();
+        let pairs = layout.element == KvElement::BF16 && layout.block_tokens.is_multiple_of(2);
+        pairs && self.kernel.isa >= Isa::Amx
     }
 
     /// Computes a share: its results lie in `scratch.done`, row after row.

@@ -49,14 +49,14 @@ impl KvLayout {
     /// # Errors
     /// A size is zero or the product is too large.
     pub fn block_bytes(&self) -> Result<u64, KvError> {
-        let padded = |n: u32| u64::from(n).next_multiple_of(Panels::WIDTH as u64);
-        let (dim, tokens) = (u64::from(self.head_dim), u64::from(self.block_tokens));
         let product = |a: u64, b: u64| a.checked_mul(b);
-        let keys = product(dim, padded(self.block_tokens));
-        let values = product(tokens, padded(self.head_dim));
+        let rows = |n: u32| u64::from(n) + u64::from(n % 2) * u64::from(self.keys().pairs);
+        let padded = |n: u32| u64::from(n).next_multiple_of(Panels::WIDTH as u64);
+        let keys = product(rows(self.head_dim), padded(self.block_tokens));
+        let values = product(rows(self.block_tokens), padded(self.head_dim));
         let numbers = keys.zip(values).and_then(|(k, v)| k.checked_add(v));
         let stored = numbers.and_then(|n| product(n, self.element.number_bytes()));
-        let scales = product(2 * tokens, self.element.scale_bytes());
+        let scales = product(2 * u64::from(self.block_tokens), self.element.scale_bytes());
         let tile = stored.zip(scales).and_then(|(n, s)| n.checked_add(s));
         let tiles = product(self.layers.into(), self.kv_heads.into());
         let bytes = tile.zip(tiles).and_then(|(a, b)| product(a, b));
@@ -79,31 +79,44 @@ impl KvLayout {
 
     /// How one head's keys lie in a block.
     fn keys(&self) -> Panels {
-        Panels { rows: self.head_dim as usize, columns: self.block_tokens as usize }
+        self.panels(self.head_dim, self.block_tokens)
     }
 
     /// How one head's values lie in a block.
     fn values(&self) -> Panels {
-        Panels { rows: self.block_tokens as usize, columns: self.head_dim as usize }
+        self.panels(self.block_tokens, self.head_dim)
+    }
+
+    fn panels(&self, rows: u32, columns: u32) -> Panels {
+        let pairs = self.element == KvElement::BF16;
+        Panels { rows: rows as usize, columns: columns as usize, pairs }
     }
 }
 
-/// A matrix in panels of 16 columns: `[columns/16, rows, 16]`, the last one filled up.
+/// A matrix in panels of 16 columns, the last one filled up: `[columns/16, rows, 16]`, or in
+/// pairs of rows `[columns/16, rows/2, 16, 2]`, as products of bf16 read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Panels {
-    /// Rows.
+    /// Rows that mean something.
     pub rows: usize,
     /// Columns that mean something.
     pub columns: usize,
+    /// Pairs of rows lie together.
+    pub pairs: bool,
 }
 
 impl Panels {
     /// Columns of a panel.
     pub const WIDTH: usize = 16;
 
+    /// Rows, those that fill up pairs included.
+    pub fn stored_rows(&self) -> usize {
+        if self.pairs { self.rows.next_multiple_of(2) } else { self.rows }
+    }
+
     /// Numbers, those that fill up included.
     pub fn len(&self) -> usize {
-        self.rows * self.columns.next_multiple_of(Self::WIDTH)
+        self.stored_rows() * self.columns.next_multiple_of(Self::WIDTH)
     }
 
     /// Whether there are none.
@@ -113,7 +126,11 @@ impl Panels {
 
     /// Where an element lies.
     pub fn at(&self, row: usize, column: usize) -> usize {
-        (column / Self::WIDTH * self.rows + row) * Self::WIDTH + column % Self::WIDTH
+        let (panel, column) = (column / Self::WIDTH * self.stored_rows(), column % Self::WIDTH);
+        match self.pairs {
+            true => (panel + row / 2 * 2) * Self::WIDTH + 2 * column + row % 2,
+            false => (panel + row) * Self::WIDTH + column,
+        }
     }
 }
 

@@ -72,8 +72,11 @@ proptest! {
         let q = world.queries(&batch);
         let want = run(&world, &attention, &batch, &q);
         let found = by_kernel(isa, &OneThread, &world, &attention, &batch, &q);
+        // Products of bf16 round queries and weights, too: a score by 2^-8 of its parts.
+        let by_tiles = element == KvElement::BF16 && isa.min(Isa::detect()) == Isa::Amx;
+        let bound = if by_tiles { 0.1 } else { 2e-5 };
         for (found, want) in found.iter().zip(&want) {
-            prop_assert!((found - want).abs() < 2e-5, "{found} for {want}");
+            prop_assert!((found - want).abs() < bound, "{found} for {want}");
         }
     }
 
@@ -105,20 +108,28 @@ proptest! {
     }
 }
 
-/// More rows than a chunk has, in prompts that begin within a tile.
+/// More rows than a chunk has, in prompts that begin within a tile; scores as small as a
+/// model's, so that what products of bf16 round is seen.
 #[test]
 fn long_prompts() {
-    let sizes = Sizes { dim: 16, heads: 6, kv_heads: 2, block_tokens: 16 };
+    let sizes = Sizes { dim: 40, heads: 6, kv_heads: 2, block_tokens: 16 };
     let branches: [Branch; 3] = [(0, 0.0, 130, 130), (1, 0.4, 77, 77), (2, 0.9, 100, 40)];
-    let mut world = World::of(sizes, KvElement::F32, &branches);
-    for kind in 0..3 {
-        let attention = attention(kind, sizes);
+    for (element, kind, bound) in [
+        (KvElement::F32, 0, 2e-5),
+        (KvElement::F32, 1, 2e-5),
+        (KvElement::F32, 2, 2e-5),
+        (KvElement::BF16, 0, 5e-3),
+        (KvElement::BF16, 1, 5e-3),
+        (KvElement::BF16, 2, 5e-3),
+    ] {
+        let mut world = World::of(sizes, element, &branches);
+        let attention = Attention { scale: 0.05, ..attention(kind, sizes) };
         let batch = world.whole_batch(&branches);
         let q = world.queries(&batch);
         let want = run(&world, &attention, &batch, &q);
         let found = by_kernel(Isa::detect(), &Spawn(3), &world, &attention, &batch, &q);
         let apart = found.iter().zip(&want).map(|(f, w)| (f - w).abs()).fold(0.0, f32::max);
-        assert!(apart < 2e-5, "{apart}");
+        assert!(apart < bound, "{element}: {apart}");
     }
 }
 

@@ -3,7 +3,8 @@
 use super::Step;
 use crate::BlockId;
 use crate::store::{Numbers, Panels, Tile};
-use cascata_kernels::{MatMul, widen_bf16, widen_f16, widen_i8};
+use cascata_kernels::online::{Rescale, Weigh, rescale, weigh};
+use cascata_kernels::{MatMul, narrow_bf16, widen_bf16_pairs, widen_f16, widen_i8};
 use std::ops::Range;
 
 /// What a share needs for itself; kept for its memory.
@@ -13,8 +14,14 @@ pub(super) struct Scratch {
     pub(super) done: Vec<f32>,
     /// Queries, scaled, `[rows, D]`.
     q: Vec<f32>,
+    /// The same as bf16, where whole tiles are multiplied so.
+    q_bf16: Vec<u16>,
     /// Scores, then weights, `[rows, tokens]`.
     scores: Vec<f32>,
+    /// Weights of a whole tile as bf16.
+    weights: Vec<u16>,
+    /// What a whole tile adds, `[rows, D]`.
+    more: Vec<f32>,
     /// `m`: running maxima.
     max: Vec<f32>,
     /// `l`: running denominators.
@@ -60,6 +67,10 @@ impl<'a> Chunk<'a> {
         for at in rows.clone() {
             let from = step.place(head, at);
             scratch.q.extend(step.q[from..from + dim].iter().map(|x| x * scale));
+        }
+        if step.multiplies_bf16() {
+            scratch.q_bf16.resize(count * dim, 0);
+            narrow_bf16(step.kernel.isa, (&mut scratch.q_bf16, &scratch.q));
         }
         refill(&mut scratch.max, count, f32::NEG_INFINITY);
         refill(&mut scratch.sum, count, 0.0);
@@ -112,10 +123,15 @@ impl<'a> Chunk<'a> {
                 if !tokens.is_empty() {
                     let rows = self.own(&(rank as u32..next as u32));
                     let rows = rows.start - self.rows.start..rows.end - self.rows.start;
-                    if !std::mem::replace(&mut loaded, true) {
-                        self.load(block);
+                    let seen = Seen { block, rows, tokens };
+                    if self.step.multiplies_bf16() && self.is_whole(&seen) {
+                        self.take_in_whole(&seen);
+                    } else {
+                        if !std::mem::replace(&mut loaded, true) {
+                            self.load(block);
+                        }
+                        self.take_in(&seen);
                     }
-                    self.take_in(&Seen { block, rows, tokens });
                 }
                 rank = next;
             }
@@ -141,99 +157,120 @@ impl<'a> Chunk<'a> {
             wide.resize(tile.panels.len(), 0.0);
             match tile.numbers {
                 Numbers::F32(_) => {}
-                Numbers::F16(x) => widen_f16(isa, wide, x),
-                Numbers::BF16(x) => widen_bf16(isa, wide, x),
+                Numbers::F16(x) => widen_f16(isa, (wide, x)),
+                Numbers::BF16(x) => widen_bf16_pairs(isa, (wide, x)),
                 Numbers::I8(x, scales) => {
-                    widen_i8(isa, wide, x);
-                    rescale(wide, tile, scales);
+                    widen_i8(isa, (wide, x));
+                    apply_scales(wide, tile, scales);
                 }
             }
         }
+    }
+
+    fn is_whole(&self, seen: &Seen) -> bool {
+        seen.tokens == (0..self.step.kv.layout().block_tokens as usize)
     }
 
     /// Takes in tokens of a tile that was loaded.
     fn take_in(&mut self, seen: &Seen) {
         self.score(seen);
         self.weigh(seen);
+        let (isa, dim) = (self.step.kernel.isa, self.step.head_dim());
+        let Scratch { done, correction, .. } = &mut *self.scratch;
+        let rows = &seen.rows;
+        let sums = &mut done[self.out + rows.start * dim..self.out + rows.end * dim];
+        rescale(isa, Rescale { sums, more: &[], factor: &correction[rows.clone()], width: dim });
         self.mix(seen);
+    }
+
+    /// Sizes of the product of queries and keys.
+    fn scores(&self, rows: &Range<usize>, tokens: usize, keys: &Panels) -> MatMul {
+        let dim = self.step.head_dim();
+        MatMul {
+            m: rows.len(),
+            n: tokens,
+            k: dim,
+            a_stride: dim,
+            b_rows: keys.stored_rows(),
+            c_stride: self.step.kv.layout().block_tokens as usize,
+            accumulate: false,
+        }
+    }
+
+    /// Sizes of the product of weights and values.
+    fn sums(&self, rows: &Range<usize>, tokens: usize, values: &Panels) -> MatMul {
+        let dim = self.step.head_dim();
+        MatMul {
+            m: rows.len(),
+            n: dim,
+            k: tokens,
+            a_stride: self.step.kv.layout().block_tokens as usize,
+            b_rows: values.stored_rows(),
+            c_stride: dim,
+            accumulate: true,
+        }
     }
 
     /// Scores of the tile's tokens up to the last one seen.
     fn score(&mut self, Seen { block, rows, tokens }: &Seen) {
-        let (dim, stride) = (self.step.head_dim(), self.step.kv.layout().block_tokens as usize);
         let [keys, _] = self.tiles(*block);
+        let sizes = self.scores(rows, tokens.end, &keys.panels);
         let Scratch { q, scores, wide, .. } = &mut *self.scratch;
         let keys = if let Numbers::F32(x) = keys.numbers { x } else { &wide[0] };
-        let sizes = MatMul {
-            m: rows.len(),
-            n: tokens.end,
-            k: dim,
-            a_stride: dim,
-            b_rows: dim,
-            c_stride: stride,
-            accumulate: false,
-        };
-        let (q, scores) = (&q[rows.start * dim..], &mut scores[rows.start * stride..]);
+        let (q, scores) =
+            (&q[rows.start * sizes.a_stride..], &mut scores[rows.start * sizes.c_stride..]);
         self.step.kernel.kernels.matmul(sizes, q, keys, scores);
     }
 
     /// Adds the values, by their weights.
     fn mix(&mut self, Seen { block, rows, tokens }: &Seen) {
-        let (dim, stride) = (self.step.head_dim(), self.step.kv.layout().block_tokens as usize);
         let [_, values] = self.tiles(*block);
+        let sizes = self.sums(rows, tokens.len(), &values.panels);
         let Scratch { done, scores, wide, .. } = &mut *self.scratch;
         let values = if let Numbers::F32(x) = values.numbers { x } else { &wide[1] };
-        let sizes = MatMul {
-            m: rows.len(),
-            n: dim,
-            k: tokens.len(),
-            a_stride: stride,
-            b_rows: stride,
-            c_stride: dim,
-            accumulate: true,
-        };
-        let weights = &scores[rows.start * stride + tokens.start..];
+        let weights = &scores[rows.start * sizes.a_stride + tokens.start..];
         let values = &values[tokens.start * Panels::WIDTH..];
-        let out = &mut done[self.out + rows.start * dim..];
+        let out = &mut done[self.out + rows.start * sizes.c_stride..];
         self.step.kernel.kernels.matmul(sizes, weights, values, out);
     }
 
-    /// Makes weights of scores, and corrects the states for the new maxima.
-    fn weigh(&mut self, seen: &Seen) {
-        let kernels = self.step.kernel.kernels;
+    /// Takes in a whole tile of bf16, by products of bf16.
+    fn take_in_whole(&mut self, seen: &Seen) {
+        let Seen { block, rows, tokens } = seen;
+        let [keys, values] = self.tiles(*block);
+        let (Numbers::BF16(k), Numbers::BF16(v)) = (keys.numbers, values.numbers) else { return };
+        let (kernel, dim) = (self.step.kernel, self.step.head_dim());
+        let sizes = self.scores(rows, tokens.len(), &keys.panels);
+        let Scratch { q_bf16, scores, .. } = &mut *self.scratch;
+        let scores = &mut scores[rows.start * tokens.len()..rows.end * tokens.len()];
+        kernel.kernels.matmul_bf16(sizes, &q_bf16[rows.start * dim..], k, scores);
+        self.weigh(seen);
+        let sizes = MatMul { accumulate: false, ..self.sums(rows, tokens.len(), &values.panels) };
+        let Scratch { done, scores, weights, more, correction, .. } = &mut *self.scratch;
+        let scores = &scores[rows.start * tokens.len()..rows.end * tokens.len()];
+        weights.resize(scores.len(), 0);
+        narrow_bf16(kernel.isa, (weights, scores));
+        more.resize(rows.len() * dim, 0.0);
+        kernel.kernels.matmul_bf16(sizes, weights, v, more);
+        let sums = &mut done[self.out + rows.start * dim..self.out + rows.end * dim];
+        rescale(kernel.isa, Rescale { sums, more, factor: &correction[rows.clone()], width: dim });
+    }
+
+    /// Makes weights of scores, and brings the states up to date.
+    fn weigh(&mut self, Seen { rows, tokens, .. }: &Seen) {
         let stride = self.step.kv.layout().block_tokens as usize;
-        let (cap, dim) = (self.step.attention.soft_cap, self.step.head_dim());
-        let Scratch { done, scores, max, sum, correction, .. } = &mut *self.scratch;
-        let mut sums = [0.0; super::CHUNK];
-        for row in seen.rows.clone() {
-            let at = row * stride;
-            let scores = &mut scores[at + seen.tokens.start..at + seen.tokens.end];
-            if let Some(cap) = cap {
-                kernels.tanh(scores);
-                scores.iter_mut().for_each(|s| *s *= cap);
-            }
-            let largest = kernels.max(scores);
-            // A NaN wins, so that it shows.
-            let new = if largest > max[row] || largest.is_nan() { largest } else { max[row] };
-            if new == f32::NEG_INFINITY {
-                // No weight yet: the state stays that of no keys.
-                scores.fill(0.0);
-                correction[row] = 0.0;
-            } else {
-                sums[row] = kernels.exp_sum(scores, new);
-                correction[row] = max[row] - new;
-            }
-            max[row] = new;
-        }
-        kernels.exp(&mut correction[seen.rows.clone()]);
-        for row in seen.rows.clone() {
-            let factor = correction[row];
-            sum[row] = sum[row] * factor + sums[row];
-            if factor != 1.0 {
-                let out = self.out + row * dim;
-                done[out..out + dim].iter_mut().for_each(|o| *o *= factor);
-            }
-        }
+        let Scratch { scores, max, sum, correction, .. } = &mut *self.scratch;
+        let rows = rows.clone();
+        let args = Weigh {
+            scores: &mut scores[rows.start * stride..rows.end * stride],
+            stride,
+            tokens: tokens.clone(),
+            cap: self.step.attention.soft_cap,
+            max: &mut max[rows.clone()],
+            sum: &mut sum[rows.clone()],
+            factor: &mut correction[rows],
+        };
+        weigh(self.step.kernel.isa, args);
     }
 
     /// Outputs before the division become outputs: zeros where there was no key.
@@ -253,8 +290,8 @@ fn refill(list: &mut Vec<f32>, len: usize, number: f32) {
 }
 
 /// Multiplies each token's codes by its scale.
-fn rescale(wide: &mut [f32], tile: &Tile<'_>, scales: &[f32]) {
-    let Panels { rows, .. } = tile.panels;
+fn apply_scales(wide: &mut [f32], tile: &Tile<'_>, scales: &[f32]) {
+    let rows = tile.panels.stored_rows();
     for (panel, numbers) in wide.chunks_exact_mut(rows * Panels::WIDTH).enumerate() {
         for (row, numbers) in numbers.chunks_exact_mut(Panels::WIDTH).enumerate() {
             if tile.token_columns {
