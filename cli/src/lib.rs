@@ -33,16 +33,16 @@ pub use cascata_codegen::cpu::CpuLevel;
 #[cfg(feature = "generate")]
 pub use cascata_engine as engine;
 pub use cascata_frontends::onnx;
-pub use cascata_frontends::{ImportError, TextOptions, import};
+pub use cascata_frontends::{ImportError, TextCache, TextOptions, import};
 pub use cascata_ir as ir;
 #[cfg(feature = "generate")]
 pub use cascata_kv as kv;
 pub use cascata_passes as passes;
 pub use cascata_runtime::calibrate;
 pub use cascata_runtime::{
-    Artifact, DType, Device, Element, InputError, IoBinding, Isa, LaunchProfile, LoadError,
-    LoadOptions, MemoryPlan, RunError, Runtime, RuntimeBuilder, Session, SessionOptions, Tensor,
-    TensorError, TensorView, TensorViewMut,
+    Artifact, CacheAttention, DType, Device, Element, InputError, IoBinding, Isa, KvCache,
+    LaunchProfile, LoadError, LoadOptions, MemoryPlan, RunError, Runtime, RuntimeBuilder, Session,
+    SessionOptions, Tensor, TensorError, TensorView, TensorViewMut, Threads,
 };
 pub use compile::{CompileError, Compiled, compile};
 pub use fetch::fetch_values;
@@ -50,4 +50,4 @@ pub use options::{CompileOptions, Progress};
 pub use report::{CodeSize, CompilePhase, CompileReport, GpuSize};
 pub use target::{UnknownGpu, UnknownTarget, native_level, parse_gpus, parse_targets};
 #[cfg(feature = "generate")]
-pub use text::{SessionModel, TextError, engine_of};
+pub use text::{PagedModel, SessionModel, TextError, engine_of, model_of};

@@ -22,6 +22,8 @@ enum Command {
     Compile(commands::compile::Compile),
     Run(commands::run::Run),
     Bench(commands::bench::Bench),
+    #[command(name = "bench-llm")]
+    BenchLlm(commands::bench_llm::BenchLlm),
     Generate(commands::generate::Generate),
     Inspect(commands::inspect::Inspect),
     Explain(commands::explain::Explain),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Compile(c) => c.run(),
         Command::Run(c) => c.run(),
         Command::Bench(c) => c.run(),
+        Command::BenchLlm(c) => c.run(),
         Command::Generate(c) => c.run(),
         Command::Inspect(c) => c.run(),
         Command::Explain(c) => c.run(),

@@ -3,7 +3,7 @@
 use crate::onnx::ImportOptions;
 use cascata_artifact::gpu::GpuTarget;
 use cascata_codegen::cpu::CpuLevel;
-use cascata_frontends::TextOptions;
+use cascata_frontends::{TextCache, TextOptions};
 use cascata_ir::graph::Graph;
 use cascata_passes::egraph::cost::{Machine, ProfilePoint};
 use cascata_passes::pipeline::{OptLevel, Options as PassOptions, Precision};
@@ -72,9 +72,14 @@ impl CompileOptions {
         text.extend(self.import.ranks.iter().map(|r| format!("--rank {r}")));
         text.extend(self.import.absent.iter().map(|a| format!("--absent {a}")));
         text.extend(self.import.params.iter().map(|p| format!("--param {p}")));
-        let text_options =
-            [("--last-logits", self.text.last_logits), ("--kv-cache", self.text.cache)];
-        text.extend(text_options.iter().filter(|(_, on)| *on).map(|(name, _)| name.to_string()));
+        if self.text.last_logits {
+            text.push("--last-logits".into());
+        }
+        text.extend(match self.text.cache {
+            TextCache::None => None,
+            TextCache::Paged => Some("--kv-cache".into()),
+            TextCache::Tensors => Some("--kv-cache=tensors".into()),
+        });
         let sizes =
             |p: &ProfilePoint| p.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
         let points = &self.passes.egraph.profile;

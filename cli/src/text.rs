@@ -1,11 +1,13 @@
 //! Text from a compiled decoder: the generation engine over an artifact.
 
 mod model;
+mod paged;
 mod rows;
 
 pub use model::SessionModel;
+pub use paged::PagedModel;
 
-use crate::engine::{ChatTemplate, Config, Engine, EngineError, RequestError, Tokenizer};
+use crate::engine::{ChatTemplate, Config, Engine, EngineError, Model, RequestError, Tokenizer};
 use crate::{Artifact, LoadError, Runtime, SessionOptions};
 use serde_json::{Map, Value};
 
@@ -33,6 +35,28 @@ pub enum TextError {
     Load(#[from] LoadError),
 }
 
+/// A decoder as the engine's model; `max_context` allows sequences longer than the model was
+/// trained for, where its cache is paged.
+///
+/// # Errors
+/// It is no decoder that was compiled with a cache.
+pub fn model_of(
+    artifact: &Artifact,
+    runtime: &Runtime,
+    session: &SessionOptions,
+    max_context: Option<u32>,
+) -> Result<Box<dyn Model>, TextError> {
+    let session = artifact.session_with(runtime, session)?;
+    if !PagedModel::fits(&session) {
+        return Ok(Box::new(SessionModel::new(session)?));
+    }
+    let mut model = PagedModel::new(session)?;
+    if let Some(tokens) = max_context {
+        model.set_max_context(tokens);
+    }
+    Ok(Box::new(model))
+}
+
 /// An engine over an artifact, with the tokenizer, chat template and end tokens that it keeps.
 ///
 /// # Errors
@@ -44,7 +68,7 @@ pub fn engine_of(
     session: &SessionOptions,
     mut config: Config,
 ) -> Result<Engine, TextError> {
-    let model = SessionModel::new(artifact.session_with(runtime, session)?)?;
+    let model = model_of(artifact, runtime, session, None)?;
     let generation = json(artifact, "generation_config.json")?;
     let described = json(artifact, "config.json")?;
     config.eos_tokens.extend(end_tokens(&generation));

@@ -3,24 +3,14 @@
 
 mod common;
 
-use cascata::engine::{Config, Engine, Params, Prompt};
+use cascata::engine::{Config, Engine, Model, Params, Prompt};
 use cascata::kv::KvElement;
-use cascata::{CompileOptions, Runtime, Session, SessionModel, TensorView, TextOptions, compile};
-use common::Scene;
-use std::path::{Path, PathBuf};
-
-/// The directory of a tiny model; `None` where models are to be skipped.
-fn model(name: &str) -> Option<PathBuf> {
-    if std::env::var_os("CASCATA_SKIP_MODELS").is_some_and(|v| v == "1") {
-        println!("skipped: CASCATA_SKIP_MODELS=1");
-        return None;
-    }
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
-    let cache = std::env::var_os("CASCATA_CACHE").map_or(here, PathBuf::from);
-    let folder = cache.join("text").join(name).join("model");
-    assert!(folder.join("config.json").is_file(), "no {name}: run tests/setup_env.sh");
-    Some(folder)
-}
+use cascata::{
+    CompileOptions, PagedModel, Runtime, Session, SessionModel, TensorView, TextCache, TextOptions,
+    compile,
+};
+use common::{Scene, text_model};
+use std::path::Path;
 
 fn session(folder: &Path, text: TextOptions, runtime: &Runtime) -> Session {
     let options = CompileOptions { text, ..CompileOptions::default() };
@@ -47,13 +37,18 @@ fn from_whole_runs(session: &Session, prompt: &[u32], new: usize) -> Vec<u32> {
 /// Prompts that share beginnings, longer than a step, several samples: all the same tokens.
 #[test]
 fn the_engine_continues_as_whole_runs_do() {
-    for name in ["llama3", "gemma2"] {
-        let Some(folder) = model(name) else { return };
+    for name in ["llama3", "gemma2", "gpt2", "neox"] {
+        let Some(folder) = text_model(name) else { return };
         let runtime = Runtime::builder().threads(2).build().expect("threads");
         let whole = session(&folder, TextOptions::default(), &runtime);
-        for last_logits in [false, true] {
-            let text = TextOptions { cache: true, last_logits };
-            let decoder = SessionModel::new(session(&folder, text, &runtime)).expect("a decoder");
+        let tensors = |last_logits| TextOptions { cache: TextCache::Tensors, last_logits };
+        let paged = TextOptions { cache: TextCache::Paged, last_logits: false };
+        for text in [tensors(false), tensors(true), paged] {
+            let session = session(&folder, text, &runtime);
+            let decoder: Box<dyn Model> = match PagedModel::fits(&session) {
+                true => Box::new(PagedModel::new(session).expect("a decoder")),
+                false => Box::new(SessionModel::new(session).expect("a decoder")),
+            };
             let config = Config {
                 kv_element: KvElement::F32,
                 block_tokens: 4,
@@ -87,6 +82,21 @@ fn the_engine_continues_as_whole_runs_do() {
     }
 }
 
+/// Attention over a cache that nobody brought is an error that says what to do.
+#[test]
+fn a_paged_decoder_does_not_run_alone() {
+    let Some(folder) = text_model("llama3") else { return };
+    let runtime = Runtime::builder().threads(1).build().expect("threads");
+    let text = TextOptions { cache: TextCache::Paged, last_logits: false };
+    let session = session(&folder, text, &runtime);
+    let rows = [0i64, 1];
+    let view = || TensorView::of(&[2], &rows).expect("rows");
+    let inputs = ["input_ids", "positions", "logit_rows"].map(|name| (name, view()));
+    let error = session.run(&inputs).expect_err("no cache").to_string();
+    assert!(error.contains("Session::run_with_cache"), "{error}");
+    assert!(error.contains("model.layers.0.self_attn"), "{error}");
+}
+
 /// A tokenizer whose tokens are the words `w0`, `w1`, ….
 fn words(count: usize) -> String {
     let vocabulary: serde_json::Map<String, serde_json::Value> =
@@ -102,7 +112,7 @@ fn words(count: usize) -> String {
 
 #[test]
 fn the_command_generates_and_refuses() {
-    let Some(folder) = model("llama3") else { return };
+    let Some(folder) = text_model("llama3") else { return };
     let scene = Scene::new();
     let copy = scene.path("model");
     std::fs::create_dir(&copy).unwrap();

@@ -3,26 +3,12 @@
 
 mod common;
 
-use common::Scene;
-use std::path::{Path, PathBuf};
+use common::{Scene, text_folder};
 use tokenizers::Tokenizer;
-
-/// The folder of a text model in the cache; `None` where models are to be skipped.
-fn text_model(name: &str) -> Option<PathBuf> {
-    if std::env::var_os("CASCATA_SKIP_MODELS").is_some_and(|v| v == "1") {
-        println!("skipped: CASCATA_SKIP_MODELS=1");
-        return None;
-    }
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
-    let cache = std::env::var_os("CASCATA_CACHE").map_or(here, PathBuf::from);
-    let folder = cache.join("text").join(name);
-    assert!(folder.join("outputs.npz").is_file(), "no {name}: run tests/setup_env.sh");
-    Some(folder)
-}
 
 #[test]
 fn a_directory_becomes_an_artifact_that_keeps_its_configuration() {
-    let Some(folder) = text_model("llama3") else { return };
+    let Some(folder) = text_folder("llama3") else { return };
     let scene = Scene::new();
     let model = scene.path("model");
     std::fs::create_dir(&model).unwrap();
@@ -32,7 +18,7 @@ fn a_directory_becomes_an_artifact_that_keeps_its_configuration() {
     std::fs::write(model.join("generation_config.json"), r#"{"eos_token_id":2}"#).unwrap();
     let config = r#"{"chat_template":"{{ messages }}"}"#;
     std::fs::write(model.join("tokenizer_config.json"), config).unwrap();
-    scene.ok(&["compile", "model", "--last-logits", "--kv-cache", "--dim", "S=1..8"]);
+    scene.ok(&["compile", "model", "--last-logits", "--kv-cache=tensors", "--dim", "S=1..8"]);
     let shown = scene.ok(&["inspect", "model.casc"]);
     for part in [
         "metadata  chat_template = {{ messages }}",
@@ -59,7 +45,7 @@ fn a_directory_becomes_an_artifact_that_keeps_its_configuration() {
 
 #[test]
 fn broken_models_say_everything_and_exit_with_3() {
-    let Some(folder) = text_model("llama3") else { return };
+    let Some(folder) = text_folder("llama3") else { return };
     let scene = Scene::new();
     let model = scene.path("model");
     std::fs::create_dir(&model).unwrap();
@@ -83,19 +69,44 @@ fn broken_models_say_everything_and_exit_with_3() {
 const SAMPLE: &str = "The cascade of Einsums, 1234567 × 0.5 — it's \"naïve\", isn't it?\n\n\
     fn main() {\n\tprintln!(\"{}\", 42);\n}\n   trailing   spaces  \u{1f980} 東京 Ελλάδα I'll we've";
 
+/// What a GGUF file's vocabulary becomes, and the end tokens.
+fn kept(gguf: &std::path::Path) -> impl Fn(&str) -> String + use<> {
+    let options = cascata::onnx::ImportOptions::default();
+    let import = cascata::import(gguf, &options, Default::default()).unwrap();
+    move |name| {
+        let found = import.metadata.iter().find(|(n, _)| n == name);
+        found.unwrap_or_else(|| panic!("no {name}")).1.clone()
+    }
+}
+
+/// A vocabulary that SentencePiece trained gives the tokens that SentencePiece does, and text
+/// again, of a thousand texts in and out of its language.
+#[test]
+fn sentencepiece_vocabularies_are_exact() {
+    let Some(folder) = text_folder("gguf_sentencepiece") else { return };
+    let kept = kept(&folder.join("model.gguf"));
+    let tokenizer: Tokenizer = kept("tokenizer.json").parse().unwrap();
+    let cases = std::fs::read_to_string(folder.join("encodings.json")).unwrap();
+    let cases: Vec<(String, Vec<u32>, String)> = serde_json::from_str(&cases).unwrap();
+    assert!(cases.len() > 1000);
+    for (text, ids, back) in &cases {
+        let found = tokenizer.encode(text.as_str(), false).unwrap();
+        assert_eq!(found.get_ids(), ids, "{text:?}");
+        assert_eq!(&tokenizer.decode(ids, false).unwrap(), back, "{text:?}");
+    }
+    let begun = tokenizer.encode("ka", true).unwrap();
+    assert_eq!(begun.get_ids()[0], 1, "the beginning token comes first");
+    assert_eq!(kept("generation_config.json"), r#"{"bos_token_id":1,"eos_token_id":2}"#);
+}
+
 /// SmolLM2's GGUF vocabulary, converted when the model is compiled, is the tokenizer of its
 /// Hugging Face directory, which another program wrote.
 #[test]
 fn gguf_vocabularies_are_exact() {
-    let (Some(gguf), Some(folder)) = (text_model("smollm2"), text_model("smollm2_f32")) else {
+    let (Some(gguf), Some(folder)) = (text_folder("smollm2"), text_folder("smollm2_f32")) else {
         return;
     };
-    let options = cascata::onnx::ImportOptions::default();
-    let import = cascata::import(&gguf.join("model.gguf"), &options, Default::default()).unwrap();
-    let kept = |name: &str| {
-        let found = import.metadata.iter().find(|(n, _)| n == name);
-        found.unwrap_or_else(|| panic!("no {name}")).1.clone()
-    };
+    let kept = kept(&gguf.join("model.gguf"));
     let converted: Tokenizer = kept("tokenizer.json").parse().unwrap();
     let given = Tokenizer::from_file(folder.join("model/tokenizer.json")).unwrap();
     assert_eq!(converted.get_vocab_size(true), 49152);

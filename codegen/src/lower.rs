@@ -113,7 +113,8 @@ pub struct LowerError {
 #[derive(Debug)]
 pub struct Lowering<'g> {
     graph: &'g Graph,
-    machine: Machine,
+    /// What runs the kernels.
+    pub(crate) machine: Machine,
     /// Temporaries of all groups.
     pub temps: PrimaryMap<TempId, Temp>,
     /// Packed and plain constants, each once.

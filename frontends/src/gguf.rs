@@ -16,6 +16,7 @@ use std::path::Path;
 
 mod cursor;
 mod model;
+mod sentencepiece;
 mod tensor;
 mod value;
 mod vocabulary;

@@ -24,4 +24,4 @@ pub use error::ImportError;
 pub use import::{files, import};
 pub use onnx::Import;
 pub use stored::Stored;
-pub use transformer::TextOptions;
+pub use transformer::{TextCache, TextOptions};

@@ -13,6 +13,7 @@ mod modernbert;
 mod neox;
 mod net;
 mod rope;
+mod text;
 mod weights;
 
 use crate::error::ImportError;
@@ -28,11 +29,26 @@ use cascata_ir::graph::Graph;
 /// What a text model's graph takes and gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TextOptions {
-    /// Logits of the last token of each row only.
+    /// Logits of the last token of each row only; a decoder over a paged cache is told which
+    /// rows in any case.
     pub last_logits: bool,
-    /// Keys and values of earlier tokens as inputs `past_key.N` and `past_value.N`
-    /// `f32[B,G,P,D]`, all of them as outputs `present_key.N` and `present_value.N`.
-    pub cache: bool,
+    /// Where a decoder keeps the keys and values of earlier tokens.
+    pub cache: TextCache,
+}
+
+/// Where a decoder keeps the keys and values of earlier tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TextCache {
+    /// Nowhere: `input_ids: i64[B,S]` are whole texts.
+    #[default]
+    None,
+    /// In a cache that the caller brings (`cache_attention`). Rows of any sequences stand one
+    /// after the other: `input_ids: i64[T]`, `positions: i64[T]`, and `logit_rows: i64[L]`,
+    /// which rows of logits to give.
+    Paged,
+    /// In inputs `past_key.N` and `past_value.N` `f32[B,G,P,D]`; outputs `present_key.N` and
+    /// `present_value.N` hold them and those of the run.
+    Tensors,
 }
 
 /// How a format stores what architectures leave open.

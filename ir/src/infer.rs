@@ -194,6 +194,7 @@ impl<'a> Ctx<'a> {
             Op::LayerNorm { axis, epsilon } => self.norm(*axis, *epsilon, true),
             Op::RmsNorm { axis, epsilon } => self.norm(*axis, *epsilon, false),
             Op::Attention(attrs) => self.attention(attrs),
+            Op::CacheAttention(attrs) => self.cache_attention(attrs),
             Op::Lrn(attrs) => self.lrn(attrs),
             Op::Lstm(attrs) => self.recurrent(attrs, composite::LSTM),
             Op::Gru(attrs) => self.recurrent(attrs, composite::GRU),

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 mod attention;
 mod bind;
+mod cache_attention;
 mod compute;
 mod control;
 mod conv;

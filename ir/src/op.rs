@@ -256,6 +256,10 @@ pub enum Op {
     /// `q[B,H,S,D], k[B,G,T,D], v[B,G,T,E] (, mask broadcast to [B,H,S,T]) → y[B,H,S,E]`;
     /// H is a multiple of G.
     Attention(AttentionAttrs),
+    /// `q[T,H,D], k[T,G,D], v[T,G,D], positions: i64[T] → y[T,H,D]`, f32: keys and values of
+    /// all rows join the run's KV cache; then each row attends to those of its sequence, up to
+    /// its own position. H is a multiple of G.
+    CacheAttention(CacheAttentionAttrs),
     /// Local response normalisation over the channel axis 1.
     Lrn(LrnAttrs),
     /// `x[S,B,I], w[D,4H,I], r[D,4H,H], b[D,8H], lens: i32[B], h0[D,B,H], c0[D,B,H], p[D,3H]
@@ -353,7 +357,8 @@ impl Op {
             | Op::StateEmpty { .. }
             | Op::StateAppend
             | Op::StateRead { .. } => Effect::Unique,
-            Op::TextConcat
+            Op::CacheAttention(_)
+            | Op::TextConcat
             | Op::TextCase { .. }
             | Op::TextMatch { .. }
             | Op::TextCount { .. }

@@ -133,6 +133,9 @@ pub enum RunError {
     /// Strings that cannot be computed.
     #[error("{problem}{}", from(source_nodes))]
     Text { problem: String, source_nodes: Vec<String> },
+    /// Attention over a cache that the caller did not bring, or that refused.
+    #[error("{problem}{}", from(source_nodes))]
+    Cache { problem: String, source_nodes: Vec<String> },
     /// There is no such port.
     #[error("there is no {kind} '{name}', only {}", names.join(", "))]
     NoSuchPort { kind: &'static str, name: String, names: Vec<String> },

@@ -30,6 +30,7 @@ mod fetch;
 #[cfg(feature = "cuda")]
 pub mod gpus;
 mod io_binding;
+mod kv_cache;
 mod memory_plan;
 mod plan;
 mod profile;
@@ -50,6 +51,7 @@ pub use cascata_types::DType;
 pub use device::{Device, NoDevice};
 pub use error::{DeviceError, InputError, LoadError, RunError, TensorError};
 pub use io_binding::IoBinding;
+pub use kv_cache::{CacheAttention, KvCache, Threads};
 pub use memory_plan::{BufferMemory, MemoryPlan, SegmentMemory};
 pub use profile::LaunchProfile;
 pub use runtime::{Runtime, RuntimeBuilder};

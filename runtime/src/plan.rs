@@ -45,6 +45,8 @@ pub(crate) struct SegmentPlan {
     /// Output ports with their dims.
     pub(crate) outputs: Vec<(u32, Vec<i64>)>,
     pub(crate) launches: Vec<PlannedLaunch>,
+    /// Steps that attend over the caller's cache.
+    pub(crate) cache_attention: Vec<usize>,
     pub(crate) dims: Vec<i64>,
     /// Scratch bytes per thread: the largest of all launches.
     pub(crate) scratch_bytes: u64,
@@ -81,8 +83,10 @@ pub(crate) fn plan(
         plan.outputs.push((port, p.output_dims(port)?));
     }
     for step in segment.steps.clone() {
-        if let Step::Launch(launch) = &entry.steps_of(segment.block)[step] {
-            p.launch(step, launch, &mut plan)?;
+        match &entry.steps_of(segment.block)[step] {
+            Step::Launch(launch) => p.launch(step, launch, &mut plan)?,
+            Step::CacheAttention(_) => plan.cache_attention.push(step),
+            _ => {}
         }
     }
     Ok(plan)

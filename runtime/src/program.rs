@@ -12,9 +12,10 @@ pub(crate) struct Segment {
     /// Its number among all segments.
     pub(crate) id: usize,
     pub(crate) block: u32,
-    /// Launches of the segment; what ends it, if anything, is the step after the last.
+    /// Launches of the segment, and attention over the caller's cache; what ends it, if
+    /// anything, is the step after the last.
     pub(crate) steps: Range<usize>,
-    /// Whether a step that is no launch ends it.
+    /// Whether a step of another kind ends it.
     pub(crate) ends: bool,
     /// Arena buffers that begin to live here.
     pub(crate) arena: Vec<u32>,
@@ -67,7 +68,7 @@ impl Program {
 /// The symbols that a step binds where it stands.
 fn binds(step: &Step) -> Vec<SymbolId> {
     match step {
-        Step::Launch(_) | Step::Text(_) => vec![],
+        Step::Launch(_) | Step::CacheAttention(_) | Step::Text(_) => vec![],
         Step::Bind { symbols, .. } => symbols.clone(),
         Step::If(b) => b.dims.iter().map(|d| d.symbol).collect(),
         Step::Loop(l) => std::iter::once(l.count).chain(l.dims.iter().map(|d| d.after)).collect(),
@@ -93,7 +94,7 @@ fn bound_outside(entry: &Entry) -> Vec<HashSet<SymbolId>> {
                     let inside = l.dims.iter().map(|d| d.inside);
                     at_start[l.body as usize] = now.iter().copied().chain(inside).collect();
                 }
-                Step::Launch(_) | Step::Bind { .. } | Step::Text(_) => {}
+                Step::Launch(_) | Step::CacheAttention(_) | Step::Bind { .. } | Step::Text(_) => {}
             }
             now.extend(binds(step));
         }
@@ -101,12 +102,12 @@ fn bound_outside(entry: &Entry) -> Vec<HashSet<SymbolId>> {
     at_start
 }
 
-/// Cuts a block after each step that is no launch.
+/// Cuts a block after each step that changes what is known of sizes or where memory is.
 fn cut(entry: &Entry, block: u32) -> Vec<Segment> {
     let mut out = Vec::new();
     let mut segment = Segment { block, ..Segment::default() };
     for (i, step) in entry.steps_of(block).iter().enumerate() {
-        if let Step::Launch(_) = step {
+        if let Step::Launch(_) | Step::CacheAttention(_) = step {
             segment.steps.end = i + 1;
         } else {
             segment.ends = true;
@@ -128,6 +129,7 @@ fn touched(step: &Step) -> Vec<u32> {
     match step {
         Step::Launch(launch) => launch.buffers.clone(),
         Step::Bind { buffer, .. } => vec![*buffer],
+        Step::CacheAttention(attention) => attention.buffers().collect(),
         Step::Text(text) => text.operands.iter().copied().chain([text.result]).collect(),
         Step::If(b) => vec![b.cond],
         Step::Loop(l) => {

@@ -7,6 +7,7 @@ use crate::cancel::RunOptions;
 use crate::device::Device;
 use crate::error::{LoadError, RunError, TensorError};
 use crate::fetch::Fetch;
+use crate::kv_cache::KvCache;
 use crate::memory_plan::{MemoryPlan, symbol_values};
 use crate::profile::{LaunchProfile, Profiler, Watch};
 use crate::program::Program;
@@ -190,11 +191,12 @@ impl Lane {
         inputs: &(impl InputSet + ?Sized),
         outputs: &mut impl OutputSet,
         watch: Option<&mut Watch>,
+        cache: Option<&mut dyn KvCache>,
     ) -> Result<(), RunError> {
         let idle = self.lock_idle().pop();
         let mut ctx = idle.map_or_else(|| self.executable.context(), Ok)?;
         ctx.cancel.clone_from(&options.cancel);
-        let result = self.executable.run(&mut ctx, inputs, outputs, watch);
+        let result = self.executable.run(&mut ctx, inputs, outputs, watch, cache);
         ctx.cancel = None;
         self.lock_idle().push(ctx);
         result
@@ -282,6 +284,44 @@ impl Session {
         self.run_named(inputs, options, None)
     }
 
+    /// As [`Session::run`], of a model that attends over a KV cache.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; the cache's own.
+    pub fn run_with_cache(
+        &self,
+        inputs: &[(&str, TensorView<'_>)],
+        cache: &mut dyn KvCache,
+    ) -> Result<Vec<Tensor>, RunError> {
+        self.run_cached(inputs, cache, None)
+    }
+
+    /// As [`Session::run_with_cache`], and measures every launch.
+    ///
+    /// # Errors
+    /// As [`Session::run_with_cache`].
+    pub fn profile_with_cache(
+        &self,
+        inputs: &[(&str, TensorView<'_>)],
+        cache: &mut dyn KvCache,
+    ) -> Result<(Vec<Tensor>, Vec<LaunchProfile>), RunError> {
+        let mut watch = Watch { profiler: Some(Profiler::new()), fetch: None };
+        let outputs = self.run_cached(inputs, cache, Some(&mut watch))?;
+        Ok((outputs, watch.profiler.map(|p| p.launches).unwrap_or_default()))
+    }
+
+    fn run_cached(
+        &self,
+        inputs: &[(&str, TensorView<'_>)],
+        cache: &mut dyn KvCache,
+        watch: Option<&mut Watch>,
+    ) -> Result<Vec<Tensor>, RunError> {
+        let mut outputs = Fresh(self.outputs().iter().map(|_| Tensor::empty()).collect());
+        let lane = self.lane_for(inputs)?;
+        lane.run(&RunOptions::default(), inputs, &mut outputs, watch, Some(cache))?;
+        Ok(outputs.0)
+    }
+
     /// Runs once and measures every launch.
     ///
     /// # Errors
@@ -352,7 +392,7 @@ impl Session {
         outputs: &mut impl OutputSet,
         watch: Option<&mut Watch>,
     ) -> Result<(), RunError> {
-        self.lane_for(inputs)?.run(options, inputs, outputs, watch)
+        self.lane_for(inputs)?.run(options, inputs, outputs, watch, None)
     }
 
     fn lane_for(&self, inputs: &(impl InputSet + ?Sized)) -> Result<&Lane, RunError> {

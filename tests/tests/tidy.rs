@@ -50,7 +50,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("cascata-artifact", &["cascata-types"]),
     ("cascata-kernels", &["cascata-artifact", "cascata-types"]),
-    ("cascata-kv", &["cascata-types"]),
+    ("cascata-kv", &["cascata-kernels", "cascata-types"]),
     ("cascata-engine", &["cascata-kv"]),
     ("cascata-runtime", &["cascata-artifact", "cascata-kernels", "cascata-types"]),
 ];

@@ -13,7 +13,8 @@ use cascata::passes::egraph::cost::ProfilePoint;
 use cascata::passes::egraph::witness::Checks;
 use cascata::passes::pipeline::{OptLevel, Precision};
 use cascata::{
-    CompileOptions, CompileReport, CpuLevel, TextOptions, compile, parse_gpus, parse_targets,
+    CompileOptions, CompileReport, CpuLevel, TextCache, TextOptions, compile, parse_gpus,
+    parse_targets,
 };
 use clap::Args;
 use regex::Regex;
@@ -58,9 +59,11 @@ pub struct Compile {
     /// Of a language model: logits of the last token of each row only
     #[arg(long)]
     last_logits: bool,
-    /// Of a language model: keys and values of earlier tokens as inputs, of all as outputs
-    #[arg(long)]
-    kv_cache: bool,
+    /// Of a language model: keeps keys and values of earlier tokens, in blocks of the engine's
+    /// that sequences share (`paged`, for `generate`; needs no value), or in inputs and outputs
+    #[arg(long, value_name = "paged|tensors", num_args = 0..=1, require_equals = true,
+        default_missing_value = "paged", value_parser = text_cache)]
+    kv_cache: Option<TextCache>,
     /// How much is optimised: 0 only what code generation needs, 1 canonical form, 2 everything
     #[arg(short = 'O', default_value = "2", value_parser = level, value_name = "0|1|2")]
     level: OptLevel,
@@ -126,6 +129,14 @@ fn level(text: &str) -> Result<OptLevel, String> {
         "1" => Ok(OptLevel::O1),
         "2" => Ok(OptLevel::O2),
         _ => Err("it must be 0, 1 or 2".into()),
+    }
+}
+
+fn text_cache(text: &str) -> Result<TextCache, String> {
+    match text {
+        "paged" => Ok(TextCache::Paged),
+        "tensors" => Ok(TextCache::Tensors),
+        _ => Err("it must be paged or tensors".into()),
     }
 }
 
@@ -212,7 +223,10 @@ impl Compile {
                 params: self.param.clone(),
                 ..self.shapes.import_options()
             },
-            text: TextOptions { last_logits: self.last_logits, cache: self.kv_cache },
+            text: TextOptions {
+                last_logits: self.last_logits,
+                cache: self.kv_cache.unwrap_or_default(),
+            },
             targets: self.target.0.clone(),
             gpu: self.gpu.clone().map(|g| g.0).unwrap_or_default(),
             fetch: self.fetch.clone(),

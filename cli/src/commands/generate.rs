@@ -7,7 +7,8 @@ use crate::support::table::{count, seconds};
 use crate::support::trust::TrustArgs;
 use anyhow::Result;
 use cascata::engine::{
-    Config, Engine, Event, FinishReason, Message, Output, Params, Prompt, Sampling, Stats, Stream,
+    Config, Engine, Event, FinishReason, Message, Output, Params, Prompt, Sampling, Speculation,
+    Stats, Stream,
 };
 use cascata::{Runtime, engine_of};
 use clap::Args;
@@ -48,6 +49,9 @@ pub struct Generate {
     /// Ends a continuation; not part of the text (repeatable)
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    /// Drafts tokens by what followed the last ones before, which changes no token
+    #[arg(long)]
+    speculate: bool,
     /// Threads; 0 means one for each CPU
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -103,8 +107,11 @@ impl Generate {
         }
         let runtime = Runtime::builder().threads(self.threads).build()?;
         let artifact = self.trust.load_options()?.load(&self.artifact)?;
-        let config =
-            Config { kv_budget_bytes: self.kv_mib.saturating_mul(1 << 20), ..Config::default() };
+        let config = Config {
+            kv_budget_bytes: self.kv_mib.saturating_mul(1 << 20),
+            speculation: self.speculate.then(Speculation::default),
+            ..Config::default()
+        };
         let engine = engine_of(&artifact, &runtime, &self.device.session_options(), config)?;
         let start = Instant::now();
         let streams: Vec<Stream> = self

@@ -394,6 +394,15 @@ fn blocks(entry: &Entry, out: &mut String) {
             Step::Text(t) => {
                 writeln!(out, "  step {at} computes strings ({})", t.source.join(", "))
             }
+            Step::CacheAttention(a) => writeln!(
+                out,
+                "  step {at} attends over the KV cache, layer {}, {} x {} of {} ({})",
+                a.layer,
+                a.heads,
+                a.head_dim,
+                a.kv_heads,
+                a.source.join(", ")
+            ),
             Step::Launch(_) | Step::Bind { .. } => Ok(()),
         };
     }

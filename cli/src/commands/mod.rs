@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub mod bench;
+pub mod bench_llm;
 pub mod calibrate;
 pub mod check;
 pub mod compile;

@@ -74,12 +74,29 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The same in Markdown.
+    pub fn markdown(&self) -> String {
+        let Some(header) = self.rows.first() else { return String::new() };
+        let marks = header.iter().map(|c| if c.starts_with('>') { "---:" } else { "---" });
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let head = line(header.iter().map(heading).collect());
+        let rule = format!("|{}|\n", marks.collect::<Vec<_>>().join("|"));
+        let rows = self.rows[1..].iter().map(|row| line(row.clone()));
+        [head, rule].into_iter().chain(rows).collect()
+    }
+}
+
+/// A header's cell as it is printed.
+fn heading(cell: &String) -> String {
+    cell.strip_prefix('>').unwrap_or(cell).to_string()
+}
+
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Some(header) = self.rows.first() else { return Ok(()) };
         let right: Vec<bool> = header.iter().map(|c| c.starts_with('>')).collect();
-        let text = |c: &String| c.strip_prefix('>').unwrap_or(c).to_string();
-        let rows: Vec<Vec<String>> = std::iter::once(header.iter().map(text).collect())
+        let rows: Vec<Vec<String>> = std::iter::once(header.iter().map(heading).collect())
             .chain(self.rows[1..].iter().cloned())
             .collect();
         let width = |i: usize| {
@@ -109,6 +126,7 @@ mod tests {
         t.row(["a", "1"]);
         t.row(["long", "20"]);
         assert_eq!(t.to_string(), "  name   n\n  a      1\n  long  20\n");
+        assert_eq!(t.markdown(), "| name | n |\n|---|---:|\n| a | 1 |\n| long | 20 |\n");
     }
 
     #[test]

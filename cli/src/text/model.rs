@@ -25,22 +25,22 @@ pub struct SessionModel {
     present: Vec<[usize; 2]>,
 }
 
-fn no(reason: impl Into<String>) -> TextError {
+pub(super) fn no(reason: impl Into<String>) -> TextError {
     TextError::NoDecoder(reason.into())
 }
 
-fn shape<'p>(ports: &'p [Port], name: &str) -> Result<&'p [Dim], TextError> {
+pub(super) fn shape<'p>(ports: &'p [Port], name: &str) -> Result<&'p [Dim], TextError> {
     let port = ports.iter().find(|p| p.name == name);
     let ty = port.and_then(|p| p.ty.as_tensor()).ok_or_else(|| no(format!("no '{name}'")))?;
     Ok(&ty.shape)
 }
 
-fn size(shape: &[Dim], axis: usize, name: &str) -> Result<u32, TextError> {
+pub(super) fn size(shape: &[Dim], axis: usize, name: &str) -> Result<u32, TextError> {
     let size = shape.get(axis).and_then(Dim::as_const).and_then(|n| u32::try_from(n).ok());
     size.ok_or_else(|| no(format!("axis {axis} of '{name}' has no fixed size")))
 }
 
-fn position(ports: &[Port], name: &str) -> Result<usize, TextError> {
+pub(super) fn position(ports: &[Port], name: &str) -> Result<usize, TextError> {
     ports.iter().position(|p| p.name == name).ok_or_else(|| no(format!("no output '{name}'")))
 }
 

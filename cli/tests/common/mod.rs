@@ -171,3 +171,21 @@ fn varint(mut value: u64) -> Vec<u8> {
     out.push(value as u8);
     out
 }
+
+/// The folder of a text model in the cache; `None` where models are to be skipped.
+pub fn text_folder(name: &str) -> Option<PathBuf> {
+    if std::env::var_os("CASCATA_SKIP_MODELS").is_some_and(|v| v == "1") {
+        println!("skipped: CASCATA_SKIP_MODELS=1");
+        return None;
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache");
+    let cache = std::env::var_os("CASCATA_CACHE").map_or(here, PathBuf::from);
+    let folder = cache.join("text").join(name);
+    assert!(folder.join("outputs.npz").is_file(), "no {name}: run tests/setup_env.sh");
+    Some(folder)
+}
+
+/// Its directory.
+pub fn text_model(name: &str) -> Option<PathBuf> {
+    Some(text_folder(name)?.join("model"))
+}

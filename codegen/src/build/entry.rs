@@ -10,6 +10,7 @@ use cascata_types::{Dim, SymbolId};
 use std::ops::Range;
 
 mod buffers;
+mod cache_attention;
 mod control;
 
 use buffers::Buffers;
@@ -20,6 +21,8 @@ pub(super) enum Step {
     Launches(NodeId, Range<usize>),
     /// The host computes strings: what of which operands.
     Text(NodeId, m::TextOp, Vec<Operand>),
+    /// Attention over the caller's cache, of which operands.
+    CacheAttention(NodeId, Vec<Operand>),
     /// The host reads an operand and binds symbols.
     Bind(Operand, Vec<SymbolId>),
     /// A branch or a loop.
@@ -73,6 +76,10 @@ fn lower_region(
                 }
                 steps.push(Step::Launches(*id, first..lowering.launches.len()));
             }
+            Op::CacheAttention(_) => match cache_attention::lower(lowering, graph, *id) {
+                Ok(step) => steps.push(step),
+                Err(e) => errors.push(e),
+            },
             op if op.effect() == Effect::Host => {
                 let operands = node.inputs.iter().map(|v| lowering.operand(*v)).collect();
                 match text_op(op) {
@@ -162,6 +169,11 @@ impl Builder<'_> {
                 Step::Text(node, op, operands) => {
                     self.buffers.at(out.len());
                     out.push(m::Step::Text(self.text(*node, op, operands)));
+                }
+                Step::CacheAttention(node, operands) => {
+                    self.buffers.at(out.len());
+                    let step = self.cache_attention(*node, operands);
+                    out.extend(step.map(m::Step::CacheAttention));
                 }
                 Step::Launches(group, range) => {
                     for i in range.clone() {

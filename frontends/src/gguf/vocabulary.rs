@@ -2,8 +2,9 @@
 //!
 //! Byte-level BPE with merges converts exactly. How text is split before merging is only a
 //! name in GGUF: names that are not in [`SPLITS`] are refused rather than guessed.
+//! SentencePiece's BPE has no merges but scores (`sentencepiece.rs`).
 
-use super::Value;
+use super::{Value, sentencepiece};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
 
@@ -70,8 +71,10 @@ const SPLITS: &[Split] = &[
 ];
 
 /// Kinds of tokens (`llama_token_type`).
+pub(super) const NORMAL: u64 = 1;
+pub(super) const UNKNOWN: u64 = 2;
 const CONTROL: u64 = 3;
-const USER_DEFINED: u64 = 4;
+pub(super) const USER_DEFINED: u64 = 4;
 
 /// `tokenizer.json`.
 ///
@@ -81,6 +84,7 @@ pub(super) fn tokenizer_json(metadata: &Metadata) -> Result<String, String> {
     let text = |key: &str| metadata.get(&format!("tokenizer.ggml.{key}")).and_then(Value::text);
     match text("model") {
         Some("gpt2") => {}
+        Some("llama") => return sentencepiece::tokenizer_json(metadata),
         Some(other) => return Err(format!("vocabularies of kind '{other}' are not converted")),
         None => return Err("the file has no vocabulary".into()),
     }
@@ -89,12 +93,10 @@ pub(super) fn tokenizer_json(metadata: &Metadata) -> Result<String, String> {
     let split = split.ok_or_else(|| format!("text splitting '{pre}' is not known"))?;
     let tokens = strings(metadata, "tokens")?;
     let merges = strings(metadata, "merges")?;
-    let mut vocabulary = Map::new();
-    for (id, token) in tokens.iter().enumerate() {
-        if vocabulary.insert((*token).into(), id.into()).is_some() {
-            return Err(format!("token '{token}' is there twice"));
-        }
-    }
+    let vocabulary = vocabulary(&tokens)?;
+    let bytes = json!({
+        "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true
+    });
     let tokenizer = json!({
         "version": "1.0",
         "truncation": null,
@@ -102,7 +104,7 @@ pub(super) fn tokenizer_json(metadata: &Metadata) -> Result<String, String> {
         "added_tokens": added(metadata, &tokens),
         "normalizer": if split.nfc { json!({"type": "NFC"}) } else { Json::Null },
         "pre_tokenizer": (split.pre_tokenizer)(),
-        "post_processor": post_processor(metadata, &tokens),
+        "post_processor": begin(metadata, &tokens, false).unwrap_or(bytes),
         "decoder": {
             "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true
         },
@@ -122,7 +124,24 @@ pub(super) fn tokenizer_json(metadata: &Metadata) -> Result<String, String> {
     Ok(tokenizer.to_string())
 }
 
-fn strings<'m>(metadata: &'m Metadata, key: &str) -> Result<Vec<&'m str>, String> {
+/// Ids by tokens.
+pub(super) fn vocabulary(tokens: &[&str]) -> Result<Map<String, Json>, String> {
+    let mut vocabulary = Map::new();
+    for (id, token) in tokens.iter().enumerate() {
+        if vocabulary.insert((*token).into(), id.into()).is_some() {
+            return Err(format!("token '{token}' is there twice"));
+        }
+    }
+    Ok(vocabulary)
+}
+
+/// The kind of each token.
+pub(super) fn kinds(metadata: &Metadata) -> Vec<u64> {
+    let types = metadata.get("tokenizer.ggml.token_type").and_then(Value::array).unwrap_or(&[]);
+    types.iter().map(|t| t.size().unwrap_or(0)).collect()
+}
+
+pub(super) fn strings<'m>(metadata: &'m Metadata, key: &str) -> Result<Vec<&'m str>, String> {
     let key = format!("tokenizer.ggml.{key}");
     let values = metadata.get(&key).and_then(Value::array);
     let values = values.ok_or_else(|| format!("'{key}' is missing"))?;
@@ -131,9 +150,8 @@ fn strings<'m>(metadata: &'m Metadata, key: &str) -> Result<Vec<&'m str>, String
 }
 
 /// Tokens that are found in the text before it is split.
-fn added(metadata: &Metadata, tokens: &[&str]) -> Vec<Json> {
-    let types = metadata.get("tokenizer.ggml.token_type").and_then(Value::array).unwrap_or(&[]);
-    let kinds = types.iter().map(|t| t.size().unwrap_or(0));
+pub(super) fn added(metadata: &Metadata, tokens: &[&str]) -> Vec<Json> {
+    let kinds = kinds(metadata).into_iter();
     let marked =
         kinds.zip(tokens).enumerate().filter(|(_, (k, _))| matches!(*k, CONTROL | USER_DEFINED));
     let entry = |(id, (kind, token)): (usize, (u64, &&str))| {
@@ -145,24 +163,22 @@ fn added(metadata: &Metadata, tokens: &[&str]) -> Vec<Json> {
     marked.map(entry).collect()
 }
 
-/// The beginning token in front, if the model wants it.
-fn post_processor(metadata: &Metadata, tokens: &[&str]) -> Json {
-    let wants = metadata.get("tokenizer.ggml.add_bos_token") == Some(&Value::Bool(true));
-    let id = id(metadata, "bos").filter(|_| wants);
-    let Some((id, token)) = id.and_then(|id| Some((id, *tokens.get(id as usize)?))) else {
-        return json!({
-            "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true
-        });
-    };
+/// What puts the beginning token in front, if the model wants it; `by_default` says whether one
+/// does that says nothing.
+pub(super) fn begin(metadata: &Metadata, tokens: &[&str], by_default: bool) -> Option<Json> {
+    let wants = metadata.get("tokenizer.ggml.add_bos_token");
+    let wants = wants.map_or(by_default, |w| *w == Value::Bool(true));
+    let id = id(metadata, "bos").filter(|_| wants)?;
+    let token = *tokens.get(usize::try_from(id).ok()?)?;
     let begin = json!({"SpecialToken": {"id": token, "type_id": 0}});
     let part = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});
     let second = json!({"SpecialToken": {"id": token, "type_id": 1}});
-    json!({
+    Some(json!({
         "type": "TemplateProcessing",
         "single": [begin, part("A", 0)],
         "pair": [begin, part("A", 0), second, part("B", 1)],
         "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}},
-    })
+    }))
 }
 
 fn id(metadata: &Metadata, name: &str) -> Option<u64> {
@@ -216,8 +232,8 @@ mod tests {
     fn what_is_not_known_exactly_is_refused() {
         assert!(tokenizer_json(&metadata("new")).unwrap_err().contains("'new' is not known"));
         let mut other = metadata("gpt2");
-        other.insert("tokenizer.ggml.model".into(), Value::Text("llama".into()));
-        assert!(tokenizer_json(&other).unwrap_err().contains("kind 'llama'"));
+        other.insert("tokenizer.ggml.model".into(), Value::Text("t5".into()));
+        assert!(tokenizer_json(&other).unwrap_err().contains("kind 't5'"));
         let mut twice = metadata("gpt2");
         twice.insert(
             "tokenizer.ggml.tokens".into(),

@@ -2,8 +2,8 @@
 
 use super::TextOptions;
 use super::config::Config;
-use super::decoder::MAX_BATCH;
 use super::net::{Attend, Net, R};
+use super::text::MAX_BATCH;
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, Op, UnaryOp};
 use cascata_ir::types::{DType, Dim};
@@ -116,7 +116,7 @@ fn layer(net: &mut Net, b: &Bert, real: ValueId, x: ValueId, i: i64) -> R<ValueI
     };
     let qkv = [part("query")?, part("key")?, part("value")?];
     let scale = 1.0 / (b.depth as f64).sqrt();
-    let how = Attend { scale, causal: false, visible: Some(real), cap: None };
+    let how = Attend { scale, causal: false, visible: Some(real), window: None, cap: None };
     let h = net.attend(qkv, how)?;
     let h = net.linear(h, &format!("{at}.attention.output.dense"), square, true)?;
     let x = net.binary(BinaryOp::Add, x, h)?;

@@ -3,13 +3,10 @@
 use super::config::Config;
 use super::families::{Decoder, Family};
 use super::net::{Angles, Attend, Net, R, Reach};
-use super::{Layout, TextOptions};
+use super::text::Text;
+use super::{Layout, TextCache, TextOptions};
 use cascata_ir::graph::ValueId;
-use cascata_ir::op::{BinaryOp, Op};
-use cascata_ir::types::{DType, Dim};
-
-/// Most rows of a batch.
-pub const MAX_BATCH: i64 = 1024;
+use cascata_ir::op::BinaryOp;
 
 /// Reads the configuration and builds the graph.
 pub fn build<F: Family>(config: &mut Config, net: &mut Net, options: TextOptions) -> R<()> {
@@ -93,10 +90,11 @@ fn attention(
     let slides = d.slides[i as usize];
     let angles = if slides { seen.local_angles } else { seen.angles };
     let (q, k) = (net.rotate(q, angles)?, net.rotate(k, angles)?);
-    let [k, v] = text.remembered(net, [k, v], d.key_heads, d.depth, i)?;
     let visible = if slides { seen.sliding } else { seen.full };
-    let how = Attend { scale: d.scale, causal: true, visible, cap: d.score_cap };
-    let y = net.attend([q, k, v], how)?;
+    let window = d.window.filter(|_| slides);
+    let how =
+        Attend { scale: d.scale, visible, window, cap: d.score_cap, ..Attend::causal(d.depth) };
+    let y = text.attend(net, [q, k, v], how, i)?;
     net.linear(y, &format!("{at}.o_proj"), [wide, d.hidden], d.out_bias)
 }
 
@@ -122,6 +120,9 @@ impl Seen {
             true => angles,
             false => net.angles(&d.local_rope, text.positions)?,
         };
+        if text.options.cache == TextCache::Paged {
+            return Ok(Seen { angles, local_angles, full: None, sliding: None });
+        }
         let full = match d.score_cap {
             Some(_) => Some(net.visible(&text.tokens, &text.past, Reach::Behind)?),
             None => None,
@@ -132,71 +133,5 @@ impl Seen {
             None => full,
         };
         Ok(Seen { angles, local_angles, full, sliding })
-    }
-}
-
-/// A decoder's inputs, and what it keeps.
-pub struct Text {
-    /// `i64[B,S]`.
-    pub ids: ValueId,
-    /// `i64[S]`.
-    pub positions: ValueId,
-    /// S.
-    pub tokens: Dim,
-    /// P, or 0.
-    pub past: Dim,
-    batch: Dim,
-    options: TextOptions,
-    kept: Vec<[ValueId; 2]>,
-}
-
-impl Text {
-    /// Declares the inputs, for sequences of up to `longest` tokens.
-    pub fn new(net: &mut Net, longest: i64, options: TextOptions) -> R<Text> {
-        let batch = net.symbol("B", 1, MAX_BATCH);
-        let tokens = net.symbol("S", 1, longest);
-        let ids = net.input("input_ids", DType::I64, &[batch.clone(), tokens.clone()]);
-        let past = if options.cache { net.symbol("P", 0, longest) } else { Dim::from(0) };
-        net.scope = "positions".into();
-        let positions = net.positions(&tokens, &past)?;
-        Ok(Text { ids, positions, tokens, past, batch, options, kept: vec![] })
-    }
-
-    /// Keys and values of a layer with those of earlier tokens in front.
-    pub fn remembered(
-        &mut self,
-        net: &mut Net,
-        new: [ValueId; 2],
-        heads: i64,
-        depth: i64,
-        layer: i64,
-    ) -> R<[ValueId; 2]> {
-        if !self.options.cache {
-            return Ok(new);
-        }
-        let shape = [self.batch.clone(), heads.into(), self.past.clone(), depth.into()];
-        let mut all = new;
-        for (value, kind) in all.iter_mut().zip(["key", "value"]) {
-            let past = net.input(&format!("past_{kind}.{layer}"), DType::F32, &shape);
-            *value = net.add(Op::Concat { axis: 2 }, &[past, *value])?;
-        }
-        self.kept.push(all);
-        Ok(all)
-    }
-
-    /// The rows whose logits are asked for.
-    pub fn asked_for(&self, net: &mut Net, x: ValueId) -> R<ValueId> {
-        match self.options.last_logits {
-            true => net.slice(x, 1, self.tokens.clone() - 1, 1),
-            false => Ok(x),
-        }
-    }
-
-    /// Declares what is kept as outputs.
-    pub fn outputs(&self, net: &mut Net) {
-        for (i, [k, v]) in self.kept.iter().enumerate() {
-            net.output(&format!("present_key.{i}"), *k);
-            net.output(&format!("present_value.{i}"), *v);
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! GPT-2: learnt positions, layer norms before each half, matrices stored as `[in,out]`.
 
 use super::config::Config;
-use super::decoder::Text;
 use super::net::{Attend, Net, R};
+use super::text::Text;
 use super::{Layout, TextOptions};
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, UnaryOp};
@@ -58,14 +58,12 @@ fn layer(net: &mut Net, g: &Gpt2, text: &mut Text, x: ValueId, i: i64) -> R<Valu
     let h = net.layer_norm(x, &format!("h.{i}.ln_1"), g.hidden, g.epsilon, true)?;
     let qkv = dense(net, h, &format!("h.{i}.attn.c_attn"), [g.hidden, 3 * g.hidden])?;
     let part = |net: &mut Net, at: i64| -> R<ValueId> {
-        let x = net.slice(qkv, 2, at * g.hidden, g.hidden)?;
+        let axis = net.shape(qkv).len() - 1;
+        let x = net.slice(qkv, axis, at * g.hidden, g.hidden)?;
         net.split_heads(x, g.heads, g.depth)
     };
     let (q, k, v) = (part(net, 0)?, part(net, 1)?, part(net, 2)?);
-    let [k, v] = text.remembered(net, [k, v], g.heads, g.depth, i)?;
-    let scale = 1.0 / (g.depth as f64).sqrt();
-    let how = Attend { scale, causal: true, visible: None, cap: None };
-    let h = net.attend([q, k, v], how)?;
+    let h = text.attend(net, [q, k, v], Attend::causal(g.depth), i)?;
     let h = dense(net, h, &format!("h.{i}.attn.c_proj"), [g.hidden, g.hidden])?;
     let x = net.binary(BinaryOp::Add, x, h)?;
     let h = net.layer_norm(x, &format!("h.{i}.ln_2"), g.hidden, g.epsilon, true)?;

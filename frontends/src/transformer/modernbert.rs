@@ -94,7 +94,7 @@ fn layer(net: &mut Net, m: &ModernBert, sight: Sight, x: ValueId, i: i64) -> R<V
     let (q, k, v) = (part(net, 0)?, part(net, 1)?, part(net, 2)?);
     let (q, k) = (net.rotate(q, angles)?, net.rotate(k, angles)?);
     let scale = 1.0 / (m.depth as f64).sqrt();
-    let how = Attend { scale, causal: false, visible: Some(visible), cap: None };
+    let how = Attend { scale, causal: false, visible: Some(visible), window: None, cap: None };
     let h = net.attend([q, k, v], how)?;
     let h = net.linear(h, &format!("{at}.attn.Wo"), [m.hidden, m.hidden], m.attention_bias)?;
     let x = net.binary(BinaryOp::Add, x, h)?;

@@ -1,9 +1,9 @@
 //! GPT-NeoX (Pythia): attention and MLP side by side, a part of each head turns.
 
 use super::config::Config;
-use super::decoder::Text;
 use super::net::{Angles, Attend, Net, R};
 use super::rope::Rope;
+use super::text::Text;
 use super::{Layout, TextOptions};
 use cascata_ir::graph::ValueId;
 use cascata_ir::op::{BinaryOp, UnaryOp};
@@ -70,9 +70,7 @@ fn layer(
     let h = net.layer_norm(x, &format!("{at}.input_layernorm"), n.hidden, n.epsilon, true)?;
     let [q, k, v] = projections(net, n, h, &format!("{at}.attention.query_key_value"))?;
     let (q, k) = (net.rotate(q, angles)?, net.rotate(k, angles)?);
-    let [k, v] = text.remembered(net, [k, v], n.heads, n.depth, i)?;
-    let scale = 1.0 / (n.depth as f64).sqrt();
-    let h = net.attend([q, k, v], Attend { scale, causal: true, visible: None, cap: None })?;
+    let h = text.attend(net, [q, k, v], Attend::causal(n.depth), i)?;
     let seen = net.linear(h, &format!("{at}.attention.dense"), [n.hidden, n.hidden], n.bias)?;
     let after = net.binary(BinaryOp::Add, x, seen)?;
     let h = if n.parallel { x } else { after };
@@ -88,11 +86,12 @@ fn layer(
 /// other (GGUF).
 fn projections(net: &mut Net, n: &NeoX, x: ValueId, name: &str) -> R<[ValueId; 3]> {
     let qkv = net.linear(x, name, [n.hidden, 3 * n.hidden], n.bias)?;
-    let s = net.shape(qkv);
-    let lead = || vec![s[0].clone(), s[1].clone()];
+    let mut lead = net.shape(qkv);
+    lead.pop();
+    let lead = || lead.clone();
     let (parts, axis) = match net.layout {
-        Layout::HuggingFace => ([n.heads, 3, n.depth], 3),
-        Layout::Gguf => ([3, n.heads, n.depth], 2),
+        Layout::HuggingFace => ([n.heads, 3, n.depth], lead().len() + 1),
+        Layout::Gguf => ([3, n.heads, n.depth], lead().len()),
     };
     let shape = [lead(), parts.iter().map(|p| (*p).into()).collect()].concat();
     let qkv = net.reshape(qkv, shape)?;

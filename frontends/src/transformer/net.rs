@@ -54,8 +54,19 @@ pub struct Attend {
     pub causal: bool,
     /// bool, broadcast to `[B,H,S,T]`: hidden where false.
     pub visible: Option<ValueId>,
+    /// What `visible` says of a paged cache's keys: only so many before a query, its own
+    /// included.
+    pub window: Option<i64>,
     /// Scores become `cap·tanh(score/cap)`.
     pub cap: Option<f64>,
+}
+
+impl Attend {
+    /// Everything before a query, its own key included, of heads of this size.
+    pub fn causal(depth: i64) -> Self {
+        let scale = 1.0 / (depth as f64).sqrt();
+        Attend { scale, causal: true, visible: None, window: None, cap: None }
+    }
 }
 
 impl Net {
@@ -288,16 +299,22 @@ impl Net {
         self.add(Op::Slice { ranges: vec![range] }, &[x])
     }
 
-    /// `[B,S,heads·D]` as `[B,heads,S,D]`.
+    /// `[B,S,heads·D]` as `[B,heads,S,D]`; flat rows `[T,heads·D]` as `[T,heads,D]`.
     pub fn split_heads(&mut self, x: ValueId, heads: i64, depth: i64) -> R<ValueId> {
-        let s = self.shape(x);
-        let x = self.reshape(x, vec![s[0].clone(), s[1].clone(), heads.into(), depth.into()])?;
-        self.transpose(x, &[0, 2, 1, 3])
+        let mut s = self.shape(x);
+        s.pop();
+        let flat = s.len() == 1;
+        s.extend([heads.into(), depth.into()]);
+        let x = self.reshape(x, s)?;
+        if flat { Ok(x) } else { self.transpose(x, &[0, 2, 1, 3]) }
     }
 
-    /// `[B,heads,S,D]` as `[B,S,heads·D]`.
-    fn join_heads(&mut self, x: ValueId) -> R<ValueId> {
+    /// The other way round.
+    pub fn join_heads(&mut self, x: ValueId) -> R<ValueId> {
         let s = self.shape(x);
+        if let [rows, heads, depth] = &s[..] {
+            return self.reshape(x, vec![rows.clone(), heads.clone() * depth.clone()]);
+        }
         let x = self.transpose(x, &[0, 2, 1, 3])?;
         self.reshape(x, vec![s[0].clone(), s[2].clone(), s[1].clone() * s[3].clone()])
     }
@@ -324,11 +341,18 @@ impl Net {
         Ok(Angles { cos, sin, dims: rope.dims })
     }
 
-    /// Turns the first elements of heads `[B,H,S,D]`; pairs are element `i` of each half.
+    /// Turns the first elements of heads `[B,H,S,D]`, or of flat rows' `[T,H,D]`; pairs are
+    /// element `i` of each half.
     pub fn rotate(&mut self, x: ValueId, angles: Angles) -> R<ValueId> {
-        let Angles { cos, sin, dims } = angles;
+        let Angles { mut cos, mut sin, dims } = angles;
         let s = self.shape(x);
-        let (a, b) = (self.slice(x, 3, 0, dims / 2)?, self.slice(x, 3, dims / 2, dims / 2)?);
+        let last = s.len() - 1;
+        if last == 2 {
+            let each_head = vec![s[0].clone(), 1.into(), (dims / 2).into()];
+            cos = self.reshape(cos, each_head.clone())?;
+            sin = self.reshape(sin, each_head)?;
+        }
+        let (a, b) = (self.slice(x, last, 0, dims / 2)?, self.slice(x, last, dims / 2, dims / 2)?);
         let (a_cos, b_sin) =
             (self.binary(BinaryOp::Mul, a, cos)?, self.binary(BinaryOp::Mul, b, sin)?);
         let (b_cos, a_sin) =
@@ -337,10 +361,10 @@ impl Net {
             self.binary(BinaryOp::Sub, a_cos, b_sin)?,
             self.binary(BinaryOp::Add, b_cos, a_sin)?,
         ];
-        if !s[3].is(dims) {
-            parts.push(self.slice(x, 3, dims, s[3].clone() - dims)?);
+        if !s[last].is(dims) {
+            parts.push(self.slice(x, last, dims, s[last].clone() - dims)?);
         }
-        self.add(Op::Concat { axis: 3 }, &parts)
+        self.add(Op::Concat { axis: last }, &parts)
     }
 
     /// bool`[S,T]`: whether query `s`, which stands at `past + s`, may see key `t`.

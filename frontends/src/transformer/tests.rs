@@ -46,14 +46,20 @@ fn refused(model: Description) -> String {
 #[test]
 fn graphs_verify_with_every_option() {
     for last_logits in [false, true] {
-        for cache in [false, true] {
+        for cache in [TextCache::None, TextCache::Tensors, TextCache::Paged] {
             let graph = build(tiny(|_, _| ()), TextOptions { last_logits, cache }, &[]).unwrap();
             verify(&graph).unwrap();
             let logits = graph.tensor(graph.outputs()[0]).display(&graph.symbols);
-            assert_eq!(logits, if last_logits { "f32[B,1,3]" } else { "f32[B,S,3]" });
-            assert_eq!(graph.inputs().len(), if cache { 3 } else { 1 });
+            let (expected, inputs) = match (cache, last_logits) {
+                (TextCache::Paged, _) => ("f32[L,3]", 3),
+                (TextCache::None, true) => ("f32[B,1,3]", 1),
+                (TextCache::None, false) => ("f32[B,S,3]", 1),
+                (TextCache::Tensors, true) => ("f32[B,1,3]", 3),
+                (TextCache::Tensors, false) => ("f32[B,S,3]", 3),
+            };
+            assert_eq!((logits.to_string().as_str(), graph.inputs().len()), (expected, inputs));
             let kept = graph.outputs().last().unwrap();
-            if cache {
+            if cache == TextCache::Tensors {
                 assert_eq!(graph.tensor(*kept).display(&graph.symbols), "f32[B,2,P+S,2]");
             }
         }

@@ -1,7 +1,7 @@
 //! Normalisations, attention and recurrent layers.
 
 use super::{Ctx, InferError, Types, one};
-use crate::op::{AttentionAttrs, Direction, LrnAttrs, RecurrentAttrs};
+use crate::op::{AttentionAttrs, CacheAttentionAttrs, Direction, LrnAttrs, RecurrentAttrs};
 use cascata_types::{DType, Dim, Encoding, Scalar, Shape, TensorType};
 
 /// What tells the recurrent layers apart.
@@ -78,6 +78,31 @@ impl Ctx<'_> {
         let mut shape = q.shape[..3].to_vec();
         shape.push(v.shape[3].clone());
         one(TensorType::dense(q.dtype, shape))
+    }
+
+    pub(super) fn cache_attention(&mut self, attrs: &CacheAttentionAttrs) -> Types {
+        self.arity(4, 4)?;
+        let [q, k, v] = [0, 1, 2].map(|i| self.exactly(i, DType::F32, 3));
+        let (q, k, v) = (q?, k?, v?);
+        let positions = self.exactly(3, DType::I64, 1)?;
+        self.equal_shapes(&k.shape, &v.shape, "k and v")?;
+        self.equal(&q.shape[0], &k.shape[0], "rows of q and k")?;
+        self.equal(&q.shape[0], &positions.shape[0], "rows of q and positions")?;
+        self.equal(&q.shape[2], &k.shape[2], "head size of q and k")?;
+        // What the cache is made of is known before anything runs.
+        let fixed = |d: &Dim| d.as_const().filter(|n| *n > 0);
+        let sizes = (fixed(&q.shape[1]), fixed(&k.shape[1]), fixed(&q.shape[2]));
+        let whole = matches!(sizes, (Some(h), Some(g), Some(_)) if h % g == 0);
+        let rule = "heads and head size must be numbers above 0, heads of q a multiple of k's";
+        self.require(whole, rule, "give them numbers")?;
+        let counts =
+            attrs.layer >= 0 && attrs.max_positions > 0 && attrs.window.is_none_or(|w| w > 0);
+        self.require(counts, "layer, max_positions and window must be counts", "fix them")?;
+        self.is_f32(attrs.scale, "scale")?;
+        if let Some(cap) = attrs.soft_cap {
+            self.is_f32(cap, "soft_cap")?;
+        }
+        one(TensorType::dense(DType::F32, q.shape.clone()))
     }
 
     pub(super) fn lrn(&self, attrs: &LrnAttrs) -> Types {

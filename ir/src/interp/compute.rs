@@ -4,8 +4,8 @@ use super::bind::Dims;
 use super::error::OpError;
 use super::tensor::Tensor;
 use super::{
-    attention, conv, elementwise, gather, leaves, matmul, movement, nms, norm, pad, pool,
-    recurrent, reduce, resize, scatter, search, text,
+    attention, cache_attention, conv, elementwise, gather, leaves, matmul, movement, nms, norm,
+    pad, pool, recurrent, reduce, resize, scatter, search, text,
 };
 use crate::op::Op;
 
@@ -126,6 +126,7 @@ pub(super) fn compute(op: &Op, operands: &[&Tensor], dims: &Dims) -> Result<Vec<
         Op::LayerNorm { axis, epsilon } => one(norm::layer_norm(args, *axis, epsilon.to_f64())),
         Op::RmsNorm { axis, epsilon } => one(norm::rms_norm(args, *axis, epsilon.to_f64())),
         Op::Attention(attrs) => one(attention::attention(args, attrs)),
+        Op::CacheAttention(attrs) => one(cache_attention::cache_attention(args, attrs)),
         Op::Lrn(attrs) => one(norm::lrn(args, attrs)),
         Op::Lstm(attrs) => recurrent::lstm(args, attrs),
         Op::Gru(attrs) => recurrent::gru(args, attrs),

@@ -203,6 +203,22 @@ pub struct AttentionAttrs {
     pub zero_masked_rows: bool,
 }
 
+/// Attention of flat rows over a KV cache, which the caller of a run brings. The interpreter's
+/// is empty: there, a sequence's rows stand together and the first is at position 0.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CacheAttentionAttrs {
+    /// Which keys and values of the cache; no two ops of a graph have the same.
+    pub layer: i64,
+    /// Positions are below this.
+    pub max_positions: i64,
+    /// Multiplies q·kᵀ; f32.
+    pub scale: Scalar,
+    /// A row sees this many keys at most, its own included.
+    pub window: Option<i64>,
+    /// Scores become `cap·tanh(score/cap)`; f32.
+    pub soft_cap: Option<Scalar>,
+}
+
 /// Local response normalisation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LrnAttrs {

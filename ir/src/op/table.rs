@@ -249,6 +249,11 @@ op_table! {
         Attention (AttentionAttrs { scale: Scalar, causal: bool, zero_masked_rows: bool })
             = "attention", "q[B,H,S,D], k[B,G,T,D], v[B,G,T,E] (, mask → [B,H,S,T])", "f[B,H,S,E]",
             "softmax(scale·q·kᵀ + mask)·v, zeros where there are no keys; H is a multiple of G.";
+        CacheAttention (CacheAttentionAttrs {
+            layer: i64, max_positions: i64, scale: Scalar, window: Option<i64>,
+            soft_cap: Option<Scalar>
+        }) = "cache_attention", "q: f32[T,H,D], k[T,G,D], v[T,G,D], positions: i64[T]", "f32[T,H,D]",
+            "Keys and values join the run's KV cache; each row attends to its sequence's, up to itself.";
         Lrn (LrnAttrs { size: i64, alpha: Scalar, beta: Scalar, bias: Scalar }) = "lrn",
             "x[N,C,…]", "f",
             "Local response normalisation over channels.";

@@ -70,7 +70,7 @@ pub fn hostile_op(r: &mut Rng, symbols: &[SymbolId]) -> Op {
     let region = |r: &mut Rng| RegionId(r.pick(&[0, 1, u32::MAX]));
     let reduce =
         |r: &mut Rng| r.pick(&[ScatterReduce::None, ScatterReduce::Add, ScatterReduce::Max]);
-    match r.below(54) {
+    match r.below(55) {
         0 => Op::Const(ConstId(r.pick(&[u32::MAX, 99999]))),
         1 => Op::Fill { value: scalar(r), shape: shape(r) },
         2 => Op::DimValues { dims: shape(r), scalar: r.flag() },
@@ -210,6 +210,13 @@ pub fn hostile_op(r: &mut Rng, symbols: &[SymbolId]) -> Op {
             at_most: r.next(),
             parts: dim(r, symbols),
         },
+        53 => Op::CacheAttention(CacheAttentionAttrs {
+            layer: int(r),
+            max_positions: int(r),
+            scale: scalar(r),
+            window: r.flag().then(|| int(r)),
+            soft_cap: r.flag().then(|| scalar(r)),
+        }),
         _ => Op::Group { kind: GroupKind::Single, body: region(r) },
     }
 }

@@ -97,6 +97,7 @@ impl Operands<'_> {
             Op::ConvTranspose(attrs) => self.conv_transpose(attrs),
             Op::Pool(attrs) => self.pool(attrs),
             Op::Attention(_) => self.attention(),
+            Op::CacheAttention(_) => mixes("rows of one sequence see each other"),
             Op::BindDims { .. } => mixes("elements of entries become sizes that all share"),
             // The verifier has checked that both fit the state, `fits` sees to the axis.
             Op::StateAppend | Op::StateRead { .. } => join(self.places.iter().cloned()),

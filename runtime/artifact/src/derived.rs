@@ -103,7 +103,7 @@ fn buffer(buffer: &mut Buffer, f: &mut dyn FnMut(&mut Dim)) {
 fn step(step: &mut Step, f: &mut dyn FnMut(&mut Dim)) {
     match step {
         Step::Launch(l) => launch(l, f),
-        Step::Bind { .. } | Step::Text(_) => {}
+        Step::Bind { .. } | Step::Text(_) | Step::CacheAttention(_) => {}
         Step::If(branch) => {
             for dim in &mut branch.dims {
                 f(&mut dim.then);

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+mod cache_attention;
 mod derived;
 mod error;
 pub mod format;
@@ -20,6 +21,7 @@ mod verify;
 mod weights;
 mod writer;
 
+pub use cache_attention::CacheAttentionStep;
 pub use error::{FormatError, ManifestError, WriteError};
 pub use format::{Header, Section, SectionKind};
 pub use manifest::Manifest;

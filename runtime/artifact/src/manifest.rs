@@ -6,6 +6,7 @@
 //! `Manifest::verify` has passed.
 
 use crate::abi::Import;
+use crate::cache_attention::CacheAttentionStep;
 use crate::gpu::{GpuProgram, GpuTarget};
 use cascata_types::text::Dfa;
 use cascata_types::{DType, Dim, SymbolId, SymbolTable, TensorType, ValueType};
@@ -123,7 +124,7 @@ impl Entry {
                     given.extend(l.scanned.iter().map(|s| s.result));
                     given.extend([l.iteration, l.going].into_iter().flatten());
                 }
-                Step::Launch(_) | Step::Bind { .. } | Step::Text(_) => {}
+                Step::Launch(_) | Step::Bind { .. } | Step::Text(_) | Step::CacheAttention(_) => {}
             }
         }
         given
@@ -226,6 +227,8 @@ pub enum Step {
     },
     /// Computes strings on the host.
     Text(TextStep),
+    /// Attends over the caller's KV cache.
+    CacheAttention(CacheAttentionStep),
     /// Runs one of two blocks.
     If(Branch),
     /// Runs a block again and again.

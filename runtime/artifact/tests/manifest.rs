@@ -3,7 +3,7 @@
 mod common;
 
 use cascata_artifact::manifest::*;
-use cascata_artifact::{Manifest, SectionSizes};
+use cascata_artifact::{CacheAttentionStep, Manifest, SectionSizes};
 use cascata_types::text::Dfa;
 use cascata_types::{DType, Dim, SymbolId, TensorType};
 use common::manifest;
@@ -157,6 +157,49 @@ fn data_dependent_symbols() {
         m.entries[0].buffers[2].storage = Storage::Arena { first: 0, last: 1 };
     });
     assert!(!all.is_empty() && all.iter().all(|c| c.contains("no value there")), "{all:?}");
+}
+
+/// Step 0 attends over a cache: four inputs' rows of two heads of three numbers each.
+fn with_attention(m: &mut Manifest, change: impl FnOnce(&mut CacheAttentionStep)) {
+    let e = &mut m.entries[0];
+    for buffer in [0, 2] {
+        let rows = e.buffers[buffer].ty.shape[0].clone();
+        e.buffers[buffer].bytes = rows.clone() * 24;
+        e.buffers[buffer].ty = TensorType::dense(DType::F32, vec![rows, 2.into(), 3.into()]);
+    }
+    let mut step = CacheAttentionStep {
+        layer: 0,
+        heads: 2,
+        kv_heads: 2,
+        head_dim: 3,
+        max_positions: 9,
+        scale: 0.5,
+        window: None,
+        soft_cap: None,
+        operands: [0, 0, 0],
+        result: 2,
+        value: "t".into(),
+        source: vec!["node".into()],
+    };
+    change(&mut step);
+    e.steps[0] = Step::CacheAttention(step);
+}
+
+#[test]
+fn attention_over_a_cache() {
+    assert_eq!(complaints(|m| with_attention(m, |_| ())), Vec::<String>::new());
+    one("no counts that go together", |m| with_attention(m, |s| s.window = Some(0)));
+    one("buffer 9 is out of range", |m| with_attention(m, |s| s.operands[1] = 9));
+    one("'t' is not dense f32[rows,6]", |m| {
+        with_attention(m, |_| ());
+        m.entries[0].buffers[2].ty.dtype = DType::I32;
+    });
+    let all = complaints(|m| with_attention(m, |s| s.head_dim = u32::MAX));
+    assert!(all.iter().any(|c| c.contains("'x' is not dense f32[rows,8589934590]")), "{all:?}");
+    let all = complaints(|m| with_attention(m, |s| s.heads = 3));
+    assert!(all.iter().any(|c| c.contains("no counts that go together")), "{all:?}");
+    let all = complaints(|m| with_attention(m, |s| s.result = 0));
+    assert!(all.iter().any(|c| c.contains("it writes 'x', which is read-only")), "{all:?}");
 }
 
 /// Step 0 computes strings of the input.

@@ -33,7 +33,7 @@ impl Default for Config {
         Self {
             kv_budget_bytes: 1 << 30,
             kv_element: KvElement::F16,
-            block_tokens: 32,
+            block_tokens: 64,
             step_tokens: 512,
             max_sequences: 64,
             queue_capacity: 1024,

@@ -140,6 +140,11 @@ impl<M: Model> Core<M> {
         self.waiting.push_back(sequence);
     }
 
+    /// The model's sizes.
+    pub fn spec(&self) -> ModelSpec {
+        self.spec
+    }
+
     /// Whether there is nothing to do.
     pub fn is_idle(&self) -> bool {
         self.running.is_empty() && self.waiting.is_empty()

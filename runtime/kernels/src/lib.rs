@@ -13,6 +13,10 @@ pub mod measure;
 mod pack;
 mod rows;
 mod simd;
+mod slices;
+mod widen;
 
 pub use entries::{Kernels, resolve};
 pub use isa::{Isa, UnknownIsa};
+pub use slices::{MatMul, PANEL};
+pub use widen::{widen_bf16, widen_f16, widen_i8};

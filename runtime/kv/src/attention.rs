@@ -112,7 +112,12 @@ impl Attention {
     }
 
     /// Which keys of a tile a row at `position` sees.
-    fn visible(&self, position: u32, first_key: u32, tokens: u32) -> std::ops::Range<usize> {
+    pub(crate) fn visible(
+        &self,
+        position: u32,
+        first_key: u32,
+        tokens: u32,
+    ) -> std::ops::Range<usize> {
         let end = (position + 1).saturating_sub(first_key).min(tokens);
         let oldest = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
         let start = oldest.saturating_sub(first_key).min(end);

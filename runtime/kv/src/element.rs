@@ -34,13 +34,20 @@ impl KvElement {
         }
     }
 
-    /// Bytes of one head's key (or value) of one token, its scale included.
-    pub const fn head_bytes(self, head_dim: u32) -> u64 {
-        let dim = head_dim as u64;
+    /// Bytes of one stored number.
+    pub const fn number_bytes(self) -> u64 {
         match self {
-            KvElement::F32 => 4 * dim,
-            KvElement::F16 | KvElement::BF16 => 2 * dim,
-            KvElement::I8 => dim + 4,
+            KvElement::F32 => 4,
+            KvElement::F16 | KvElement::BF16 => 2,
+            KvElement::I8 => 1,
+        }
+    }
+
+    /// Bytes of what goes with one head's key (or value) of one token.
+    pub const fn scale_bytes(self) -> u64 {
+        match self {
+            KvElement::I8 => 4,
+            KvElement::F32 | KvElement::F16 | KvElement::BF16 => 0,
         }
     }
 }
@@ -74,6 +81,7 @@ mod tests {
 
     #[test]
     fn a_scale_is_counted() {
-        assert_eq!(KvElement::ALL.map(|e| e.head_bytes(64)), [256, 128, 128, 68]);
+        let bytes = |e: KvElement| 64 * e.number_bytes() + e.scale_bytes();
+        assert_eq!(KvElement::ALL.map(bytes), [256, 128, 128, 68]);
     }
 }

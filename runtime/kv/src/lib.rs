@@ -18,6 +18,7 @@
 
 mod attention;
 mod element;
+mod kernel;
 mod pool;
 mod step;
 mod store;
@@ -27,9 +28,10 @@ mod work;
 
 pub use attention::{Attention, Partial};
 pub use element::KvElement;
+pub use kernel::{AttentionKernel, OneThread, Threads};
 pub use pool::{BlockId, BlockPool};
 pub use step::{Append, StepBatch};
-pub use store::{KvError, KvLayout, KvStore, Tile};
+pub use store::{KvError, KvLayout, KvStore, Numbers, Panels, Tile};
 pub use table::{BlockCopy, BlockTable, OutOfBlocks, Slot};
 pub use tiles::{Cut, Tile as AttentionTile, TileList};
 pub use work::{Lane, WorkBuilder, WorkItem, WorkList};

@@ -1,8 +1,10 @@
 //! The contents of the blocks.
 //!
-//! One plane of keys and one of values for each layer, `[block, kv_head, offset, head_dim]`:
-//! a block's tokens of one head are one dense matrix, which is what an attention kernel
-//! multiplies. Pages of the budget are touched when they are written, not before.
+//! One plane of keys and one of values for each layer. A block's numbers of one head are a
+//! matrix in the column panels of GEMM's right operand ([`Panels`]), so that attention
+//! multiplies by what is stored: keys `[head_dim, block_tokens]`, values
+//! `[block_tokens, head_dim]`. Pages of the budget are touched when they are written, not
+//! before.
 
 use crate::element::KvElement;
 use crate::table::{BlockCopy, Slot};
@@ -47,11 +49,20 @@ impl KvLayout {
     /// # Errors
     /// A size is zero or the product is too large.
     pub fn block_bytes(&self) -> Result<u64, KvError> {
-        let head = self.element.head_bytes(self.head_dim);
-        let factors = [self.layers, self.kv_heads, self.block_tokens, self.head_dim];
-        let product = factors[..3].iter().try_fold(head, |n, f| n.checked_mul(u64::from(*f)));
-        let bytes = product.and_then(|n| n.checked_mul(2)).filter(|n| *n <= i64::MAX as u64);
-        bytes.filter(|_| !factors.contains(&0)).ok_or(KvError::Layout(*self))
+        let padded = |n: u32| u64::from(n).next_multiple_of(Panels::WIDTH as u64);
+        let (dim, tokens) = (u64::from(self.head_dim), u64::from(self.block_tokens));
+        let product = |a: u64, b: u64| a.checked_mul(b);
+        let keys = product(dim, padded(self.block_tokens));
+        let values = product(tokens, padded(self.head_dim));
+        let numbers = keys.zip(values).and_then(|(k, v)| k.checked_add(v));
+        let stored = numbers.and_then(|n| product(n, self.element.number_bytes()));
+        let scales = product(2 * tokens, self.element.scale_bytes());
+        let tile = stored.zip(scales).and_then(|(n, s)| n.checked_add(s));
+        let tiles = product(self.layers.into(), self.kv_heads.into());
+        let bytes = tile.zip(tiles).and_then(|(a, b)| product(a, b));
+        let none = [self.layers, self.kv_heads, self.block_tokens, self.head_dim].contains(&0);
+        let bytes = bytes.filter(|n| !none && *n <= i64::MAX as u64);
+        bytes.ok_or(KvError::Layout(*self))
     }
 
     /// How many blocks a budget holds.
@@ -66,14 +77,60 @@ impl KvLayout {
         }
     }
 
-    fn tile_len(&self) -> usize {
-        self.block_tokens as usize * self.head_dim as usize
+    /// How one head's keys lie in a block.
+    fn keys(&self) -> Panels {
+        Panels { rows: self.head_dim as usize, columns: self.block_tokens as usize }
+    }
+
+    /// How one head's values lie in a block.
+    fn values(&self) -> Panels {
+        Panels { rows: self.block_tokens as usize, columns: self.head_dim as usize }
     }
 }
 
-/// The numbers of one head's keys (or values) in one block, `[block_tokens, head_dim]`.
+/// A matrix in panels of 16 columns: `[columns/16, rows, 16]`, the last one filled up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Panels {
+    /// Rows.
+    pub rows: usize,
+    /// Columns that mean something.
+    pub columns: usize,
+}
+
+impl Panels {
+    /// Columns of a panel.
+    pub const WIDTH: usize = 16;
+
+    /// Numbers, those that fill up included.
+    pub fn len(&self) -> usize {
+        self.rows * self.columns.next_multiple_of(Self::WIDTH)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where an element lies.
+    pub fn at(&self, row: usize, column: usize) -> usize {
+        (column / Self::WIDTH * self.rows + row) * Self::WIDTH + column % Self::WIDTH
+    }
+}
+
+/// One head's keys (or values) in one block.
 #[derive(Clone, Copy, Debug)]
-pub enum Tile<'a> {
+pub struct Tile<'a> {
+    /// The matrix.
+    pub numbers: Numbers<'a>,
+    /// How it lies.
+    pub panels: Panels,
+    /// Tokens are columns (keys) rather than rows (values).
+    pub token_columns: bool,
+}
+
+/// Numbers as they are stored.
+#[derive(Clone, Copy, Debug)]
+pub enum Numbers<'a> {
     /// Plain numbers.
     F32(&'a [f32]),
     /// Bits of half floats.
@@ -87,21 +144,21 @@ pub enum Tile<'a> {
 impl Tile<'_> {
     /// One token's numbers.
     pub fn read(&self, offset: usize, out: &mut [f32]) {
-        let range = offset * out.len()..(offset + 1) * out.len();
-        match self {
-            Tile::F32(x) => out.copy_from_slice(&x[range]),
-            Tile::F16(x) => decode(&x[range], out, |b| f16::from_bits(*b).to_f32()),
-            Tile::BF16(x) => decode(&x[range], out, |b| bf16::from_bits(*b).to_f32()),
-            Tile::I8(x, scales) => {
-                let scale = scales[offset];
-                decode(&x[range], out, |code| f32::from(*code) * scale);
-            }
+        for (i, out) in out.iter_mut().enumerate() {
+            let at = token_at(&self.panels, self.token_columns, offset, i);
+            *out = match self.numbers {
+                Numbers::F32(x) => x[at],
+                Numbers::F16(x) => f16::from_bits(x[at]).to_f32(),
+                Numbers::BF16(x) => bf16::from_bits(x[at]).to_f32(),
+                Numbers::I8(x, scales) => f32::from(x[at]) * scales[offset],
+            };
         }
     }
 }
 
-fn decode<T>(from: &[T], out: &mut [f32], number: impl Fn(&T) -> f32) {
-    out.iter_mut().zip(from).for_each(|(o, x)| *o = number(x));
+/// Where number `i` of a token lies.
+fn token_at(panels: &Panels, token_columns: bool, token: usize, i: usize) -> usize {
+    if token_columns { panels.at(i, token) } else { panels.at(token, i) }
 }
 
 #[derive(Debug)]
@@ -112,57 +169,74 @@ enum Plane {
     I8(Vec<i8>, Vec<f32>),
 }
 
+/// The matrix of one token's numbers: which tile, how it lies, which token.
+struct Place {
+    tile: usize,
+    panels: Panels,
+    token_columns: bool,
+    token: usize,
+}
+
 impl Plane {
-    fn new(element: KvElement, numbers: usize, heads: usize) -> Self {
+    /// Of `numbers` numbers, of `tokens` tokens' heads.
+    fn new(element: KvElement, numbers: usize, tokens: usize) -> Self {
         match element {
             KvElement::F32 => Plane::F32(vec![0.0; numbers]),
             KvElement::F16 => Plane::F16(vec![0; numbers]),
             KvElement::BF16 => Plane::BF16(vec![0; numbers]),
-            KvElement::I8 => Plane::I8(vec![0; numbers], vec![0.0; heads]),
+            KvElement::I8 => Plane::I8(vec![0; numbers], vec![0.0; tokens]),
         }
     }
 
-    fn write(&mut self, head: usize, numbers: &[f32]) {
-        let range = head * numbers.len()..(head + 1) * numbers.len();
+    /// Stores a token's numbers; `tokens` is how many a tile has.
+    fn write(&mut self, place: &Place, tokens: usize, numbers: &[f32]) {
         match self {
-            Plane::F32(x) => x[range].copy_from_slice(numbers),
-            Plane::F16(x) => encode(&mut x[range], numbers, |v| f16::from_f32(v).to_bits()),
-            Plane::BF16(x) => encode(&mut x[range], numbers, |v| bf16::from_f32(v).to_bits()),
+            Plane::F32(x) => place.encode(x, numbers, |v| v),
+            Plane::F16(x) => place.encode(x, numbers, |v| f16::from_f32(v).to_bits()),
+            Plane::BF16(x) => place.encode(x, numbers, |v| bf16::from_f32(v).to_bits()),
             Plane::I8(x, scales) => {
                 let largest = numbers.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-                scales[head] = largest / 127.0;
+                scales[place.tile * tokens + place.token] = largest / 127.0;
                 let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-                encode(&mut x[range], numbers, |v| (v * inverse).round() as i8);
+                place.encode(x, numbers, |v| (v * inverse).round() as i8);
             }
         }
     }
 
-    fn tile(&self, at: usize, len: usize, tokens: usize) -> Tile<'_> {
-        let range = at * len..(at + 1) * len;
+    fn numbers(&self, tile: usize, len: usize, tokens: usize) -> Numbers<'_> {
+        let range = tile * len..(tile + 1) * len;
         match self {
-            Plane::F32(x) => Tile::F32(&x[range]),
-            Plane::F16(x) => Tile::F16(&x[range]),
-            Plane::BF16(x) => Tile::BF16(&x[range]),
-            Plane::I8(x, scales) => Tile::I8(&x[range], &scales[at * tokens..(at + 1) * tokens]),
+            Plane::F32(x) => Numbers::F32(&x[range]),
+            Plane::F16(x) => Numbers::F16(&x[range]),
+            Plane::BF16(x) => Numbers::BF16(&x[range]),
+            Plane::I8(x, scales) => {
+                Numbers::I8(&x[range], &scales[tile * tokens..(tile + 1) * tokens])
+            }
         }
     }
 
-    /// Copies `heads` heads' numbers from one place to another.
-    fn copy(&mut self, from: usize, to: usize, heads: usize, head_dim: usize) {
-        let (source, target) = (from * head_dim..(from + heads) * head_dim, to * head_dim);
+    /// Copies a tile to another; what of it counts is the caller's to know.
+    fn copy(&mut self, [from, to]: [usize; 2], len: usize, tokens: usize) {
+        let range = from * len..(from + 1) * len;
         match self {
-            Plane::F32(x) => x.copy_within(source, target),
-            Plane::F16(x) | Plane::BF16(x) => x.copy_within(source, target),
+            Plane::F32(x) => x.copy_within(range, to * len),
+            Plane::F16(x) | Plane::BF16(x) => x.copy_within(range, to * len),
             Plane::I8(x, scales) => {
-                x.copy_within(source, target);
-                scales.copy_within(from..from + heads, to);
+                x.copy_within(range, to * len);
+                scales.copy_within(from * tokens..(from + 1) * tokens, to * tokens);
             }
         }
     }
 }
 
-fn encode<T>(to: &mut [T], numbers: &[f32], code: impl Fn(f32) -> T) {
-    to.iter_mut().zip(numbers).for_each(|(t, v)| *t = code(*v));
+impl Place {
+    fn encode<T>(&self, plane: &mut [T], numbers: &[f32], code: impl Fn(f32) -> T) {
+        let len = self.panels.len();
+        let tile = &mut plane[self.tile * len..(self.tile + 1) * len];
+        for (i, v) in numbers.iter().enumerate() {
+            tile[token_at(&self.panels, self.token_columns, self.token, i)] = code(*v);
+        }
+    }
 }
 
 /// Keys and values of all blocks in this process's memory.
@@ -185,10 +259,11 @@ impl KvStore {
         if !matches!(probe, Some(Ok(()))) {
             return Err(KvError::OutOfMemory { bytes });
         }
-        let heads = blocks as usize * layout.kv_heads as usize * layout.block_tokens as usize;
-        let numbers = heads * layout.head_dim as usize;
-        let plane = || Plane::new(layout.element, numbers, heads);
-        let layers = (0..layout.layers).map(|_| [plane(), plane()]).collect();
+        let tiles = blocks as usize * layout.kv_heads as usize;
+        let tokens = tiles * layout.block_tokens as usize;
+        let plane = |panels: Panels| Plane::new(layout.element, tiles * panels.len(), tokens);
+        let layer = || [plane(layout.keys()), plane(layout.values())];
+        let layers = (0..layout.layers).map(|_| layer()).collect();
         Ok((Self { layout, layers }, BlockPool::new(blocks)))
     }
 
@@ -199,40 +274,51 @@ impl KvStore {
 
     /// Stores one token's keys and values, both `[kv_heads, head_dim]`.
     pub fn append(&mut self, layer: usize, slot: Slot, keys: &[f32], values: &[f32]) {
-        let dim = self.layout.head_dim as usize;
-        for (plane, numbers) in self.layers[layer].iter_mut().zip([keys, values]) {
+        let layout = self.layout;
+        let (dim, tokens) = (layout.head_dim as usize, layout.block_tokens as usize);
+        let kinds = [(layout.keys(), true, keys), (layout.values(), false, values)];
+        for (plane, (panels, token_columns, numbers)) in self.layers[layer].iter_mut().zip(kinds) {
             for (head, numbers) in numbers.chunks_exact(dim).enumerate() {
-                let row = tile_index(&self.layout, slot.block, head);
-                let at = row * self.layout.block_tokens as usize + slot.offset as usize;
-                plane.write(at, numbers);
+                let tile = tile_index(&layout, slot.block, head);
+                let place = Place { tile, panels, token_columns, token: slot.offset as usize };
+                plane.write(&place, tokens, numbers);
             }
         }
     }
 
-    /// One head's keys in a block.
+    /// One head's keys in a block, `[head_dim, block_tokens]`.
     pub fn keys(&self, layer: usize, block: BlockId, head: usize) -> Tile<'_> {
-        self.tile(&self.layers[layer][0], block, head)
+        self.tile(&self.layers[layer][0], self.layout.keys(), true, block, head)
     }
 
-    /// One head's values in a block.
+    /// One head's values in a block, `[block_tokens, head_dim]`.
     pub fn values(&self, layer: usize, block: BlockId, head: usize) -> Tile<'_> {
-        self.tile(&self.layers[layer][1], block, head)
+        self.tile(&self.layers[layer][1], self.layout.values(), false, block, head)
     }
 
-    fn tile<'a>(&self, plane: &'a Plane, block: BlockId, head: usize) -> Tile<'a> {
+    fn tile<'a>(
+        &self,
+        plane: &'a Plane,
+        panels: Panels,
+        token_columns: bool,
+        block: BlockId,
+        head: usize,
+    ) -> Tile<'a> {
         let at = tile_index(&self.layout, block, head);
-        plane.tile(at, self.layout.tile_len(), self.layout.block_tokens as usize)
+        let numbers = plane.numbers(at, panels.len(), self.layout.block_tokens as usize);
+        Tile { numbers, panels, token_columns }
     }
 
-    /// Does what copy on write asks for.
+    /// Does what copy on write asks for; what follows the copied tokens means nothing.
     pub fn copy(&mut self, copy: &BlockCopy) {
         let layout = self.layout;
-        let tokens = layout.block_tokens as usize;
-        for plane in self.layers.iter_mut().flatten() {
-            for head in 0..layout.kv_heads as usize {
-                let [from, to] =
-                    [copy.from, copy.to].map(|b| tile_index(&layout, b, head) * tokens);
-                plane.copy(from, to, copy.tokens as usize, layout.head_dim as usize);
+        let lens = [layout.keys().len(), layout.values().len()];
+        for layer in &mut self.layers {
+            for (plane, len) in layer.iter_mut().zip(lens) {
+                for head in 0..layout.kv_heads as usize {
+                    let tiles = [copy.from, copy.to].map(|b| tile_index(&layout, b, head));
+                    plane.copy(tiles, len, layout.block_tokens as usize);
+                }
             }
         }
     }

@@ -62,6 +62,7 @@ impl From<RunError> for Failure {
             | RunError::Formula { .. }
             | RunError::NotComputed { .. }
             | RunError::Text { .. }
+            | RunError::Cache { .. }
             | RunError::Kernel { .. } => Status::RunFailed,
         };
         Self { status, text: e.to_string() }

@@ -227,6 +227,43 @@ impl Frame {
         Ok(Some(()))
     }
 
+    /// The floats of three buffers, and of one to be written; `None` if one is no whole number
+    /// of aligned floats, if the last overlaps another, or if they lie on a GPU.
+    ///
+    /// # Safety
+    /// The buffers' memory is alive for `'a`, that of `reads` initialised and that of `write`
+    /// writable, and nothing else uses it.
+    pub(crate) unsafe fn floats<'a>(
+        &self,
+        reads: [u32; 3],
+        write: u32,
+    ) -> Option<([&'a [f32]; 3], &'a mut [f32])> {
+        if !matches!(self.home, Home::Host) {
+            return None;
+        }
+        let range = |buffer: u32| {
+            let place = self.places[buffer as usize];
+            let (at, bytes) = (place.ptr.0, place.bytes);
+            // No pointer stands for no floats.
+            let at = if bytes == 0 { std::ptr::dangling_mut::<f32>() } else { at.cast::<f32>() };
+            (at.is_aligned() && bytes.is_multiple_of(4)).then_some((at, (bytes / 4) as usize))
+        };
+        let (to, len) = range(write)?;
+        let [a, b, c] = reads.map(range);
+        let all = [a?, b?, c?];
+        let apart = |(from, n): &(*mut f32, usize)| {
+            from.wrapping_add(*n) <= to || to.wrapping_add(len) <= *from
+        };
+        if !all.iter().all(apart) {
+            return None;
+        }
+        // SAFETY: aligned, as long as placed, and apart by the checks above; alive, initialised
+        // and unused by the caller's promise.
+        let floats = all.map(|(from, n)| unsafe { std::slice::from_raw_parts(from, n) });
+        // SAFETY: as above.
+        Some((floats, unsafe { std::slice::from_raw_parts_mut(to, len) }))
+    }
+
     /// Copies a buffer to byte `at` of a block; `None` if that has no room.
     ///
     /// # Safety

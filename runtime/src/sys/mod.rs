@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "the only place for it, beside the C API")]
 
 pub(crate) mod block;
+mod cache_attention;
 pub(crate) mod control;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;

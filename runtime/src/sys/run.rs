@@ -6,6 +6,7 @@ use crate::bind::{InputSet, Values, bind_symbols, no_values};
 use crate::cache::PlanCache;
 use crate::cancel::CancelToken;
 use crate::error::RunError;
+use crate::kv_cache::KvCache;
 use crate::plan::{PlannedLaunch, SegmentPlan, plan};
 use crate::profile::Watch;
 use crate::program::{Program, Segment};
@@ -77,6 +78,8 @@ pub(super) struct Run<'r, I: ?Sized, O> {
     pub(super) inputs: &'r I,
     pub(super) outputs: &'r mut O,
     pub(super) watch: Option<&'r mut Watch>,
+    /// What attention over the caller's cache needs.
+    pub(super) cache: Option<&'r mut (dyn KvCache + 'r)>,
 }
 
 impl Executable {
@@ -134,11 +137,18 @@ impl Executable {
         inputs: &(impl InputSet + ?Sized),
         outputs: &mut impl OutputSet,
         watch: Option<&mut Watch>,
+        cache: Option<&mut dyn KvCache>,
     ) -> Result<(), RunError> {
         ctx.values.fill(None);
         ctx.rows.clear();
         bind_symbols(self.entry(), inputs, &mut ctx.values).map_err(RunError::Inputs)?;
-        let mut run = Run { exe: self, ctx, inputs, outputs, watch };
+        // A closure would not shorten what the trait object may borrow.
+        #[allow(clippy::manual_map)]
+        let cache: Option<&mut dyn KvCache> = match cache {
+            Some(cache) => Some(cache),
+            None => None,
+        };
+        let mut run = Run { exe: self, ctx, inputs, outputs, watch, cache };
         run.take_strings()?;
         #[cfg(feature = "cuda")]
         run.enter_gpu()?;
@@ -207,7 +217,7 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
                     Step::Text(text) => self.text(text, segment.steps.end)?,
                     Step::If(branch) => self.branch(branch)?,
                     Step::Loop(l) => self.repeat(l, segment.steps.end)?,
-                    Step::Launch(_) => {}
+                    Step::Launch(_) | Step::CacheAttention(_) => {}
                 }
             }
         }
@@ -224,7 +234,14 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         if let Some(code) = self.exe.gpu.clone() {
             return self.gpu_launches(&code, block, plan, _segment);
         }
-        plan.launches.iter().try_for_each(|launch| self.launch(block, plan, launch))
+        let mut attention = plan.cache_attention.iter().copied().peekable();
+        for launch in &plan.launches {
+            while let Some(step) = attention.next_if(|step| *step < launch.step) {
+                self.cache_attention(block, step)?;
+            }
+            self.launch(block, plan, launch)?;
+        }
+        attention.try_for_each(|step| self.cache_attention(block, step))
     }
 
     /// Gives every buffer that the segment touches first its memory.

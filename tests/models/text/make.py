@@ -7,6 +7,7 @@ also SmolLM2 (GGUF as fetched; its first layers as Hugging Face directories in F
 MiniLM-L6. What is there already is left alone; outputs are those of reference.py.
 """
 
+import io
 import json
 import shutil
 import sys
@@ -16,6 +17,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import sentencepiece
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
@@ -113,6 +115,54 @@ def tiny_gguf():
         _, metadata, tensors = gguf_names.convert(config, weights)
         files.write_gguf(folder / "model.gguf", metadata, {n: (0, x.shape, x.tobytes()) for n, x in tensors.items()})
         finish(folder, config, weights, tiny.inputs(config, rng), np.float64)
+
+
+def spoken(rng, count):
+    """Lines of made-up words, numbers, runs of spaces and other alphabets."""
+    parts = ["ka", "to", "ri", "men", "sta", "lo", "ve", "un", "der", "ing", "th", "qu", "ä", "ß", "έ", "東", "京"]
+    words = ["".join(rng.choice(parts, rng.integers(1, 5))) for _ in range(150)]
+    marks = ["  ", "   ", ", ", ". ", "\n", "\t", " (", ") ", " 42", " 2024", " \U0001f980", " Ελλάδα", "!"]
+
+    def line():
+        pieces = [str(rng.choice(words)) + str(rng.choice([" "] * 12 + marks)) for _ in range(rng.integers(0, 12))]
+        return "".join(pieces)
+
+    return [line() for _ in range(count)]
+
+
+def sentencepiece_vocabulary():
+    """A Llama with a vocabulary of SentencePiece's, and what that makes of texts."""
+    folder = fresh("gguf_sentencepiece")
+    if folder is None:
+        return
+    rng = generator(folder.name)
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(spoken(rng, 2000)), model_writer=model, model_type="bpe", vocab_size=700,
+        byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
+        allow_whitespace_only_pieces=True, character_coverage=0.999, num_threads=1, minloglevel=2,
+    )
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    size = processor.vocab_size()
+    kinds = [(processor.is_unknown, 2), (processor.is_control, 3), (processor.is_unused, 5), (processor.is_byte, 6)]
+    kind = lambda i: next((code for is_it, code in kinds if is_it(i)), 1)
+    config = tiny.CONFIGS["llama"] | {"mlp_bias": False, "vocab_size": size}
+    weights = tiny.weights(config, rng)
+    _, metadata, tensors = gguf_names.convert(config, weights)
+    metadata |= {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": [processor.id_to_piece(i) for i in range(size)],
+        "tokenizer.ggml.scores": [float(processor.get_score(i)) for i in range(size)],
+        "tokenizer.ggml.token_type": [kind(i) for i in range(size)],
+        "tokenizer.ggml.bos_token_id": processor.bos_id(),
+        "tokenizer.ggml.eos_token_id": processor.eos_id(),
+    }
+    files.write_gguf(folder / "model.gguf", metadata, {n: (0, x.shape, x.tobytes()) for n, x in tensors.items()})
+    texts = ["", " ", "   ", "\n\n", "a", "no such words: zzz", *spoken(rng, 500)]
+    texts += ["".join(map(str, rng.choice(list("aklo tri\u2581 \n\u00e4"), 60))) for _ in range(500)]
+    encodings = [[text, processor.encode(text), processor.decode(processor.encode(text))] for text in texts]
+    (folder / "encodings.json").write_text(json.dumps(encodings))
+    finish(folder, config, weights, tiny.inputs(config, rng), np.float64)
 
 
 def random_blocks(kind, shape, rng):
@@ -245,6 +295,7 @@ def main():
     tiny_directories()
     tiny_gguf()
     block_formats()
+    sentencepiece_vocabulary()
     if "--real" in sys.argv[1:]:
         smollm2()
         minilm()

@@ -1,6 +1,7 @@
 //! Checks of one entry point.
 
 use super::{Errors, Program, flow, tensor_type, unique, verify_dim};
+use crate::CacheAttentionStep;
 use crate::manifest::{
     Branch, Buffer, Entry, Launch, Loop, Port, Step, Storage, TextOp, TextStep, Variant,
 };
@@ -199,6 +200,7 @@ impl Checker<'_, '_> {
                 Step::Launch(launch) => self.launch(&at, launch),
                 Step::Bind { buffer, symbols } => self.bind(&at, *buffer, symbols),
                 Step::Text(text) => self.text(&at, text),
+                Step::CacheAttention(attention) => self.cache_attention(&at, attention),
                 Step::If(branch) => self.branch(&at, branch),
                 Step::Loop(l) => self.repeat(&at, l),
             }
@@ -221,7 +223,9 @@ impl Checker<'_, '_> {
             let owned = match step {
                 Step::If(b) => vec![b.then_block, b.else_block],
                 Step::Loop(l) => vec![l.body],
-                Step::Launch(_) | Step::Bind { .. } | Step::Text(_) => continue,
+                Step::Launch(_) | Step::Bind { .. } | Step::Text(_) | Step::CacheAttention(_) => {
+                    continue;
+                }
             };
             let at = step_path(at, block, i);
             for inner in owned {
@@ -296,6 +300,32 @@ impl Checker<'_, '_> {
             let b = &self.entry.buffers[buffer as usize];
             if b.ty.dtype != dtype || b.ty.encoding != Encoding::Dense {
                 self.errors.push(at, format!("'{}' is not dense {dtype}", b.name));
+            }
+        }
+    }
+
+    /// Rows of dense f32, as many in each buffer, that hold the heads.
+    fn cache_attention(&mut self, at: &str, step: &CacheAttentionStep) {
+        let counts = [step.heads, step.kv_heads, step.head_dim, step.max_positions];
+        let counts = counts.into_iter().chain(step.window);
+        if counts.min() == Some(0) || !step.heads.is_multiple_of(step.kv_heads.max(1)) {
+            self.errors.push(at, "its heads, sizes and window are no counts that go together");
+        }
+        let rows = |entry: &Entry, buffer: u32| {
+            entry.buffers.get(buffer as usize).and_then(|b| b.ty.shape.first()).cloned()
+        };
+        for (buffer, length) in step.row_lengths() {
+            if !self.errors.index(at, "buffer", buffer, self.entry.buffers.len()) {
+                continue;
+            }
+            let b = &self.entry.buffers[buffer as usize];
+            let dense = b.ty.dtype == DType::F32 && b.ty.encoding == Encoding::Dense;
+            let first = rows(self.entry, buffer)
+                .filter(|r| Some(r) == rows(self.entry, step.result).as_ref());
+            let bytes = i64::try_from(length).ok().and_then(|n| n.checked_mul(4));
+            let whole = first.zip(bytes).is_some_and(|(rows, bytes)| b.bytes == rows * bytes);
+            if !dense || !whole {
+                self.errors.push(at, format!("'{}' is not dense f32[rows,{length}]", b.name));
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use super::entry::step_path;
 use super::{Errors, Program, tensor_type};
+use crate::CacheAttentionStep;
 use crate::manifest::{Branch, Entry, Launch, Loop, Step, Storage, TextStep};
 use cascata_types::{Dim, SymbolId};
 use std::collections::HashSet;
@@ -93,6 +94,7 @@ impl Flow<'_, '_> {
                     symbols.iter().for_each(|s| self.bind(*s));
                 }
                 Step::Text(text) => self.text(text),
+                Step::CacheAttention(attention) => self.cache_attention(attention),
                 Step::If(branch) => self.branch(branch),
                 Step::Loop(l) => self.repeat(l),
             }
@@ -237,6 +239,12 @@ impl Flow<'_, '_> {
         text.operands.iter().for_each(|b| self.read(*b));
         self.write(text.result, true);
         self.read(text.result);
+    }
+
+    fn cache_attention(&mut self, attention: &CacheAttentionStep) {
+        attention.operands.iter().for_each(|b| self.read(*b));
+        self.write(attention.result, true);
+        self.read(attention.result);
     }
 
     /// A buffer that is touched: it lives, its size is known, it has been written.

@@ -10,8 +10,9 @@ use cascata_engine::{Config, Core, Event, Model, Output, Params, Sampling, Strea
 use cascata_kv::KvElement;
 use decoder::Decoder;
 
-/// Bytes of one block of four tokens of the test decoder in f32.
-pub const BLOCK_BYTES: u64 = 2 * 2 * 2 * 6 * 4 * 4;
+/// Bytes of one block of four tokens of the test decoder in f32: of two layers and two heads,
+/// keys of six numbers in a panel of 16 tokens, and four values in a panel of 16 numbers.
+pub const BLOCK_BYTES: u64 = 2 * 2 * (6 * 16 + 4 * 16) * 4;
 
 /// A configuration with room for everything.
 pub fn config() -> Config {
