@@ -5,7 +5,10 @@ mod common;
 
 use cascata::engine::{Config, Core, Event, Params, Speculation, Stats, Stream};
 use cascata::kv::KvElement;
-use cascata::{CompileOptions, Compiled, PagedModel, Runtime, TextCache, TextOptions, compile};
+use cascata::passes::pipeline::Precision;
+use cascata::{
+    CompileOptions, Compiled, Isa, PagedModel, Runtime, TextCache, TextOptions, compile,
+};
 use common::text_model;
 
 /// What came of a request: its tokens, and log-probabilities bit by bit.
@@ -71,29 +74,34 @@ struct Decoder(Compiled);
 
 impl Decoder {
     fn new(name: &str) -> Option<Self> {
+        Self::with(name, Precision::F32)
+    }
+
+    fn with(name: &str, precision: Precision) -> Option<Self> {
         let text = TextOptions { cache: TextCache::Paged, last_logits: false };
-        let options = CompileOptions { text, ..CompileOptions::default() };
+        let mut options = CompileOptions { text, ..CompileOptions::default() };
+        options.passes.precision = precision;
         Some(Self(compile(text_model(name)?, &options, &mut ()).expect("it compiles")))
     }
 
-    fn core(&self, threads: usize, config: Config) -> Core<PagedModel> {
-        let runtime = Runtime::builder().threads(threads).build().expect("threads");
+    fn core(&self, (threads, isa): (usize, Isa), config: Config) -> Core<PagedModel> {
+        let runtime = Runtime::builder().threads(threads).isa(isa).build().expect("threads");
         let session = self.0.session(&runtime).expect("it loads");
         Core::new(PagedModel::new(session).expect("a decoder"), config).expect("an engine")
     }
 
     fn run(&self, threads: usize, config: Config, prompts: &[Vec<u32>]) -> Vec<Answer> {
-        self.counted(threads, config, prompts).0
+        self.counted((threads, Isa::detect()), config, prompts).0
     }
 
     /// With the engine's counters.
     fn counted(
         &self,
-        threads: usize,
+        machine: (usize, Isa),
         config: Config,
         prompts: &[Vec<u32>],
     ) -> (Vec<Answer>, Stats) {
-        let mut core = self.core(threads, config);
+        let mut core = self.core(machine, config);
         let params = |i: usize| Params {
             max_tokens: 4 + (i % 3) as u32,
             log_probs: Some(20),
@@ -120,7 +128,7 @@ fn sharing_threads_chunks_and_drafts_change_no_bit() {
         for depth in 1..=5 {
             for batch in [1, 7, 19, 64] {
                 let prompts = forest(depth, batch);
-                let (shared, stats) = decoder.counted(2, config(), &prompts);
+                let (shared, stats) = decoder.counted((2, Isa::detect()), config(), &prompts);
                 (read, unshared) = (read + stats.tiles_read, unshared + stats.tiles_unshared);
                 let private = Config { prefix_sharing: false, ..config() };
                 assert_eq!(decoder.run(1, private, &prompts), shared, "{name} {depth} {batch}");
@@ -130,12 +138,27 @@ fn sharing_threads_chunks_and_drafts_change_no_bit() {
                     speculation: Some(Speculation::default()),
                     ..config()
                 };
-                let (found, stats) = decoder.counted(2, chunks, &prompts);
+                let (found, stats) = decoder.counted((2, Isa::detect()), chunks, &prompts);
                 assert_eq!(found, shared, "{name} {depth} {batch}");
                 drafted += stats.drafts_accepted;
             }
         }
         assert!(drafted > 0 && read * 3 < unshared * 2, "{drafted}, {read} of {unshared}");
+    }
+}
+
+/// Products of bf16 sum a row in an order that the instruction set decides, and nothing else.
+#[test]
+fn products_of_bf16_depend_on_no_neighbour() {
+    let Some(decoder) = Decoder::with("llama3", Precision::Bf16) else { return };
+    let prompts = forest(3, 19);
+    for isa in Isa::ALL {
+        let (shared, _) = decoder.counted((2, isa), config(), &prompts);
+        for (i, prompt) in prompts.iter().enumerate().filter(|(i, _)| i % 3 == 0) {
+            let private = Config { prefix_sharing: false, ..config() };
+            let (alone, _) = decoder.counted((1, isa), private, std::slice::from_ref(prompt));
+            assert_eq!(alone[0], shared[i], "{isa} {prompt:?}");
+        }
     }
 }
 

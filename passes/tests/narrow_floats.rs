@@ -3,7 +3,7 @@
 use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::interp::{self, Tensor};
 use cascata_ir::op::{ChannelLayout, ConvAttrs, Op};
-use cascata_ir::types::{DType, TensorType};
+use cascata_ir::types::{DType, Encoding, QuantFormat, TensorType};
 use cascata_passes::fuse::NarrowFactor;
 use cascata_passes::narrow_floats::narrow_floats;
 use cascata_passes::pipeline::{OptLevel, Options, Precision, pipeline};
@@ -73,6 +73,29 @@ fn products_and_convolutions_are_narrowed() {
         let weights = after.consts.values().filter(|c| c.ty.dtype == DType::BF16).count();
         assert_eq!(weights, 1, "known weights are stored so");
     }
+}
+
+/// Blocks of a language model's file are known: they become bf16 when the model is compiled.
+#[test]
+fn block_quantised_weights_are_stored_as_bf16() {
+    let scale = 0x1c01u16.to_le_bytes(); // A half float with more bits than a bf16 has.
+    let block =
+        |row: u8| scale.into_iter().chain((0..32u8).map(move |i| (row * 31).wrapping_add(i * 7)));
+    let blocks: Vec<u8> = (0..4).flat_map(block).collect();
+    let mut g = Graph::new("blocks");
+    let x = g.add_param(Graph::ROOT, "x", fixed(&[3, 32]));
+    let ty = TensorType { encoding: Encoding::Quant(QuantFormat::Q8_0), ..fixed(&[4, 32]) };
+    let w = g.add_const(Graph::ROOT, "w", ty, blocks.into());
+    let w = add(&mut g, Op::Pack { encoding: Encoding::Dense }, &[w]);
+    let w = add(&mut g, Op::Transpose { perm: vec![1, 0] }, &[w]);
+    let y = add(&mut g, Op::MatMul, &[x, w]);
+    g.add_output("y", y);
+    let (changed, after) = narrowed(&g, &[3, 32], 32.0);
+    let stored = after.consts.values().filter(|c| c.ty.dtype == DType::BF16).count();
+    assert_eq!((changed, stored), (1, 1));
+    let packs =
+        after.root().nodes.iter().filter(|n| matches!(after.nodes[**n].op, Op::Pack { .. }));
+    assert_eq!(packs.count(), 0);
 }
 
 /// Two contractions share a narrowed factor.

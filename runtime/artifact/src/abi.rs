@@ -82,7 +82,7 @@ impl From<Bf16> for f32 {
 /// The sum of f32 over `t` then `k` is one sequential chain per element, whatever `m`, the
 /// position in the tile, or the ISA's register tile (bitwise equal results for
 /// different `m` and row positions on one ISA). Products of bf16 are summed in f32, in an order
-/// that depends on the level and on `m`; numbers below 2^-126 may count as 0. Sums of integers
+/// that depends on the level alone; numbers below 2^-126 may count as 0. Sums of integers
 /// are i32 that wrap; `min` and `max` are not read. Strides are in elements.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

@@ -26,13 +26,10 @@ const TILE: usize = ROWS * CHUNK;
 /// Most chunks of a pass: what is gathered of 32 rows is 32 KiB, on the stack of any thread.
 const MOST_CHUNKS: usize = 16;
 
-/// Rows from which on a tile, however empty, takes less time than vectors.
-// PERF: of `m x 256x256` bytes, 4 rows 178 GOP/s (vectors 337), 8 rows 306 (377), 16 rows 621
-// (388); of 100 rows and a K of 27, 34 (87).
-const LEAST_ROWS: i64 = 12;
-
 /// What AMX multiplies.
 pub(crate) trait TileElement: Element {
+    /// Rows from which on tiles are used, however empty.
+    const LEAST_ROWS: i64;
     /// A byte of what stands for 0.
     fn zero_byte(args: &GemmArgs<Self, Self::Right, Self::Sum>) -> u8;
     /// Multiplies tile `half` of A by tile `p` of B into their tile of sums.
@@ -114,6 +111,10 @@ macro_rules! multiply {
 }
 
 impl TileElement for u8 {
+    // PERF: of `m x 256x256` bytes, 4 rows 178 GOP/s (vectors 337), 8 rows 306 (377), 16 rows 621
+    // (388); of 100 rows and a K of 27, 34 (87). Sums are the same either way.
+    const LEAST_ROWS: i64 = 12;
+
     fn zero_byte(args: &GemmArgs<u8, i8, i32>) -> u8 {
         args.a_zero as u8
     }
@@ -148,6 +149,9 @@ impl TileElement for u8 {
 }
 
 impl TileElement for Bf16 {
+    // Vectors sum in another order: a row's results must not depend on how many there are.
+    const LEAST_ROWS: i64 = 1;
+
     fn zero_byte(_: &GemmArgs<Bf16, Bf16, f32>) -> u8 {
         0
     }
@@ -185,9 +189,9 @@ type Gathered = MaybeUninit<[[[u8; TILE]; 2]; MOST_CHUNKS]>;
 type LeftTiles = [(*const u8, usize); 2];
 
 /// Whether tiles are worth it: rows enough, whole chunks of K, and sums that start anew.
-pub(crate) fn suits<E: Element>(args: &GemmArgs<E, E::Right, E::Sum>) -> bool {
+pub(crate) fn suits<E: TileElement>(args: &GemmArgs<E, E::Right, E::Sum>) -> bool {
     let least_depth = (CHUNK / size_of::<E>()) as i64;
-    args.m >= LEAST_ROWS && args.k.max(args.k_last) >= least_depth && args.accumulate == 0
+    args.m >= E::LEAST_ROWS && args.k.max(args.k_last) >= least_depth && args.accumulate == 0
 }
 
 /// Runs a call that [`suits`].
