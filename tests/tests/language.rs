@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use cascata_codegen::cpu::CpuLevel;
 use cascata_frontends::onnx::ImportOptions;
-use cascata_frontends::{TextOptions, import};
+use cascata_frontends::{TextCache, TextOptions, import};
 use cascata_ir::graph::Graph;
 use cascata_ir::interp::Tensor;
 use cascata_passes::pipeline::{Options, optimise};
@@ -162,7 +162,7 @@ fn tokens(x: &Tensor, from: usize, to: usize) -> Result<Tensor> {
 /// A prompt, then the rest token by token, gives the logits that all at once give.
 fn in_steps(name: &'static str) -> Result<()> {
     let Some(case) = Case::find(name) else { return Ok(()) };
-    let session = case.session(TextOptions { last_logits: true, cache: true })?;
+    let session = case.session(TextOptions { last_logits: true, cache: TextCache::Tensors })?;
     let (ids, expected) =
         (case.read("inputs.npz")?.remove(0).1, case.read("outputs.npz")?.remove(0).1);
     let total = ids.dims()[1];

@@ -19,7 +19,7 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
     ("codegen/src/lower/columns.rs", "lower", "one loop nest, built top to bottom"),
     ("codegen/src/lower/conv.rs", "gemm_conv", "one loop nest, built top to bottom"),
     ("codegen/src/lower/matmul.rs", "multiply_in_blocks", "one loop nest, built top to bottom"),
-    ("codegen/src/lower/matmul.rs", "pack_at_run_time", "one loop nest, built top to bottom"),
+    ("codegen/src/lower/matmul/pack.rs", "pack_at_run_time", "one loop nest, built top to bottom"),
     ("codegen/src/lower/visit.rs", "visit_stmt", "one match over all statements"),
     ("ir/src/interp/compute.rs", "compute", "one match over all ops"),
     ("ir/tests/common/hostile.rs", "hostile_op", "one match over all ops"),

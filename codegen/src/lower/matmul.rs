@@ -7,17 +7,20 @@
 //! where `b` does not depend on them. Error: that of one f32 FMA chain over K,
 //! ≤ K·2⁻²⁴·Σ|a·b|; integers are exact.
 
-use super::access::{and, broadcast_index, compare};
+mod pack;
+
+pub(super) use pack::pack_batches;
+
+use super::access::broadcast_index;
 use super::body::Body;
-use super::codes::Coded;
 use super::epilogue::Block;
 use super::nest::{Axis, estimate};
-use super::{Group, LowerError, Lowering, Machine, Operand, Weight, WeightData, WeightId};
+use super::{Group, LowerError, Lowering, Operand};
 use cascata_ir::graph::{Node, ValueId};
-use cascata_ir::kernel::{Expr, Gemm, PackB, Place, Rows, Scales, Stmt};
-use cascata_ir::op::BinaryOp;
+use cascata_ir::kernel::{Expr, Gemm, Place, Rows, Scales, Stmt};
 use cascata_passes::fuse::{NarrowFactor, memory_owner};
-use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, SymbolId};
+use cascata_types::{DType, Dim, PANEL_WIDTH, SymbolId};
+use pack::{Packed, pack};
 
 /// Most rows of a block: A's block and the result's stay in L2 beside a K block of B.
 pub(super) const BLOCK_ROWS: i64 = 64;
@@ -30,8 +33,6 @@ pub(super) const BLOCK_COLS: i64 = 192;
 /// Most columns where one block holds all rows: enough blocks for many threads, each
 /// still long enough to hide the start of its loads.
 const NARROW_COLS: i64 = 64;
-/// Longest K block: a register tile of A and its two panels of B stay in L1.
-const BLOCK_K: u64 = 512;
 /// Below this many operations a tile is not worth another thread.
 const PARALLEL_FLOPS: i64 = 200_000;
 
@@ -53,31 +54,6 @@ struct Left {
     view: View,
     /// What stands for 0 in it: one u8.
     zero: Option<Operand>,
-}
-
-/// The right operand, packed: matrix β starts at `Σ β·batch`.
-#[derive(Clone)]
-struct Packed {
-    operand: Operand,
-    batch: Vec<Dim>,
-    encoding: PackedShape,
-    /// What its codes stand for.
-    scales: Option<PackedScales>,
-}
-
-/// The scales of packed codes: those of matrix β start at `Σ β·batch`.
-#[derive(Clone)]
-struct PackedScales {
-    coded: Coded,
-    batch: Vec<Dim>,
-}
-
-#[derive(Clone)]
-struct PackedShape {
-    k_block: Dim,
-    blocks: Dim,
-    panel_stride: Dim,
-    block_stride: Dim,
 }
 
 pub(super) fn lower(lowering: &mut Lowering, group: &Group) -> Result<(), LowerError> {
@@ -214,210 +190,6 @@ pub(super) fn materialise(
         cols: Dim::from(1),
         converted: false,
     })
-}
-
-/// K blocks of roughly equal length, none longer than [`BLOCK_K`], of whole groups.
-fn k_block(k: u64, group: u64) -> u64 {
-    k.div_ceil(k.div_ceil(BLOCK_K).max(1)).max(1).next_multiple_of(group)
-}
-
-fn pack(
-    lowering: &mut Lowering,
-    group: &Group,
-    b: ValueId,
-    batch: &[Dim],
-) -> Result<Packed, LowerError> {
-    let shape = lowering.graph.tensor(b).shape.clone();
-    let (k, n) = (&shape[shape.len() - 2], &shape[shape.len() - 1]);
-    let view = view(lowering, group, b, batch)?;
-    if let Operand::Weight(id) = view.operand {
-        let narrow = pack_codes(lowering, id, &view, k, n);
-        if let Some(packed) = narrow.or_else(|| pack_constant(lowering, id, &view, k, n)) {
-            return Ok(packed);
-        }
-    }
-    let view = if view.converted { materialise(lowering, group, b, batch)? } else { view };
-    pack_at_run_time(lowering, group, &view, batch, Repeats::Share, k, n)
-}
-
-/// Elements between a constant's matrices of `matrix` elements that an operand steps over, if
-/// it starts with the first and steps over whole ones.
-fn whole_matrices(view: &View, matrix: i64) -> Option<Vec<i64>> {
-    let strides: Vec<i64> = view.batch.iter().map(Dim::as_const).collect::<Option<_>>()?;
-    let whole = |s: &i64| matrix != 0 && s % matrix == 0;
-    (view.base.is(0) && strides.iter().all(whole)).then_some(strides)
-}
-
-/// A block-quantised constant whose rows are the operand's columns: its blocks run along K.
-fn pack_codes(
-    lowering: &mut Lowering,
-    id: WeightId,
-    view: &View,
-    k: &Dim,
-    n: &Dim,
-) -> Option<Packed> {
-    let source = lowering.weights.items[id].0.source;
-    let (k, n) = (k.as_const()?, n.as_const()?);
-    let strides = whole_matrices(view, k * n)?;
-    if !view.rows.is(1) || !view.cols.is(k) || view.converted {
-        return None;
-    }
-    let coded = lowering.coded(source, n as u64, k as u64)?;
-    let batch = |panel: i64| -> Vec<Dim> {
-        strides.iter().map(|s| Dim::from(s / (k * n) * coded.panels() * panel)).collect()
-    };
-    Some(Packed {
-        operand: coded.codes,
-        batch: batch(coded.code_stride()),
-        encoding: PackedShape {
-            k_block: k.into(),
-            blocks: 1.into(),
-            panel_stride: coded.code_stride().into(),
-            block_stride: 0.into(),
-        },
-        scales: Some(PackedScales { coded, batch: batch(coded.scale_stride()) }),
-    })
-}
-
-/// Packs a constant at compile time, when all of its strides are numbers.
-fn pack_constant(
-    lowering: &mut Lowering,
-    id: WeightId,
-    view: &View,
-    k: &Dim,
-    n: &Dim,
-) -> Option<Packed> {
-    let source = lowering.weights.items[id].0.source;
-    let stored = lowering.graph.consts[source].ty.dtype;
-    // Halves that f32 is multiplied by stay halves, in one block.
-    let halves = view.converted && stored == DType::BF16 && lowering.machine == Machine::Cpu;
-    let to_f32 = view.converted && !halves;
-    let k_group = PanelEncoding::group_of(if to_f32 { DType::F32 } else { stored });
-    let elements = lowering.graph.consts[source].ty.elements().as_const()? as u64;
-    let (k, n) = (k.as_const()? as u64, n.as_const()? as u64);
-    let count = (elements / (k * n).max(1)).max(1);
-    let matrix = (k * n) as i64;
-    let (whole, rows, cols) =
-        (whole_matrices(view, matrix)?, view.rows.as_const()?, view.cols.as_const()?);
-    let k_block = if halves { k } else { k_block(k, k_group) };
-    let encoding = PanelEncoding { k, n, k_block, k_group };
-    let data = WeightData::Panels {
-        encoding,
-        count,
-        matrix_stride: k * n,
-        row_stride: rows as u64,
-        col_stride: cols as u64,
-        to_f32,
-    };
-    let weight = lowering.weights.add(lowering.graph, Weight { source, data });
-    let packed = encoding.elements() as i64;
-    Some(Packed {
-        operand: Operand::Weight(weight),
-        batch: whole.iter().map(|s| Dim::from(s / matrix * packed)).collect(),
-        encoding: PackedShape {
-            k_block: (encoding.k_block as i64).into(),
-            blocks: (encoding.k_blocks() as i64).into(),
-            panel_stride: (encoding.panel_stride() as i64).into(),
-            block_stride: (encoding.block_stride() as i64).into(),
-        },
-        scales: None,
-    })
-}
-
-/// One launch that packs every matrix of a run-time operand into a temporary.
-fn pack_at_run_time(
-    lowering: &mut Lowering,
-    group: &Group,
-    view: &View,
-    batch: &[Dim],
-    repeats: Repeats,
-    k: &Dim,
-    n: &Dim,
-) -> Result<Packed, LowerError> {
-    let width = Dim::from(PANEL_WIDTH as i64);
-    let panels = n.ceil_div(&width);
-    let dtype = lowering.dtype(view.operand);
-    let k_group = PanelEncoding::group_of(dtype) as i64;
-    let panel = k.ceil_div(&k_group.into()) * k_group * width.clone();
-    let matrix = panels.clone() * panel.clone();
-    let shared = |s: &Dim| repeats == Repeats::Share && s.is(0);
-    let extents: Vec<Dim> = batch
-        .iter()
-        .zip(&view.batch)
-        .map(|(d, s)| if shared(s) { Dim::from(1) } else { d.clone() })
-        .collect();
-    let count = extents.iter().fold(Dim::from(1), |p, d| p * d.clone());
-    let temp = lowering.temp(dtype, matrix.clone() * count);
-    let mut body = Body::new(lowering, group);
-    let mut outer: Vec<Axis> =
-        extents.iter().map(|d| Axis { var: body.index("batch", d), extent: d.clone() }).collect();
-    let chunk = Dim::from(4);
-    let chunks = panels.ceil_div(&chunk);
-    outer.push(Axis { var: body.index("chunk", &chunks), extent: chunks });
-    let first = Dim::sym(outer[extents.len()].var) * chunk.clone();
-    let vars: Vec<Dim> = outer.iter().map(|a| Dim::sym(a.var)).collect();
-    let strides = scaled_strides(&extents, &matrix);
-    let (src, dst) = (body.input(view.operand), body.output(temp));
-    let from = view.base.clone() + super::body::dot(&vars[..extents.len()], &view.batch);
-    let column = first.clone() * width.clone();
-    let pack = PackB {
-        src: Place { buffer: src, at: from + column.clone() * view.cols.clone() },
-        row_stride: view.rows.clone(),
-        col_stride: view.cols.clone(),
-        dst: Place {
-            buffer: dst,
-            at: super::body::dot(&vars[..extents.len()], &strides) + first * panel.clone(),
-        },
-        panel_stride: panel.clone(),
-        k: k.clone(),
-        n: (n.clone() - column).minimum(&(chunk * width.clone())),
-    };
-    let stmt = match dtype {
-        DType::I16 | DType::BF16 => pack_pairs(&mut body, &pack, dtype),
-        DType::F32 => Stmt::PackB(Box::new(pack)),
-        other => return Err(body.error(format!("factors of {other} are packed when compiled"))),
-    };
-    let elements = estimate(&(k.clone() * 64), &body.symbols);
-    let (grid, mut stmts) = body.grid(&outer, elements);
-    stmts.push(stmt);
-    body.finish("pack_b", grid, stmts);
-    let batch = extents.iter().zip(strides).map(|(d, s)| if d.is(1) { Dim::from(0) } else { s });
-    Ok(Packed {
-        operand: temp,
-        batch: batch.collect(),
-        encoding: PackedShape {
-            k_block: k.clone(),
-            blocks: Dim::from(1),
-            panel_stride: panel,
-            block_stride: Dim::from(0),
-        },
-        scales: None,
-    })
-}
-
-/// What [`PackB`] does, of 16 bits in pairs of K, as loops.
-fn pack_pairs(body: &mut Body, p: &PackB, dtype: DType) -> Stmt {
-    let width = PANEL_WIDTH as i64;
-    let extents = [p.n.ceil_div(&width.into()), p.k.ceil_div(&2.into()), width.into()];
-    let [panel, pair, lane] = [("panel", 0), ("pair", 1), ("lane", 2)]
-        .map(|(hint, i): (_, usize)| body.index(hint, &extents[i]));
-    let col = Dim::sym(panel) * width + Dim::sym(lane);
-    let to = Dim::sym(panel) * p.panel_stride.clone()
-        + Dim::sym(pair) * (2 * width)
-        + Dim::sym(lane) * 2;
-    let store = |half: i64| {
-        let row = Dim::sym(pair) * 2 + half;
-        let within = |i: &Dim, n: &Dim| compare(BinaryOp::Lt, i.clone(), n.clone());
-        let inside = and(within(&row, &p.k), within(&col, &p.n));
-        let from = row.minimum(&(p.k.clone() - 1)) * p.row_stride.clone()
-            + col.minimum(&(p.n.clone() - 1)) * p.col_stride.clone();
-        let x = Expr::Load(Place::new(p.src.buffer, p.src.at.clone() + from));
-        let zero = Expr::Const(Scalar::from_i64(dtype, 0));
-        Stmt::store(p.dst.buffer, p.dst.at.clone() + to.clone() + half, inside.select(x, zero))
-    };
-    let vars = [panel, pair, lane].into_iter().zip(extents).rev();
-    let nested = |body, (var, extent)| vec![Stmt::serial(var, extent, body)];
-    vars.fold(vec![store(0), store(1)], nested).remove(0)
 }
 
 fn scaled_strides(extents: &[Dim], unit: &Dim) -> Vec<Dim> {
@@ -598,24 +370,4 @@ fn multiply_in_blocks(
     stmts.extend(target.finish);
     body.finish(&name, grid, stmts);
     Ok(())
-}
-
-/// Packs run-time matrices whole: matrix β (over `batch`, row-major) starts at
-/// `β·k·⌈n/16⌉·16`, its panels are `k·16` elements apart; i16 with `k` rounded up to pairs.
-pub(super) fn pack_batches(
-    lowering: &mut Lowering,
-    group: &Group,
-    view: &View,
-    batch: &[Dim],
-    k: &Dim,
-    n: &Dim,
-) -> Result<Operand, LowerError> {
-    Ok(pack_at_run_time(lowering, group, view, batch, Repeats::Pack, k, n)?.operand)
-}
-
-/// What packing does with matrices that a broadcast repeats.
-#[derive(Clone, Copy, PartialEq)]
-enum Repeats {
-    Share,
-    Pack,
 }

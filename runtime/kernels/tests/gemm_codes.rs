@@ -101,7 +101,7 @@ fn deep_sums_begin_with_a_bias_and_end_between_bounds() {
 fn sums_are_those_of_the_definition() {
     for isa in levels() {
         for format in Format::ALL {
-            let [m, n, k] = [3, 21, 64];
+            let [m, n, k] = [3, 21, 96];
             let case = CodesGemm::random(&mut Rng(33), Place::AtGuard, format, [m, n, k]);
             for (at, bits) in run(Kernels::new(isa), &case, PLAIN, n).into_iter().enumerate() {
                 let (i, j) = (at / n, at % n);
@@ -111,7 +111,7 @@ fn sums_are_those_of_the_definition() {
                 };
                 let (sum, size) =
                     (0..k).map(term).fold((0.0, 0.0), |(s, z), x: f64| (s + x, z + x.abs()));
-                let bound = 70.0 * f64::from(f32::EPSILON) * size;
+                let bound = 100.0 * f64::from(f32::EPSILON) * size;
                 let got = f64::from(f32::from_bits(bits));
                 assert!(
                     (got - sum).abs() <= bound,
@@ -146,7 +146,7 @@ fn splitting_the_rows_changes_no_bit() {
 fn empty_calls() {
     for isa in levels() {
         for format in Format::ALL {
-            for shape in [[0, 20, 32], [4, 0, 32], [1, 20, 0], [4, 20, 0]] {
+            for shape in [[0, 20, 96], [4, 0, 96], [1, 20, 0], [4, 20, 0]] {
                 let case = CodesGemm::random(&mut Rng(35), Place::AtGuard, format, shape);
                 let ends = Ends { bias: true, bounds: (-0.2, 0.3) };
                 let stride = shape[1].max(1);
@@ -165,7 +165,7 @@ fn empty_calls() {
 fn fma_levels_agree_bitwise() {
     let [low, high] = [Isa::Avx2, Isa::Avx512].map(Kernels::new);
     for format in Format::ALL {
-        let case = CodesGemm::random(&mut Rng(36), Place::AtGuard, format, [3, 77, 160]);
+        let case = CodesGemm::random(&mut Rng(36), Place::AtGuard, format, [3, 77, 192]);
         assert_eq!(run(low, &case, PLAIN, 77), run(high, &case, PLAIN, 77), "{format:?}");
     }
 }

@@ -3,7 +3,7 @@
 use super::text::verified;
 use bytes::Bytes;
 use cascata_frontends::onnx::ImportOptions;
-use cascata_frontends::{Import, ImportError, TextOptions, gguf, hf};
+use cascata_frontends::{Import, ImportError, TextCache, TextOptions, gguf, hf};
 
 /// The limit of a fuzzed file.
 fn options() -> ImportOptions {
@@ -33,7 +33,7 @@ pub fn safetensors(bytes: &[u8]) -> bool {
     accepted(with(TextOptions::default())) & accepted(with(CACHED))
 }
 
-const CACHED: TextOptions = TextOptions { last_logits: true, cache: true };
+const CACHED: TextOptions = TextOptions { last_logits: true, cache: TextCache::Tensors };
 
 fn accepted(import: Result<Import, ImportError>) -> bool {
     let Ok(import) = import else { return false };

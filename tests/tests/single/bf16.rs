@@ -53,12 +53,12 @@ fn the_micro_kernel_multiplies_halves_where_both_factors_are() {
     assert_eq!(one, Some(DType::F32));
 }
 
-/// Of narrow weights of a product of f32, halves stay what they are; others are converted when
-/// they are packed, and lie as f32 do.
+/// Of narrow weights of a product of f32, halves stay what they are (but for the few that are
+/// folded); others are converted when they are packed, and lie as f32 do.
 #[test]
 fn one_narrow_factor_is_multiplied_as_floats() {
     for dtype in [DType::BF16, DType::I8, DType::I16] {
-        for b in [[3, 17], [33, 50]] {
+        for b in [[3, 17], [33, 50], [211, 333]] {
             let weights = pattern(&b, 2).cast(dtype).unwrap();
             let args = || vec![Arg::Input(pattern(&[5, b[0]], 1)), Arg::Const(weights.clone())];
             let build = |g: &mut Graph, v: Vec<ValueId>| {
@@ -66,7 +66,8 @@ fn one_narrow_factor_is_multiplied_as_floats() {
                 vec![then(g, Op::MatMul, &[v[0], b])]
             };
             check_graph(args(), 1e-6, build);
-            let stored = if dtype == DType::BF16 { dtype } else { DType::F32 };
+            let stays = dtype == DType::BF16 && b[0] > 200;
+            let stored = if stays { dtype } else { DType::F32 };
             let bytes = artifact(graph_of(args(), build).0, OptLevel::O0);
             assert_eq!(multiplied(&bytes), Some(stored));
         }
