@@ -5,6 +5,7 @@
 
 use super::{Exactness::*, Guard, ROW, Rhs, Rule};
 use crate::egraph::site::Site;
+use cascata_ir::op::Op;
 use cascata_types::{DType, Scalar};
 
 /// A cast from integer to integer wraps.
@@ -45,6 +46,22 @@ const WIDE: Guard = Guard {
     name: "holds-products",
     holds: |s| matches!(s.dtype(s.root()), DType::F32 | DType::F64),
 };
+
+/// A difference of fewer than 32 bits would wrap.
+const WIDE_DIFFERENCE: Guard = Guard {
+    name: "wide-difference",
+    holds: |s| {
+        s.get("n").is_none() || matches!(s.attr("w"), Op::Cast { to: DType::I32 | DType::I64 })
+    },
+};
+
+const SAME_ZERO: Guard = Guard {
+    name: "same-zero-point",
+    holds: |s| zero(s, "n").is_some() && zero(s, "n") == zero(s, "z"),
+};
+
+const NEAR_ONE: Guard =
+    Guard { name: "scale-near-one", holds: |s| moves_less_than_half(s) == Some(true) };
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -128,6 +145,36 @@ pub(super) const RULES: &[Rule] = &[
         ..ROW
     },
     Rule {
+        name: "quantise-again",
+        lhs: &[
+            "(cast:c (add (round (mul (cast:f (sub (cast:w ?q) ?n:scalar)) ?s:scalar)) ?z:scalar))",
+            "(cast:c (add (round (cast:f (sub (cast:w ?q) ?n:scalar))) ?z:scalar))",
+            "(cast:c (round (mul (cast:f ?q) ?s:scalar)))",
+            "(cast:c (round (cast:f ?q)))",
+        ],
+        rhs: Rhs::Text("?q"),
+        sound_when: &[WIDE_DIFFERENCE, SAME_ZERO, NEAR_ONE],
+        source: "an integer moved by less than 1/2 rounds back: ops between quantisations that change nothing but the scale",
+        examples: &[
+            "(cast{u8} (add (round (mul (cast{f32} (sub (cast{i32} q:u8[A,B]) 12)) 1.0004)) 12))",
+            "(cast{i8} (add -3 (round (cast{f32} (sub (cast{i32} q:i8[A]) -3)))))",
+            "(cast{u8} (round (mul 0.999 (cast{f32} q:u8[A,B]))))",
+            "(cast{i16} (round (cast{f32} q:i16[A,B])))",
+        ],
+        refutes: &[
+            (
+                "wide-difference",
+                "(cast{i8} (add (round (cast{f32} (sub (cast{i8} q:i8[5,7]) 125))) 125))",
+            ),
+            (
+                "same-zero-point",
+                "(cast{u8} (add (round (cast{f32} (sub (cast{i32} q:u8[3,5]) 3))) 5))",
+            ),
+            ("scale-near-one", "(cast{i8} (round (mul (cast{f32} q:i8[3,5]) 1.5)))"),
+        ],
+        ..ROW
+    },
+    Rule {
         name: "product-of-dequantised",
         lhs: &["(mul (mul (cast:e ?p) ?a:scalar) (mul (cast:d ?q) ?b:scalar))"],
         rhs: Rhs::Text("(mul (mul (cast:e ?p) (cast:d ?q)) (mul ?a ?b))"),
@@ -165,4 +212,25 @@ fn range(dtype: DType) -> Option<(f64, f64)> {
         d if d.is_signed_int() => Some((-2f64.powi(bits - 1), 2f64.powi(bits - 1) - 1.0)),
         _ => None,
     }
+}
+
+/// A zero point that a spelling of the left side may lack.
+fn zero(s: &Site, name: &str) -> Option<f64> {
+    s.get(name).map_or(Some(0.0), |zero| s.uniform(zero))
+}
+
+/// Whether the scale and the rounding of the product move no number by half of one.
+fn moves_less_than_half(s: &Site) -> Option<bool> {
+    let (low, high) = range(s.dtype(s.var("q")))?;
+    let zero = zero(s, "n")?;
+    let largest = (low - zero).abs().max((high - zero).abs());
+    let scale = s.get("s").map_or(Some(1.0), |scale| s.uniform(scale))?;
+    let Op::Cast { to } = s.attr("f") else { return None };
+    let precision: f64 = match to {
+        DType::F64 => 2f64.powi(-52),
+        DType::F32 => 2f64.powi(-23),
+        DType::F16 => 2f64.powi(-10),
+        _ => return None,
+    };
+    Some(largest * ((scale - 1.0).abs() + precision) < 0.5)
 }

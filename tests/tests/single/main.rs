@@ -10,6 +10,7 @@ mod bits;
 mod control;
 mod conv;
 mod conv_rows;
+mod conv_taps;
 mod dynamic;
 mod fetch;
 mod half;
