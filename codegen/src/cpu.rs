@@ -37,6 +37,7 @@ mod memory;
 mod ops;
 mod plan;
 mod pool;
+mod quantise;
 mod rounding;
 mod scope;
 mod stmt;

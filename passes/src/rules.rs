@@ -10,6 +10,7 @@ mod lookup;
 mod movement;
 mod norm;
 mod positions;
+mod quantised;
 mod rule;
 
 #[cfg(test)]
@@ -26,4 +27,5 @@ pub const ALL: &[&[Rule]] = &[
     attention::RULES,
     linear::RULES,
     lookup::RULES,
+    quantised::RULES,
 ];

@@ -4,10 +4,12 @@ use super::contract::{Contraction, Form, contraction};
 use super::emit::{Emit, Mode, Result, SimdLoop};
 use super::memory::lane_index;
 use super::plan::{mentions, stride};
+use super::quantise::quantised;
 use super::value::{Val, repr};
 use cascata_ir::kernel::Expr;
 use cascata_ir::op::BinaryOp;
-use cascata_types::{DType, Dim};
+use cascata_math::FloatOps;
+use cascata_types::{DType, Dim, Scalar};
 use cranelift_codegen::ir::InstBuilder;
 use cranelift_codegen::ir::types::{I32, I32X4};
 
@@ -78,6 +80,9 @@ impl<'k> Emit<'k, '_> {
         if let Some(fused) = contraction(self.kernel, e) {
             return self.contracted(&fused);
         }
+        if let (Mode::Simd(_), Some(quantised)) = (self.mode, quantised(self.kernel, e)) {
+            return self.quantise(&quantised);
+        }
         match e {
             Expr::Const(x) => self.constant(*x),
             Expr::Index(d) => Ok(Val { v: self.dim(d)?, dtype: DType::I64 }),
@@ -90,6 +95,10 @@ impl<'k> Emit<'k, '_> {
             Expr::Binary(op, a, b) => {
                 if let Some(n) = whole_power(*op, b) {
                     return self.power(a, n);
+                }
+                if let Some((x, limit)) = limit(*op, a, b) {
+                    let x = self.expr(x)?;
+                    return self.limited(*op, x, limit);
                 }
                 let (a, b) = (self.expr(a)?, self.expr(b)?);
                 self.binary(*op, a, b)
@@ -117,6 +126,20 @@ impl<'k> Emit<'k, '_> {
             product = self.binary(BinaryOp::Mul, product, a)?;
         }
         Ok(product)
+    }
+
+    /// The larger or smaller of a float and a number that [`limit`] found.
+    fn limited(&mut self, op: BinaryOp, x: Val, limit: Scalar) -> Result<Val> {
+        if x.dtype != limit.dtype {
+            return Err(self.invalid(format!("{op} of {} and {}", x.dtype, limit.dtype)));
+        }
+        let (ty, limit) = (self.repr(x.dtype)?, limit.to_f64());
+        let mut ops = self.ops(ty);
+        let v = match op {
+            BinaryOp::Max => ops.at_least(x.v, limit),
+            _ => ops.at_most(x.v, limit),
+        };
+        Ok(Val { v, dtype: x.dtype })
     }
 
     fn contracted(&mut self, fused: &Contraction<'k>) -> Result<Val> {
@@ -149,4 +172,17 @@ pub(super) fn whole_power(op: BinaryOp, exponent: &Expr) -> Option<u32> {
         (BinaryOp::Pow, 3.0) => Some(3),
         _ => None,
     }
+}
+
+/// The value and the number that a float is compared with, where one instruction gives the
+/// larger or smaller of them. It gives the value if they are equal: zeros of either sign are left
+/// to what knows that −0 lies below +0.
+pub(super) fn limit<'e>(op: BinaryOp, a: &'e Expr, b: &'e Expr) -> Option<(&'e Expr, Scalar)> {
+    let (x, limit) = match (a, b) {
+        (x, Expr::Const(limit)) | (Expr::Const(limit), x) => (x, *limit),
+        _ => return None,
+    };
+    let number = limit.to_f64();
+    let one = matches!(op, BinaryOp::Max | BinaryOp::Min) && limit.dtype.is_float();
+    (one && number != 0.0 && !number.is_nan()).then_some((x, limit))
 }

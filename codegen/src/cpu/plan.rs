@@ -5,7 +5,8 @@
 
 use super::contract::contraction;
 use super::emit::Mode;
-use super::expr::whole_power;
+use super::expr::{limit, whole_power};
+use super::quantise::quantised;
 use super::typing;
 use super::value::repr;
 use cascata_ir::kernel::{Expr, Kernel, LocalId, Stmt};
@@ -192,6 +193,10 @@ impl Check<'_> {
             _ if self.is_uniform(e) => return Ok(()),
             _ => {}
         }
+        if let Some(quantised) = quantised(self.kernel, e) {
+            self.weight += 5;
+            return self.value(quantised.x);
+        }
         self.weight += 1;
         match e {
             Expr::Const(_) | Expr::Index(_) => Ok(()),
@@ -214,6 +219,9 @@ impl Check<'_> {
                 self.value(a)?;
                 self.value(b)?;
                 let op = if whole_power(*op, b).is_some() { BinaryOp::Mul } else { *op };
+                if limit(op, a, b).is_some() {
+                    return Ok(());
+                }
                 self.binary(op, self.dtype(a)?)
             }
             Expr::Select(c, a, b) => {

@@ -9,18 +9,20 @@
 //! their own micro-kernel (of f32). Bound by flops except for depthwise (bytes). Error: one f32
 //! FMA chain over all taps and channels; integers are exact.
 
+mod offsets;
+
 use super::body::Body;
-use super::epilogue::{Block, Target, bind_axes};
-use super::machine::Machine;
+use super::epilogue::{Block, Target};
 use super::matmul::{
     BLOCK_COLS, BLOCK_ROWS, Factors, View, block_cols, block_rows, factors, row_blocks,
 };
 use super::nest::{Axis, estimate};
 use super::{Group, LowerError, Lowering, Operand, Weight, WeightData, WeightId};
 use cascata_ir::graph::{Node, ValueId};
-use cascata_ir::kernel::{BufferId, DwConv, Expr, Gemm, LocalId, Place, Rows, Stmt};
-use cascata_ir::op::{BinaryOp, ChannelLayout, Op};
-use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Scalar, Shape, SymbolId};
+use cascata_ir::kernel::{DwConv, Gemm, Place, Rows, Stmt};
+use cascata_ir::op::{ChannelLayout, Op};
+use cascata_types::{DType, Dim, PANEL_WIDTH, PanelEncoding, Shape};
+use offsets::offset_table;
 
 /// Below this many operations a tile is not worth another thread.
 const PARALLEL_FLOPS: i64 = 200_000;
@@ -392,146 +394,4 @@ fn depthwise_conv(
     // Depthwise runs at a fraction of the GEMM rate: its operations weigh more.
     let work = estimate(&(geometry.taps() * c * block.rows * 8), &body.symbols);
     finish(body, &name, &outer, work, stmts, target)
-}
-
-/// Fills `offsets[tap·rows + i]` for the pixels of a block: the element where the tap's
-/// input pixel starts, or −1 outside of the operand.
-///
-/// What depends on one kernel axis is computed once per step of that axis.
-fn offset_table(
-    body: &mut Body,
-    geometry: &Geometry,
-    offsets: BufferId,
-    block: &Block,
-) -> Vec<Stmt> {
-    let pixel_shape = geometry.y[..geometry.y.len() - 1].to_vec();
-    let pixels = body.axes(&pixel_shape);
-    let i = body.index("row", &BLOCK_ROWS.into());
-    let x_strides = super::body::strides(&geometry.x);
-    let at = Dim::sym(pixels[0].var) * x_strides[0].clone();
-    let start = Partial { axis: 0, at: Expr::Index(at), valid: None, tap: Dim::from(0) };
-    let table = Table { geometry, offsets, rows: &block.rows, row: Dim::sym(i), pixels: &pixels };
-    let taps = table.taps(body, &x_strides, start);
-    match body.lowering.machine {
-        Machine::Cpu => counted_rows(body, i, block, &pixels, taps),
-        Machine::Gpu => {
-            let mut row = bind_axes(&pixels, &(block.row0.clone() + Dim::sym(i)));
-            row.extend(taps);
-            vec![Stmt::vector(i, block.rows.clone(), row)]
-        }
-    }
-}
-
-/// Rows one after the other: a pixel's position is divided out once per block and then
-/// counted on.
-fn counted_rows(
-    body: &mut Body,
-    i: SymbolId,
-    block: &Block,
-    pixels: &[Axis],
-    taps: Vec<Stmt>,
-) -> Vec<Stmt> {
-    let pixel_shape: Vec<Dim> = pixels.iter().map(|a| a.extent.clone()).collect();
-    let first = super::access::delinearise(&block.row0, &pixel_shape);
-    let counters: Vec<LocalId> = pixel_shape.iter().map(|_| body.local("at", DType::I64)).collect();
-    let mut stmts: Vec<Stmt> = counters
-        .iter()
-        .zip(first)
-        .map(|(local, at)| Stmt::declare(*local, Expr::Index(at)))
-        .collect();
-    let bind = |(axis, local): (&Axis, &LocalId)| Stmt::bind(axis.var, Expr::Local(*local));
-    let mut row: Vec<Stmt> = pixels.iter().zip(&counters).map(bind).collect();
-    row.extend(taps);
-    row.extend(count_on(&pixel_shape, &counters));
-    stmts.push(Stmt::serial(i, block.rows.clone(), row));
-    stmts
-}
-
-/// Moves the counters to the next pixel in row-major order.
-fn count_on(shape: &[Dim], counters: &[LocalId]) -> Vec<Stmt> {
-    let (Some((n, outer_shape)), Some((counter, outer))) =
-        (shape.split_last(), counters.split_last())
-    else {
-        return vec![];
-    };
-    let next = Expr::Local(*counter) + Expr::i64(1);
-    let mut carry = vec![Stmt::assign(*counter, Expr::i64(0))];
-    carry.extend(count_on(outer_shape, outer));
-    let past = Expr::Local(*counter).ge(Expr::Index(n.clone()));
-    vec![Stmt::assign(*counter, next), Stmt::when(past, carry)]
-}
-
-/// The table being filled for one pixel.
-struct Table<'a> {
-    geometry: &'a Geometry,
-    offsets: BufferId,
-    rows: &'a Dim,
-    row: Dim,
-    pixels: &'a [Axis],
-}
-
-/// What the outer kernel axes contribute.
-struct Partial {
-    axis: usize,
-    at: Expr,
-    valid: Option<Expr>,
-    tap: Dim,
-}
-
-impl Table<'_> {
-    fn taps(&self, body: &mut Body, strides: &[Dim], outer: Partial) -> Vec<Stmt> {
-        let d = outer.axis;
-        if d == self.geometry.kernel.len() {
-            let offset = super::access::cast(DType::I32, DType::I64, outer.at);
-            let outside = Expr::Const(Scalar::from_i64(DType::I32, -1));
-            let value = match outer.valid {
-                Some(valid) => valid.select(offset, outside),
-                None => offset,
-            };
-            let at = outer.tap * self.rows.clone() + self.row.clone();
-            return vec![Stmt::store(self.offsets, at, value)];
-        }
-        let extent = self.geometry.kernel[d].clone();
-        let k = Axis { var: body.index("tap", &extent), extent };
-        let o = Dim::sym(self.pixels[d + 1].var);
-        let (position, inside) = self.geometry.tap_position(d, &o, &k.at());
-        let step = Expr::Index(position * strides[d + 1].clone());
-        let (at, valid) = (body.local("offset", DType::I64), body.local("valid", DType::Bool));
-        let inside = match outer.valid {
-            Some(valid) => super::access::and(valid, inside),
-            None => inside,
-        };
-        let mut stmts = vec![Stmt::declare(at, outer.at + step), Stmt::declare(valid, inside)];
-        let next = Partial {
-            axis: d + 1,
-            at: Expr::Local(at),
-            valid: Some(Expr::Local(valid)),
-            tap: outer.tap * k.extent.clone() + k.at(),
-        };
-        stmts.extend(self.taps(body, strides, next));
-        if k.extent.is(1) { stmts } else { vec![Stmt::serial(k.var, k.extent, stmts)] }
-    }
-}
-
-impl Geometry {
-    /// Along spatial axis `d`: the input position that tap `k` of output position `o`
-    /// reads, and whether there is one.
-    fn tap_position(&self, d: usize, o: &Dim, k: &Dim) -> (Dim, Expr) {
-        use super::access::{and, compare};
-        let n = self.x[d + 1].clone();
-        let (stride, step) = (self.strides[d], k.clone() * self.dilations[d]);
-        if !self.transposed {
-            let at = o.clone() * stride - self.begin[d] + step;
-            let low = compare(BinaryOp::Ge, at.clone(), 0.into());
-            let high = compare(BinaryOp::Lt, at.clone(), n);
-            return (at, and(low, high));
-        }
-        // o = i·stride − begin + k·dilation, solved for i.
-        let scaled = o.clone() + self.begin[d] - step;
-        let at = scaled.floor_div(&stride.into());
-        let whole = compare(BinaryOp::Eq, scaled.modulo(&stride.into()), 0.into());
-        let low = compare(BinaryOp::Ge, at.clone(), 0.into());
-        let high = compare(BinaryOp::Lt, at.clone(), n);
-        (at, and(whole, and(low, high)))
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::support::random::Random;
 use crate::support::{EXACT, Tolerance, check};
+use cascata_ir::kernel::interp::HostBuffer;
 use cascata_ir::kernel::{Expr, Kernel, KernelBuilder, LoopKind, Stmt};
 use cascata_ir::op::{BinaryOp, UnaryOp};
 use cascata_ir::scalar::{eval_binary, eval_unary};
@@ -107,6 +108,63 @@ fn binary_ops() {
             run(&format!("{op}_{dtype}"), (dtype, result.dtype), t, &|a, b| a.binary(op, b));
         }
     }
+}
+
+#[test]
+fn limits() {
+    for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+        for x in [0.0, -0.0, 1.0, -1.0, 255.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+            for op in [BinaryOp::Max, BinaryOp::Min] {
+                let limit = || Expr::Const(Scalar::from_f64(dtype, x));
+                let name = format!("{op}_{dtype}");
+                run(&name, (dtype, dtype), EXACT, &|a, _| a.binary(op, limit()));
+                run(&name, (dtype, dtype), EXACT, &|a, _| limit().binary(op, a));
+            }
+        }
+    }
+}
+
+/// `zero` is what is added before the cast and subtracted after it.
+fn dequantised(x: Expr, to: DType, zero: [i64; 2]) -> Expr {
+    use DType::*;
+    let [added, subtracted] = zero;
+    let quantised = x.unary(UnaryOp::Round) + Expr::Const(Scalar::from_i64(F32, added));
+    (quantised.cast(to).cast(I32) - Expr::Const(Scalar::from_i64(I32, subtracted))).cast(F32)
+}
+
+#[test]
+fn quantised() {
+    use DType::*;
+    for (to, zero) in [(U8, 7), (U8, 255), (I8, -7), (I8, 5), (U16, 300), (I16, -9), (I16, 1 << 17)]
+    {
+        let name = format!("quantised_{to}_{zero}");
+        // Differing zero points are no way back.
+        for zeros in [[zero; 2], [zero, 3]] {
+            run(&name, (F32, F32), EXACT, &|a, _| dequantised(a, to, zeros));
+        }
+        let quantised =
+            |a: Expr| (a.unary(UnaryOp::Round) + Expr::Const(Scalar::from_i64(F32, zero))).cast(to);
+        run(&name, (F32, to), EXACT, &|a, _| quantised(a));
+        run(&name, (F32, F32), EXACT, &|a, _| {
+            (quantised(a) - Expr::Const(Scalar::from_i64(to, zero))).cast(F32)
+        });
+        run(&name, (F32, to), EXACT, &|a, _| a.unary(UnaryOp::Round).cast(to));
+        run(&name, (F32, F32), EXACT, &|a, _| a.unary(UnaryOp::Round).cast(to).cast(F32));
+        run(&name, (F16, F32), EXACT, &|a, _| a.unary(UnaryOp::Round).cast(to).cast(F32));
+    }
+}
+
+/// Halves, and what lies beside them, round as they should and lie on both sides of limits.
+#[test]
+fn quantised_ties() {
+    let kernel = kernel("ties", LoopKind::Vector, (DType::F32, DType::F32), &|a, _| {
+        dequantised(a, DType::U8, [3; 2])
+    });
+    let halves = |_: &str, dtype: DType, len: usize| {
+        let near = |i: usize| f64::from(i as i32 / 3 - 20) / 2.0 + (i % 3) as f64 * 1e-6 - 1e-6;
+        HostBuffer::rounded(dtype, &(0..len).map(near).collect::<Vec<_>>())
+    };
+    check(&kernel, &[1700], &mut { halves }, EXACT);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod blocks;
 mod control;
 mod conv;
 mod conv_rows;
+mod conv_taps;
 mod dynamic;
 mod fetch;
 mod half;
