@@ -39,6 +39,8 @@ use std::ops::Range;
 const DEPTH: usize = 128;
 /// Panels side by side, unpacked and in the tile of one row.
 const WIDTH: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Vectors of a panel at most: one lane each.
 const LONGEST: usize = PANEL;
 
@@ -47,6 +49,8 @@ pub(crate) trait Unpack: Simd {
     /// What says the numbers of nibbles.
     type Table: Copy;
 
+    /// Asks for a cache line; any address will do.
+    fn prefetch(self, p: *const u8);
     /// f16.
     ///
     /// # Safety
@@ -285,6 +289,7 @@ unsafe fn add_group<S: Unpack, C: Codes, const NP: usize>(
     sums: &mut PerVector<S::F, NP>,
 ) {
     let (s, args, group) = (b.s, b.args, rows.start / b.group::<C>());
+    let ahead = NP as isize * args.b_panel_stride as isize;
     let mut scales = [[(s.splat(0.0), s.splat(0.0)); LONGEST]; NP];
     // SAFETY: the caller's promise.
     unsafe {
@@ -294,8 +299,13 @@ unsafe fn add_group<S: Unpack, C: Codes, const NP: usize>(
         for at in rows.clone().step_by(C::ROWS) {
             for_each_vector::<S, _, NP>(sums, |p, lane, sum| {
                 let (step, scale) = (b.step::<C>(panel + p, at), scales[p][lane / S::LANES]);
+                if lane == 0 {
+                    for line in (0..C::BYTES).step_by(LINE) {
+                        s.prefetch(step.wrapping_offset(ahead).wrapping_add(line));
+                    }
+                }
                 C::unpack(s, step, lane, b.table, |r, code| {
-                    if r < rows.end - at {
+                    if C::SCALED || r < rows.end - at {
                         let a = s.splat(*args.a.add(at + r));
                         *sum = s.fma(a, b.number::<C>(code, scale), *sum);
                     }
@@ -431,7 +441,7 @@ unsafe fn unpack<S: Unpack, C: Codes>(
                 for at in (from..end).step_by(C::ROWS) {
                     let step = b.step::<C>(panel, at);
                     C::unpack(b.s, step, lane, b.table, |r, code| {
-                        if r < end - at {
+                        if C::SCALED || r < end - at {
                             let to = to.add((at + r - start) * PANEL + lane);
                             b.s.store(to, b.number::<C>(code, scale));
                         }
