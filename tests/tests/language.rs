@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use cascata_codegen::cpu::CpuLevel;
 use cascata_frontends::onnx::ImportOptions;
 use cascata_frontends::{TextCache, TextOptions, import};
-use cascata_ir::graph::Graph;
+use cascata_ir::graph::{Const, Graph};
 use cascata_ir::interp::Tensor;
 use cascata_passes::pipeline::{Options, optimise};
 use cascata_runtime::{Runtime, Session};
@@ -105,6 +105,16 @@ fn smollm2() {
 }
 
 /// The first layers of the same weights through the other reader.
+/// Its rows and the last product read the same blocks.
+#[test]
+fn a_tied_embedding_is_one_constant() -> Result<()> {
+    let Some(case) = Case::find("smollm2") else { return Ok(()) };
+    let graph = case.graph(TextOptions::default())?;
+    let embedding = |c: &&Const| c.name == "model.embed_tokens.weight";
+    ensure!(graph.consts.values().filter(embedding).count() == 1, "an embedding of its own");
+    Ok(())
+}
+
 #[test]
 fn smollm2_as_safetensors() {
     check("smollm2_f32", 1e-3);

@@ -10,6 +10,7 @@ use crate::error::ImportError;
 use cascata_ir::graph::{Graph, ValueId};
 use cascata_ir::op::{AttentionAttrs, BinaryOp, Op, SliceRange, UnaryOp};
 use cascata_ir::types::{DType, Dim, Encoding, Scalar, Shape, SymbolId, TensorType};
+use std::collections::HashMap;
 
 /// The result of a step of building.
 pub type R<T> = Result<T, ImportError>;
@@ -24,6 +25,8 @@ pub struct Net {
     pub layout: Layout,
     /// What is being built, for the nodes' sources.
     pub scope: String,
+    /// Tensors taken so far: one that is used twice (a tied embedding) is one constant.
+    constants: HashMap<String, ValueId>,
 }
 
 /// Cosines and sines of the angles, `f32[S,dims/2]`.
@@ -71,7 +74,8 @@ impl Attend {
 
 impl Net {
     pub fn new(name: &str, weights: Weights, layout: Layout) -> Self {
-        Net { graph: Graph::new(name), weights, layout, scope: name.into() }
+        let graph = Graph::new(name);
+        Net { graph, weights, layout, scope: name.into(), constants: HashMap::new() }
     }
 
     /// The finished graph.
@@ -133,10 +137,15 @@ impl Net {
     /// A tensor as it is stored.
     fn stored(&mut self, name: &str, dims: &[i64]) -> R<ValueId> {
         let shape: Shape = dims.iter().map(|d| Dim::from(*d)).collect();
-        match self.weights.take(name, dims) {
-            Some(t) => Ok(self.graph.add_const(Graph::ROOT, name, t.ty, t.data)),
-            None => self.add(Op::Fill { value: Scalar::f32(0.0), shape }, &[]),
+        let Some(tensor) = self.weights.take(name, dims) else {
+            return self.add(Op::Fill { value: Scalar::f32(0.0), shape }, &[]);
+        };
+        if let Some(known) = self.constants.get(name) {
+            return Ok(*known);
         }
+        let v = self.graph.add_const(Graph::ROOT, name, tensor.ty, tensor.data);
+        self.constants.insert(name.into(), v);
+        Ok(v)
     }
 
     /// Blocks as dense elements; others as they are.

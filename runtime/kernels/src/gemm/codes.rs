@@ -15,19 +15,18 @@
 //! [`DEPTH`] at a time: the numbers are made once, not once a row, at the price of a store and a
 //! load in L1 or L2.
 //!
-//! GB/s of B at `m = 1`, `576x576` in L2 and `12288x2048` from DRAM (f32 from there: 26), and
-//! GFLOP/s at `m = 2, 4, 8` of that and at `64x192x576` (one Intel Emerald Rapids thread, FMA peak
-//! 242 and 131, `cargo run --release -p cascata-kernels --example ceilings -- LEVEL "f32 by"`):
+//! GB/s of B at `m = 1`, `576x576` in L2, `12288x2048` (L3, mostly) and `196608x576` from DRAM
+//! (f32 of that size: 14; this thread's share moved between 8 and 20 in those minutes), and GFLOP/s
+//! at `m = 2, 4, 8` in L2 and at `64x192x576` (one Intel Emerald Rapids thread, FMA peak 242 and
+//! 131, `cargo run --release -p cascata-kernels --example ceilings -- LEVEL "f32 by"`):
 //!
 //! | level | bf16 | q8_0 | q4_0 | q4_1 | `m = 2, 4, 8; 64` of q4_1 |
 //! |---|---|---|---|---|---|
-//! | avx2 | 59, 28 | 13, 13 | 7, 7 | 7, 7 | 35, 54, 68; 109 |
-//! | avx512 | 76, 28 | 27, 20 | 16, 14 | 17, 16 | 50, 84, 112; 169 |
+//! | avx2 | 57, 28, 16 | 16, 14, 12 | 6, 5, 6 | 7, 6, 5 | 37, 54, 69; 107 |
+//! | avx512 | 73, 28, 16 | 27, 22, 14 | 14, 13, 11 | 16, 15, 12 | 50, 84, 112; 166 |
 //!
-//! Tried without gain: prefetching the next four panels (q8_0 from DRAM +5 %, q4_1 −2 %).
-//! Not taken: activations rounded to i8 for each 32 rows and `vpdpbusd`, 82 and 29 GB/s of q4_1
-//! in the same minutes: one thread would be bound by memory, as two are now, but every product
-//! would be of rounded rows.
+//! Not taken: activations rounded to i8 for each 32 rows and `vpdpbusd`, 82 GB/s of q4_1 in L2: one
+//! thread would be bound by memory, as two are now, but every product would be of rounded rows.
 
 use super::PANEL;
 use crate::simd::Simd;
@@ -39,6 +38,8 @@ use std::ops::Range;
 const DEPTH: usize = 128;
 /// Panels side by side, unpacked and in the tile of one row.
 const WIDTH: usize = 4;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 /// Vectors of a panel at most: one lane each.
 const LONGEST: usize = PANEL;
 
@@ -47,6 +48,8 @@ pub(crate) trait Unpack: Simd {
     /// What says the numbers of nibbles.
     type Table: Copy;
 
+    /// Asks for a cache line; any address will do.
+    fn prefetch(self, p: *const u8);
     /// f16.
     ///
     /// # Safety
@@ -285,6 +288,7 @@ unsafe fn add_group<S: Unpack, C: Codes, const NP: usize>(
     sums: &mut PerVector<S::F, NP>,
 ) {
     let (s, args, group) = (b.s, b.args, rows.start / b.group::<C>());
+    let ahead = NP as isize * args.b_panel_stride as isize;
     let mut scales = [[(s.splat(0.0), s.splat(0.0)); LONGEST]; NP];
     // SAFETY: the caller's promise.
     unsafe {
@@ -294,8 +298,16 @@ unsafe fn add_group<S: Unpack, C: Codes, const NP: usize>(
         for at in rows.clone().step_by(C::ROWS) {
             for_each_vector::<S, _, NP>(sums, |p, lane, sum| {
                 let (step, scale) = (b.step::<C>(panel + p, at), scales[p][lane / S::LANES]);
+                // PERF: B is walked four panels at a time, each a new stream. Without, q4_1 and q8_0
+                // from DRAM had 9 and 11 GB/s instead of 12 and 13 in interleaved runs; where B is
+                // in L2 or L3, q4_1 has 18 instead of 16 (… --example ceilings -- avx512 "f32 by q4_1").
+                if lane == 0 {
+                    for line in (0..C::BYTES).step_by(LINE) {
+                        s.prefetch(step.wrapping_offset(ahead).wrapping_add(line));
+                    }
+                }
                 C::unpack(s, step, lane, b.table, |r, code| {
-                    if r < rows.end - at {
+                    if C::SCALED || r < rows.end - at {
                         let a = s.splat(*args.a.add(at + r));
                         *sum = s.fma(a, b.number::<C>(code, scale), *sum);
                     }
@@ -431,7 +443,7 @@ unsafe fn unpack<S: Unpack, C: Codes>(
                 for at in (from..end).step_by(C::ROWS) {
                     let step = b.step::<C>(panel, at);
                     C::unpack(b.s, step, lane, b.table, |r, code| {
-                        if r < end - at {
+                        if C::SCALED || r < end - at {
                             let to = to.add((at + r - start) * PANEL + lane);
                             b.s.store(to, b.number::<C>(code, scale));
                         }

@@ -13,6 +13,12 @@ impl<const DOT: u8> Unpack for Vector512<DOT> {
     type Table = __m512;
 
     #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // SAFETY: it reads nothing, and faults nowhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn halves(self, p: *const u16) -> __m512 {
         // SAFETY: the token proves AVX-512 F; the rest is the caller's promise.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
@@ -59,6 +65,12 @@ impl Unpack for Avx2 {
     type Table = __m256i;
 
     #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // SAFETY: it reads nothing, and faults nowhere.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn halves(self, p: *const u16) -> __m256 {
         // SAFETY: the token proves F16C; the rest is the caller's promise.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
@@ -100,6 +112,9 @@ impl Unpack for Avx2 {
 
 impl Unpack for Portable {
     type Table = i32;
+
+    #[inline(always)]
+    fn prefetch(self, _: *const u8) {}
 
     #[inline(always)]
     unsafe fn halves(self, p: *const u16) -> f32 {
