@@ -7,7 +7,7 @@ use cascata_ir::kernel::{Kernel, TileSchedule, parse_kernels, print_kernels, ver
 use cascata_ir::types::DType;
 use cascata_kv::{
     Attention, AttentionTile, BlockPool, BlockTable, Cut, KvElement, KvLayout, KvStore, Lane,
-    Partial, StepBatch, Tile, TileList, WorkBuilder,
+    Partial, StepBatch, TileList, WorkBuilder,
 };
 use proptest::prelude::*;
 
@@ -173,9 +173,9 @@ fn planes(world: &World, h: Heads, block_tokens: u32) -> (i64, [Vec<f32>; 2]) {
         for head in 0..heads {
             let both = [world.store.keys(0, block, head), world.store.values(0, block, head)];
             for (plane, from) in planes.iter_mut().zip(both) {
-                let Tile::F32(numbers) = from else { panic!("a cache of f32") };
                 let at = (block.index() * heads + head) * tile;
-                plane[at..at + tile].copy_from_slice(numbers);
+                let tokens = plane[at..at + tile].chunks_exact_mut(h.head_dim as usize);
+                tokens.enumerate().for_each(|(token, numbers)| from.read(token, numbers));
             }
         }
     }
