@@ -13,15 +13,11 @@ const FROM_FLOAT: Guard = Guard { name: "from-float", holds: |s| s.dtype(s.var("
 
 const UNSIGNED: Guard = Guard { name: "unsigned", holds: |s| target(s).is_unsigned_int() };
 
-const ABOVE_ALL: Guard = Guard {
-    name: "limit-above-all",
-    holds: |s| matches!((s.uniform(s.var("a")), range(target(s))), (Some(a), Some((_, high))) if a >= high),
-};
+const ABOVE_ALL: Guard =
+    Guard { name: "limit-above-all", holds: |s| limit(s).is_some_and(|(a, (_, high))| a >= high) };
 
-const BELOW_ALL: Guard = Guard {
-    name: "limit-below-all",
-    holds: |s| matches!((s.uniform(s.var("a")), range(target(s))), (Some(a), Some((low, _))) if a <= low),
-};
+const BELOW_ALL: Guard =
+    Guard { name: "limit-below-all", holds: |s| limit(s).is_some_and(|(a, (low, _))| a <= low) };
 
 const POSITIVE: Guard = Guard {
     name: "positive-scale",
@@ -30,12 +26,13 @@ const POSITIVE: Guard = Guard {
 
 const SCALED_ABOVE_ALL: Guard = Guard {
     name: "scaled-limit-above-all",
-    holds: |s| match (s.uniform(s.var("a")), s.uniform(s.var("s")), range(target(s))) {
-        (Some(a), Some(scale), Some((_, high))) => {
-            let dtype = s.dtype(s.var("x"));
-            Scalar::from_f64(dtype, a * scale).to_f64().round_ties_even() >= high
-        }
-        _ => false,
+    holds: |s| {
+        let scale = s.uniform(s.var("s"));
+        let scaled = |(a, (_, high)): (f64, (f64, f64))| {
+            let product = Scalar::from_f64(s.dtype(s.var("x")), a * scale?);
+            Some(product.to_f64().round_ties_even() >= high)
+        };
+        limit(s).and_then(scaled) == Some(true)
     },
 };
 
@@ -202,6 +199,11 @@ pub(super) const RULES: &[Rule] = &[
 /// What the root casts to.
 fn target(s: &Site) -> DType {
     s.dtype(s.root())
+}
+
+/// What is compared with, and the range of the root's dtype.
+fn limit(s: &Site) -> Option<(f64, (f64, f64))> {
+    Some((s.uniform(s.var("a"))?, range(target(s))?))
 }
 
 /// The smallest and the largest number of an integer dtype.
