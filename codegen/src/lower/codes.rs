@@ -63,7 +63,7 @@ impl Lowering<'_> {
         let format = format_of(self, source)?;
         let elements = self.graph.consts[source].ty.elements().as_const()? as u64;
         let matrix = n.checked_mul(k).filter(|m| *m > 0)?;
-        if k % format.block_elements() != 0 || elements % matrix != 0 {
+        if !k.is_multiple_of(format.block_elements()) || !elements.is_multiple_of(matrix) {
             return None;
         }
         let count = elements / matrix;
@@ -82,7 +82,7 @@ impl Body<'_, '_> {
         let owner = memory_owner(self.graph, self.resolve(v));
         let Op::Const(source) = self.graph.def_node(owner)?.op else { return None };
         let shape = &self.graph.tensor(owner).shape;
-        let &[ref n, ref k] = &shape[..] else { return None };
+        let [n, k] = &shape[..] else { return None };
         let (n, k) = (n.as_const()?, k.as_const()?);
         self.lowering.coded(source, u64::try_from(n).ok()?, u64::try_from(k).ok()?)
     }

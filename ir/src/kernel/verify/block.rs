@@ -102,7 +102,7 @@ impl Verifier<'_> {
         self.operand("the scales", &s.place, if wide { DType::F32 } else { DType::F16 });
         self.dim(&s.panel_stride);
         let zeros = if right == DType::U32 { 16 } else { 1 };
-        if s.zero >= zeros || s.group == 0 || s.group % 8 != 0 {
+        if s.zero >= zeros || s.group == 0 || !s.group.is_multiple_of(8) {
             self.report(Problem::Codes { codes: right, zero: s.zero, group: s.group });
         }
     }
