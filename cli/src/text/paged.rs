@@ -3,7 +3,7 @@
 use super::TextError;
 use super::model::{no, position, shape, size};
 use crate::engine::{Model, ModelError, ModelSpec};
-use crate::kv::{self, Attention, AttentionKernel, KvStore, StepBatch};
+use crate::kv::{self, Attention, AttentionKernel, KvStore, Layer, StepBatch};
 use crate::{Session, TensorView};
 use cascata_artifact::CacheAttentionStep;
 use cascata_artifact::manifest::{Entry, Step};
@@ -138,7 +138,8 @@ impl KvCache for StepCache<'_> {
             soft_cap: step.soft_cap,
         };
         let threads = OnRuntime(threads);
-        self.kernel.run(&attention, rows.q, self.kv, layer, self.batch, &threads, y)
+        let layer = Layer { kv: self.kv, number: layer };
+        self.kernel.run(&attention, rows.q, layer, self.batch, &threads, y)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use cascata_kernels::Isa;
 use cascata_kv::{
-    Attention, AttentionKernel, BlockPool, BlockTable, KvElement, KvLayout, KvStore, Lane,
+    Attention, AttentionKernel, BlockPool, BlockTable, KvElement, KvLayout, KvStore, Lane, Layer,
     OneThread, StepBatch, WorkBuilder,
 };
 use std::time::Instant;
@@ -81,10 +81,11 @@ fn measure(isa: Isa, case: Case, element: KvElement, block_tokens: u32) {
     let attention = Attention { heads: HEADS, scale: 0.125, window: None, soft_cap: None };
     let mut kernel = AttentionKernel::new(isa);
     kernel.begin(&w.batch, HEADS, w.store.layout(), 1);
+    let layer = Layer { kv: &w.store, number: 0 };
     let mut y = vec![0.0; w.q.len()];
     let mut once = || {
         let start = Instant::now();
-        let done = kernel.run(&attention, &w.q, &w.store, 0, &w.batch, &OneThread, &mut y);
+        let done = kernel.run(&attention, &w.q, layer, &w.batch, &OneThread, &mut y);
         done.expect("no panic");
         start.elapsed().as_secs_f64()
     };

@@ -74,6 +74,15 @@ impl Threads for OneThread {
     }
 }
 
+/// The keys and values of one layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// Those of all layers.
+    pub kv: &'a KvStore,
+    /// Which one.
+    pub number: usize,
+}
+
 /// Attention of one step's rows, layer by layer.
 pub struct AttentionKernel {
     kernels: &'static Kernels,
@@ -111,7 +120,8 @@ impl Rows {
         self.ranks.clear();
         self.ranks.resize(batch.rows(), 0);
         (0..).zip(&self.order).for_each(|(rank, row)| self.ranks[*row as usize] = rank);
-        (self.runs.clear(), self.items.clear());
+        self.runs.clear();
+        self.items.clear();
         for item in &work.items {
             let first = self.runs.len();
             for row in work.rows_of(item) {
@@ -155,8 +165,7 @@ impl AttentionKernel {
         &self,
         attention: &Attention,
         q: &[f32],
-        kv: &KvStore,
-        layer: usize,
+        Layer { kv, number: layer }: Layer<'_>,
         batch: &StepBatch,
         threads: &dyn Threads,
         y: &mut [f32],

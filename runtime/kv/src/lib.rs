@@ -28,7 +28,7 @@ mod work;
 
 pub use attention::{Attention, Partial};
 pub use element::KvElement;
-pub use kernel::{AttentionKernel, OneThread, Threads};
+pub use kernel::{AttentionKernel, Layer, OneThread, Threads};
 pub use pool::{BlockId, BlockPool};
 pub use step::{Append, StepBatch};
 pub use store::{KvError, KvLayout, KvStore, Numbers, Panels, Tile};

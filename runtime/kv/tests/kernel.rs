@@ -3,7 +3,7 @@
 mod common;
 
 use cascata_kernels::Isa;
-use cascata_kv::{Attention, AttentionKernel, KvElement, OneThread, StepBatch, Threads};
+use cascata_kv::{Attention, AttentionKernel, KvElement, Layer, OneThread, StepBatch, Threads};
 use common::{Branch, SMALL, Sizes, World, attention, forest, run};
 use proptest::prelude::*;
 use std::ops::Range;
@@ -47,7 +47,9 @@ fn by_kernel(
     let mut kernel = AttentionKernel::new(isa);
     kernel.begin(batch, attention.heads, world.store.layout(), threads.count());
     let mut out = vec![f32::NAN; q.len()];
-    kernel.run(attention, q, &world.store, 0, batch, threads, &mut out).expect("no panic");
+    kernel
+        .run(attention, q, Layer { kv: &world.store, number: 0 }, batch, threads, &mut out)
+        .expect("no panic");
     out
 }
 

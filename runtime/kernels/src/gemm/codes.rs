@@ -253,7 +253,8 @@ pub(crate) unsafe fn gemm<S: Unpack, C: Codes>(
 unsafe fn row<S: Unpack, C: Codes>(b: &Matrix<S>, panel: usize, width: usize) {
     // SAFETY: the caller's promise.
     unsafe {
-        if width == WIDTH {
+        // One lane has no registers for more, and its code would be four times as large.
+        if S::LANES > 1 && width == WIDTH {
             return row_of::<S, C, WIDTH>(b, panel);
         }
         (panel..panel + width).for_each(|panel| row_of::<S, C, 1>(b, panel));
