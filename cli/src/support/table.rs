@@ -80,7 +80,7 @@ impl Table {
         let Some(header) = self.rows.first() else { return String::new() };
         let marks = header.iter().map(|c| if c.starts_with('>') { "---:" } else { "---" });
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let head = line(header.iter().map(heading).collect());
+        let head = line(header.iter().map(|cell| heading(cell)).collect());
         let rule = format!("|{}|\n", marks.collect::<Vec<_>>().join("|"));
         let rows = self.rows[1..].iter().map(|row| line(row.clone()));
         [head, rule].into_iter().chain(rows).collect()
@@ -88,7 +88,7 @@ impl Table {
 }
 
 /// A header's cell as it is printed.
-fn heading(cell: &String) -> String {
+fn heading(cell: &str) -> String {
     cell.strip_prefix('>').unwrap_or(cell).to_string()
 }
 
@@ -96,9 +96,10 @@ impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Some(header) = self.rows.first() else { return Ok(()) };
         let right: Vec<bool> = header.iter().map(|c| c.starts_with('>')).collect();
-        let rows: Vec<Vec<String>> = std::iter::once(header.iter().map(heading).collect())
-            .chain(self.rows[1..].iter().cloned())
-            .collect();
+        let rows: Vec<Vec<String>> =
+            std::iter::once(header.iter().map(|cell| heading(cell)).collect())
+                .chain(self.rows[1..].iter().cloned())
+                .collect();
         let width = |i: usize| {
             rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0)
         };

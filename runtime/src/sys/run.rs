@@ -142,12 +142,8 @@ impl Executable {
         ctx.values.fill(None);
         ctx.rows.clear();
         bind_symbols(self.entry(), inputs, &mut ctx.values).map_err(RunError::Inputs)?;
-        // A closure would not shorten what the trait object may borrow.
-        #[allow(clippy::manual_map)]
-        let cache: Option<&mut dyn KvCache> = match cache {
-            Some(cache) => Some(cache),
-            None => None,
-        };
+        // What the trait object may borrow lives longer than the run does.
+        let cache = cache.map(|cache| cache as &mut dyn KvCache);
         let mut run = Run { exe: self, ctx, inputs, outputs, watch, cache };
         run.take_strings()?;
         #[cfg(feature = "cuda")]

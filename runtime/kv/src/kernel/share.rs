@@ -58,19 +58,20 @@ pub(super) fn shares(
 mod tests {
     use super::*;
 
-    fn cut(positions: &[u32], group: usize, heads: usize, count: usize) -> Vec<Range<usize>> {
+    /// Where each share begins and ends.
+    fn cut(positions: &[u32], group: usize, heads: usize, count: usize) -> Vec<[usize; 2]> {
         let mut out = Vec::new();
         shares(positions, group, heads, count, &mut out);
-        out.into_iter().map(|s| s.rows).collect()
+        out.into_iter().map(|s| [s.rows.start, s.rows.end]).collect()
     }
 
     #[test]
     fn rows_are_dealt_out_by_what_they_read() {
-        assert_eq!(cut(&[7], 3, 3, 1), [0..9]);
-        assert_eq!(cut(&[7], 3, 3, 2), [0..4, 4..9]);
-        assert_eq!(cut(&[99, 0, 0], 1, 1, 2), [0..1, 1..3]);
-        assert_eq!(cut(&[5], 1, 1, 4), [0..1]);
-        assert_eq!(cut(&[], 2, 2, 2), [] as [Range<usize>; 0]);
+        assert_eq!(cut(&[7], 3, 3, 1), [[0, 9]]);
+        assert_eq!(cut(&[7], 3, 3, 2), [[0, 4], [4, 9]]);
+        assert_eq!(cut(&[99, 0, 0], 1, 1, 2), [[0, 1], [1, 3]]);
+        assert_eq!(cut(&[5], 1, 1, 4), [[0, 1]]);
+        assert_eq!(cut(&[], 2, 2, 2), [] as [[usize; 2]; 0]);
     }
 
     #[test]
