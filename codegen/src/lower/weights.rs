@@ -42,7 +42,7 @@ pub enum WeightData {
         to_f32: bool,
     },
     /// `count` block-quantised matrices `[n,k]`: the codes of their elements; see
-    /// [`super::codes`].
+    /// `lower/codes.rs`.
     Codes {
         /// What the source's blocks are.
         format: QuantFormat,
