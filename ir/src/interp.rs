@@ -46,6 +46,7 @@ mod tensor;
 mod text;
 
 pub use error::{OpError, RunError};
+pub use leaves::constant;
 pub use tensor::{Data, Element, MAX_ELEMENTS, Tensor};
 
 /// What an SSA value holds while the graph runs.

@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use cascata_ir::graph::{Const, Def, Graph, NodeId, ValueId};
-use cascata_ir::interp::{Tensor, eval_op};
+use cascata_ir::interp::{self, Tensor, eval_op};
 use cascata_ir::op::{Effect, Op};
 use cascata_types::{Encoding, Scalar, TensorType};
 use serde::Serialize;
@@ -103,11 +103,8 @@ pub fn known_tensor(graph: &Graph, value: ValueId) -> Option<Tensor> {
 }
 
 fn constant_tensor(constant: &Const) -> Option<Tensor> {
-    if constant.ty.encoding != Encoding::Dense {
-        return None;
-    }
-    let dims = constant.ty.static_shape()?.iter().map(|&d| d as usize).collect::<Vec<_>>();
-    Tensor::from_le_bytes(constant.ty.dtype, &dims, &constant.data).ok()
+    let dense = constant.ty.encoding == Encoding::Dense;
+    if dense { interp::constant(constant).ok() } else { None }
 }
 
 fn become_constant(graph: &mut Graph, id: NodeId, ty: TensorType, tensor: &Tensor) -> bool {

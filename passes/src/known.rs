@@ -4,9 +4,9 @@ use crate::fold::known_tensor;
 use crate::fuse::{is_map_op, unpacks_constant};
 use bytes::Bytes;
 use cascata_ir::graph::{Def, Graph, RegionId, ValueId};
-use cascata_ir::interp::{Tensor, eval_op};
+use cascata_ir::interp::{Tensor, constant as constant_elements, eval_op};
 use cascata_ir::op::Op;
-use cascata_types::{DType, Encoding, TensorType};
+use cascata_types::{DType, TensorType};
 
 /// The longest chain of ops on constants that is computed.
 pub(crate) const MAX_DEPTH: usize = 16;
@@ -25,7 +25,7 @@ fn computed(graph: &Graph, v: ValueId, depth: usize) -> Option<Tensor> {
     let Def::Node(id, _) = graph.values[v].def else { return None };
     let node = &graph.nodes[id];
     if unpacks_constant(graph, id) {
-        return unpacked(graph, node.inputs[0]);
+        return constant_elements(graph.as_const(node.inputs[0])?).ok();
     }
     if !is_map_op(&node.op) || node.inputs.is_empty() {
         return None;
@@ -34,14 +34,6 @@ fn computed(graph: &Graph, v: ValueId, depth: usize) -> Option<Tensor> {
     let operands: Vec<Tensor> =
         node.inputs.iter().map(|v| computed(graph, *v, next)).collect::<Option<_>>()?;
     eval_op(&node.op, &operands.iter().collect::<Vec<_>>(), &|_| None).ok()?.pop()
-}
-
-/// The elements of a block-quantised constant.
-fn unpacked(graph: &Graph, v: ValueId) -> Option<Tensor> {
-    let source = graph.as_const(v)?;
-    let Encoding::Quant(format) = source.ty.encoding else { return None };
-    let sizes = source.ty.shape.iter().map(|d| usize::try_from(d.as_const()?).ok());
-    Tensor::new(&sizes.collect::<Option<Vec<usize>>>()?, format.dequantise(&source.data)).ok()
 }
 
 /// A constant of the shape of another value.

@@ -46,18 +46,14 @@ impl Threads<'_> {
         self.0.threads()
     }
 
-    /// Runs `job(thread, tasks)` over all tasks, on each thread at most one range of them;
-    /// returns when all are done.
+    /// Runs `job` for ranges that make up `0..tasks`, on each thread one at most; returns when
+    /// all are done.
     ///
     /// # Errors
     /// A task panicked.
-    pub fn run(
-        &self,
-        tasks: usize,
-        job: &(dyn Fn(usize, Range<usize>) + Sync),
-    ) -> Result<(), String> {
+    pub fn run(&self, tasks: usize, job: &(dyn Fn(Range<usize>) + Sync)) -> Result<(), String> {
         let count = i64::try_from(tasks).map_err(|_| format!("{tasks} tasks are too many"))?;
-        let job = |thread: usize, begin: i64, end: i64| job(thread, begin as usize..end as usize);
+        let job = |_: usize, begin: i64, end: i64| job(begin as usize..end as usize);
         self.0.run(count, 1, &job).map_err(|_| "a thread panicked".to_string())
     }
 }

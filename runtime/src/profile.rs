@@ -3,7 +3,6 @@
 use crate::bind::{Values, eval};
 use crate::fetch::Fetch;
 use crate::plan::PlannedLaunch;
-use cascata_artifact::CacheAttentionStep;
 use cascata_artifact::manifest::Launch;
 use std::time::Instant;
 
@@ -71,27 +70,6 @@ impl Profiler {
             flops: eval(&launch.flops, values).unwrap_or(0),
             bytes: eval(&launch.bytes, values).unwrap_or(0),
             tiles: planned.tiles,
-        });
-    }
-
-    /// Adds attention over the caller's cache, whose size only the cache knows.
-    pub(crate) fn record_attention(
-        &mut self,
-        started: Instant,
-        (block, step): (u32, usize),
-        attention: &CacheAttentionStep,
-    ) {
-        self.launches.push(LaunchProfile {
-            block,
-            step,
-            values: vec![attention.value.clone()],
-            source: attention.source.clone(),
-            kernel: "cache_attention".into(),
-            start_ns: started.duration_since(self.begin).as_nanos() as u64,
-            ns: started.elapsed().as_nanos() as u64,
-            flops: 0,
-            bytes: 0,
-            tiles: 0,
         });
     }
 }

@@ -293,32 +293,9 @@ impl Session {
         inputs: &[(&str, TensorView<'_>)],
         cache: &mut dyn KvCache,
     ) -> Result<Vec<Tensor>, RunError> {
-        self.run_cached(inputs, cache, None)
-    }
-
-    /// As [`Session::run_with_cache`], and measures every launch.
-    ///
-    /// # Errors
-    /// As [`Session::run_with_cache`].
-    pub fn profile_with_cache(
-        &self,
-        inputs: &[(&str, TensorView<'_>)],
-        cache: &mut dyn KvCache,
-    ) -> Result<(Vec<Tensor>, Vec<LaunchProfile>), RunError> {
-        let mut watch = Watch { profiler: Some(Profiler::new()), fetch: None };
-        let outputs = self.run_cached(inputs, cache, Some(&mut watch))?;
-        Ok((outputs, watch.profiler.map(|p| p.launches).unwrap_or_default()))
-    }
-
-    fn run_cached(
-        &self,
-        inputs: &[(&str, TensorView<'_>)],
-        cache: &mut dyn KvCache,
-        watch: Option<&mut Watch>,
-    ) -> Result<Vec<Tensor>, RunError> {
         let mut outputs = Fresh(self.outputs().iter().map(|_| Tensor::empty()).collect());
         let lane = self.lane_for(inputs)?;
-        lane.run(&RunOptions::default(), inputs, &mut outputs, watch, Some(cache))?;
+        lane.run(&RunOptions::default(), inputs, &mut outputs, None, Some(cache))?;
         Ok(outputs.0)
     }
 

@@ -46,16 +46,16 @@ pub struct BenchLlm {
     #[arg(long, default_value_t = 0, value_name = "N")]
     threads: usize,
     /// How keys and values are stored
-    #[arg(long, default_value = "f16", value_parser = parse::<KvElement>, value_name = "f32|f16|bf16|i8")]
+    #[arg(long, default_value_t = Config::default().kv_element, value_parser = parse::<KvElement>, value_name = "f32|f16|bf16|i8")]
     kv: KvElement,
     /// MiB of keys and values
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     kv_mib: u64,
     /// Tokens of a block of keys and values
-    #[arg(long, default_value_t = 32, value_name = "N")]
+    #[arg(long, default_value_t = Config::default().block_tokens, value_name = "N")]
     block_tokens: u32,
     /// Rows of one step at most
-    #[arg(long, default_value_t = 512, value_name = "N")]
+    #[arg(long, default_value_t = Config::default().step_tokens, value_name = "N")]
     step_tokens: usize,
     /// Gives every sequence keys and values of its own
     #[arg(long)]

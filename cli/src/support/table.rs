@@ -72,9 +72,7 @@ impl Table {
     pub fn row<T: ToString>(&mut self, cells: impl IntoIterator<Item = T>) {
         self.rows.push(cells.into_iter().map(|c| c.to_string()).collect());
     }
-}
 
-impl Table {
     /// The same in Markdown.
     pub fn markdown(&self) -> String {
         let Some(header) = self.rows.first() else { return String::new() };

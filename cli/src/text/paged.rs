@@ -67,9 +67,7 @@ impl PagedModel {
         let kernel = AttentionKernel::new(session.runtime().isa());
         Ok(Self { session, spec, heads, logits, kernel, inputs: [vec![], vec![], vec![]] })
     }
-}
 
-impl PagedModel {
     /// Allows sequences of this many tokens, whatever the model was trained for.
     pub fn set_max_context(&mut self, tokens: u32) {
         self.spec.max_context = tokens;
@@ -124,7 +122,11 @@ impl KvCache for StepCache<'_> {
         threads: Threads<'_>,
     ) -> Result<(), String> {
         let step = rows.step;
-        let width = (step.kv_heads * step.head_dim) as usize;
+        let layout = self.kv.layout();
+        let width = layout.kv_heads as usize * layout.head_dim as usize;
+        if rows.k.len() != self.batch.rows() * width {
+            return Err("the step's keys are not those of its rows".into());
+        }
         let layer = step.layer as usize;
         for append in &self.batch.appends {
             let at = append.row as usize * width;
@@ -147,11 +149,7 @@ impl KvCache for StepCache<'_> {
 struct OnRuntime<'r>(Threads<'r>);
 
 impl kv::Threads for OnRuntime<'_> {
-    fn count(&self) -> usize {
-        self.0.count()
-    }
-
     fn run(&self, tasks: usize, job: &(dyn Fn(Range<usize>) + Sync)) -> Result<(), String> {
-        self.0.run(tasks, &|_, tasks| job(tasks))
+        self.0.run(tasks, job)
     }
 }

@@ -28,38 +28,38 @@ pub(super) fn attention(args: &Operands, attrs: &AttentionAttrs) -> Result<Tenso
     let scale = attrs.scale.to_f64();
     let dims = [n.b, n.h, n.s, n.e];
     let mut y = vec![0.0; checked_elements(&dims)?];
-    for row in 0..n.b * n.h * n.s {
+    // Over no keys at all zeros are the result.
+    let rows = if n.t == 0 { 0 } else { n.b * n.h * n.s };
+    for row in 0..rows {
         let (head, s) = (row / n.s, row % n.s);
         let key_head = head / n.h * n.g + head % n.h / (n.h / n.g);
         let visible = |t: usize| !attrs.causal || (t + n.s) as i64 <= (s + n.t) as i64;
         let query = &q[row * n.d..][..n.d];
-        let mut scores = Vec::with_capacity(n.t);
+        let values = &v[key_head * n.t * n.e..][..n.t * n.e];
+        let mut scored = Vec::with_capacity(n.t);
         for t in (0..n.t).filter(|&t| visible(t)) {
             let bias = mask.as_ref().map_or(Some(0.0), |m| m[row * n.t + t]);
             let Some(bias) = bias else { continue };
             let key = &k[(key_head * n.t + t) * n.d..][..n.d];
             let dot: f64 = query.iter().zip(key).map(|(a, b)| a * b).sum();
-            scores.push((t, scale * dot + bias));
+            scored.push((scale * dot + bias, &values[t * n.e..][..n.e]));
         }
-        let out = &mut y[row * n.e..][..n.e];
-        let values = &v[key_head * n.t * n.e..][..n.t * n.e];
-        mix(&scores, values, attrs.zero_masked_rows, out);
+        mix(&scored, attrs.zero_masked_rows, &mut y[row * n.e..][..n.e]);
     }
     Tensor::from_f64(args.at(0)?.dtype(), &dims, y)
 }
 
-/// `Σ softmax(scores)·values`; without any finite-or-larger score 0 or NaN, over no keys 0.
-fn mix(scores: &[(usize, f64)], values: &[f64], zero_masked_rows: bool, out: &mut [f64]) {
-    let max = scores.iter().fold(f64::NEG_INFINITY, |m, &(_, s)| m.max(s));
-    let masked = scores.iter().all(|&(_, s)| s == f64::NEG_INFINITY);
-    if values.is_empty() || masked && zero_masked_rows {
+/// `out = Σ softmax(scores)·values`; without any score above −∞ it stays 0, or becomes NaN.
+pub(super) fn mix(scored: &[(f64, &[f64])], zero_masked_rows: bool, out: &mut [f64]) {
+    let max = scored.iter().fold(f64::NEG_INFINITY, |m, (s, _)| m.max(*s));
+    let masked = scored.iter().all(|(s, _)| *s == f64::NEG_INFINITY);
+    if masked && zero_masked_rows {
         return;
     }
-    let weights: Vec<f64> = scores.iter().map(|&(_, s)| libm::exp(s - max)).collect();
+    let weights: Vec<f64> = scored.iter().map(|(s, _)| libm::exp(s - max)).collect();
     let sum: f64 = weights.iter().sum();
-    let width = out.len();
-    for (&(t, _), weight) in scores.iter().zip(&weights) {
-        for (o, v) in out.iter_mut().zip(&values[t * width..][..width]) {
+    for ((_, values), weight) in scored.iter().zip(&weights) {
+        for (o, v) in out.iter_mut().zip(*values) {
             *o += weight * v;
         }
     }

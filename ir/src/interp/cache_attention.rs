@@ -3,6 +3,7 @@
 //! A row at position `p` belongs to the sequence of the `p` rows before it, which stand at
 //! positions `0..p`.
 
+use super::attention::mix;
 use super::compute::Operands;
 use super::error::OpError;
 use super::tensor::{Tensor, checked_elements};
@@ -23,25 +24,15 @@ pub(super) fn cache_attention(
         return Err(OpError::Shape("q, k, v and positions do not attend".into()));
     }
     let mut y = vec![0.0; checked_elements(&[rows, heads, depth])?];
-    for row in 0..rows {
+    for (at, out) in y.chunks_exact_mut(depth.max(1)).enumerate() {
+        let (row, head) = (at / heads, at % heads);
+        let query = &q[at * depth..][..depth];
         let keys = first_key(&positions, row, attrs)?..row + 1;
-        for head in 0..heads {
-            let at = (row * heads + head) * depth;
-            let of = |x: &'_ [f64], key: usize| {
-                let at = (key * groups + head * groups / heads) * depth;
-                x[at..at + depth].to_vec()
-            };
-            let query = &q[at..at + depth];
-            let scores: Vec<f64> =
-                keys.clone().map(|key| score(query, &of(&k, key), attrs)).collect();
-            let max = scores.iter().fold(f64::NEG_INFINITY, |m, s| m.max(*s));
-            let weights: Vec<f64> = scores.iter().map(|s| libm::exp(s - max)).collect();
-            let sum: f64 = weights.iter().sum();
-            for (key, weight) in keys.clone().zip(&weights) {
-                let out = y[at..at + depth].iter_mut().zip(of(&v, key));
-                out.for_each(|(o, v)| *o += weight / sum * v);
-            }
-        }
+        let scored = keys.map(|key| {
+            let at = (key * groups + head * groups / heads) * depth;
+            (score(query, &k[at..at + depth], attrs), &v[at..at + depth])
+        });
+        mix(&scored.collect::<Vec<_>>(), true, out);
     }
     Tensor::from_f64(args.at(0)?.dtype(), &[rows, heads, depth], y)
 }

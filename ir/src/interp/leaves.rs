@@ -10,7 +10,10 @@ use crate::types::{DType, Dim, Encoding, PanelEncoding};
 use std::f64::consts::TAU;
 
 /// The logical elements of a constant.
-pub(super) fn constant(constant: &Const) -> Result<Tensor, OpError> {
+///
+/// # Errors
+/// Its dims are no numbers, its bytes do not fit them, or nothing reads its encoding.
+pub fn constant(constant: &Const) -> Result<Tensor, OpError> {
     let ty = &constant.ty;
     let dims = Dims::new(&|_| None).shape(&ty.shape)?;
     match &ty.encoding {

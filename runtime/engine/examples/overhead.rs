@@ -54,6 +54,7 @@ const STEPS: usize = 64;
 fn measure(batch: usize, vocab: u32, sampling: &Sampling, drafts: bool) -> f64 {
     let config = Config {
         kv_budget_bytes: 1 << 22,
+        block_tokens: 32,
         max_sequences: 256,
         step_tokens: 2048,
         speculation: drafts.then(Speculation::default),

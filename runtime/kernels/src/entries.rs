@@ -129,8 +129,9 @@ macro_rules! level {
 
         /// The level's table.
         pub(super) static KERNELS: Kernels = Kernels {
-            $($gemm,)* gemm_f32_bf16, gemm_f32_q8, gemm_f32_q4, dwconv_f32, pack_b_f32, exp_f32, erf_f32, tanh_f32, sigmoid_f32, silu_f32,
-            gelu_erf_f32, gelu_tanh_f32, log_f32, sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
+            $($gemm,)* gemm_f32_bf16, gemm_f32_q8, gemm_f32_q4, dwconv_f32, pack_b_f32, exp_f32,
+            erf_f32, tanh_f32, sigmoid_f32, silu_f32, gelu_erf_f32, gelu_tanh_f32, log_f32,
+            sum_f32, sum_sq_f32, max_f32, exp_sum_f32,
             $(..$below::KERNELS)?
         };
     };

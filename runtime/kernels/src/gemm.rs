@@ -57,8 +57,8 @@ use cascata_artifact::abi::GemmArgs;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-/// Columns of a panel of B.
-pub(crate) const PANEL: usize = 16;
+/// Columns of a panel of a right operand.
+pub const PANEL: usize = 16;
 
 /// Summed K of one pass, in units.
 // PERF: the 8 x 512 rows of A are 16 KiB, half of L1.

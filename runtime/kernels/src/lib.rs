@@ -18,6 +18,7 @@ mod slices;
 mod widen;
 
 pub use entries::{Kernels, resolve};
+pub use gemm::PANEL;
 pub use isa::{Isa, UnknownIsa};
-pub use slices::{MatMul, PANEL};
+pub use slices::MatMul;
 pub use widen::{narrow_bf16, widen_bf16_pairs, widen_f16, widen_i8};

@@ -1,11 +1,6 @@
 //! Micro-kernels on plain slices, to measure what a machine can do with them.
 
-use crate::{Isa, Kernels};
-use cascata_artifact::abi::GemmF32Args;
-use std::ptr::null;
-
-/// Columns of a packed panel.
-const PANEL: usize = 16;
+use crate::{Isa, Kernels, MatMul, PANEL};
 
 /// Operands of one call of the GEMM micro-kernel that stay in the first cache levels.
 pub struct GemmBlock {
@@ -41,31 +36,9 @@ impl GemmBlock {
 
     /// Computes the block once.
     pub fn run(&mut self) {
-        let args = GemmF32Args {
-            a: self.a.as_ptr(),
-            a_offsets: null(),
-            a_row_stride: self.depth as i64,
-            a_batch_stride: 0,
-            zeros: null(),
-            b: self.b.as_ptr(),
-            b_panel_stride: (self.depth * PANEL) as i64,
-            b_batch_stride: 0,
-            c: self.c.as_mut_ptr(),
-            c_row_stride: self.columns as i64,
-            bias: null(),
-            m: self.rows as i64,
-            n: self.columns as i64,
-            k: self.depth as i64,
-            k_last: self.depth as i64,
-            batch: 1,
-            accumulate: 0,
-            min: f64::NEG_INFINITY,
-            max: f64::INFINITY,
-            a_zero: 0,
-        };
-        // SAFETY: `a` holds `rows` rows of `depth`, `b` `columns / 16` panels of `depth` rows,
-        // `c` `rows` rows of `columns`; there are no offsets, hence no zeros are read.
-        unsafe { (self.kernels.gemm_f32)(&args) }
+        let Self { rows: m, columns: n, depth: k, .. } = *self;
+        let sizes = MatMul { m, n, k, a_stride: k, b_rows: k, c_stride: n, accumulate: false };
+        self.kernels.matmul(sizes, &self.a, &self.b, &mut self.c);
     }
 
     /// The result, row by row.

@@ -8,7 +8,7 @@
 //! * A row's numbers depend on its own scores alone.
 //! * Bound by flops: of `e^x`, one for each score.
 
-use crate::math::{MapOp, Tanh, exp_or_zero};
+use crate::math::{Exp, Tanh};
 use crate::rows::{self, Max};
 use crate::simd::{Simd, by_level};
 use std::iter::zip;
@@ -91,19 +91,9 @@ fn weigh_rows<S: Simd>(s: S, args: Weigh<'_>) {
     }
     let at = factor.as_mut_ptr();
     // SAFETY: as above.
-    unsafe { rows::map::<S, ExpOrZero>(s, at, at, count as i64) };
+    unsafe { rows::map::<S, Exp>(s, at, at, count as i64) };
     for ((sum, factor), total) in zip(zip(sum, factor), totals) {
         *sum = *sum * *factor + total;
-    }
-}
-
-/// `e^x`, as [`rows::exp_sum`] has it.
-struct ExpOrZero;
-
-impl MapOp for ExpOrZero {
-    #[inline(always)]
-    fn apply<S: Simd>(s: S, x: S::F) -> S::F {
-        exp_or_zero(s, x)
     }
 }
 

@@ -1,11 +1,8 @@
 //! The kernels on slices, for Rust callers: sizes are checked, so that calling them is safe.
 
-use crate::Kernels;
+use crate::{Kernels, PANEL};
 use cascata_artifact::abi::{GemmArgs, GemmF32Args};
 use std::ptr::null;
-
-/// Columns of a panel of a right operand.
-pub const PANEL: usize = 16;
 
 /// Sizes and places of `C[m,n] = A[m,k]·B[k,n]`.
 #[derive(Clone, Copy, Debug)]

@@ -3,47 +3,23 @@
 
 mod support;
 
-use cascata_artifact::abi::{Bf16, GemmBf16Args};
-use cascata_kernels::{Kernels, PANEL};
-use std::ptr::null;
+use cascata_kernels::{Kernels, MatMul, PANEL};
 use support::{Rng, levels};
 
 const N: usize = 37;
 
-/// bf16 between -1 and 1.
-fn random(rng: &mut Rng, count: usize) -> Vec<Bf16> {
+/// Bits of bf16 between -1 and 1.
+fn random(rng: &mut Rng, count: usize) -> Vec<u16> {
     let mut one = || (rng.below(1 << 20) as f32 / (1 << 19) as f32 - 1.0).to_bits();
-    (0..count).map(|_| Bf16((one() >> 16) as u16)).collect()
+    (0..count).map(|_| (one() >> 16) as u16).collect()
 }
 
 /// The product of some rows of A, `[rows,k]`.
-fn multiply(kernels: &Kernels, a: &[Bf16], b: &[Bf16], k: usize) -> Vec<u32> {
-    let rows = a.len() / k;
-    let mut c = vec![0.0f32; rows * N];
-    let args = GemmBf16Args {
-        a: a.as_ptr(),
-        a_offsets: null(),
-        a_row_stride: k as i64,
-        a_batch_stride: 0,
-        zeros: null(),
-        b: b.as_ptr(),
-        b_panel_stride: (k.next_multiple_of(2) * PANEL) as i64,
-        b_batch_stride: 0,
-        c: c.as_mut_ptr(),
-        c_row_stride: N as i64,
-        bias: null(),
-        m: rows as i64,
-        n: N as i64,
-        k: k as i64,
-        k_last: k as i64,
-        batch: 1,
-        accumulate: 0,
-        min: f64::NEG_INFINITY,
-        max: f64::INFINITY,
-        a_zero: 0,
-    };
-    // SAFETY: the vectors are as long as the sizes say.
-    unsafe { (kernels.gemm_bf16)(&raw const args) };
+fn multiply(kernels: &Kernels, a: &[u16], b: &[u16], k: usize) -> Vec<u32> {
+    let (m, b_rows) = (a.len() / k, k.next_multiple_of(2));
+    let mut c = vec![0.0f32; m * N];
+    let sizes = MatMul { m, n: N, k, a_stride: k, b_rows, c_stride: N, accumulate: false };
+    kernels.matmul_bf16(sizes, a, b, &mut c);
     c.iter().map(|x| x.to_bits()).collect()
 }
 

@@ -35,12 +35,8 @@ impl KvElement {
     }
 
     /// Bytes of one stored number.
-    pub const fn number_bytes(self) -> u64 {
-        match self {
-            KvElement::F32 => 4,
-            KvElement::F16 | KvElement::BF16 => 2,
-            KvElement::I8 => 1,
-        }
+    pub fn number_bytes(self) -> u64 {
+        self.dtype().stored_bytes() as u64
     }
 
     /// Bytes of what goes with one head's key (or value) of one token.

@@ -49,9 +49,6 @@ const CHUNK: usize = cascata_kernels::online::MOST_ROWS;
 
 /// Threads that run tasks.
 pub trait Threads {
-    /// How many there are.
-    fn count(&self) -> usize;
-
     /// Runs `job` for ranges that make up `0..tasks`; returns when all are done.
     ///
     /// # Errors
@@ -64,10 +61,6 @@ pub trait Threads {
 pub struct OneThread;
 
 impl Threads for OneThread {
-    fn count(&self) -> usize {
-        1
-    }
-
     fn run(&self, tasks: usize, job: &(dyn Fn(Range<usize>) + Sync)) -> Result<(), String> {
         job(0..tasks);
         Ok(())

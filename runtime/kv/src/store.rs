@@ -49,20 +49,13 @@ impl KvLayout {
     /// # Errors
     /// A size is zero or the product is too large.
     pub fn block_bytes(&self) -> Result<u64, KvError> {
-        let product = |a: u64, b: u64| a.checked_mul(b);
-        let rows = |n: u32| u64::from(n) + u64::from(n % 2) * u64::from(self.keys().pairs);
-        let padded = |n: u32| u64::from(n).next_multiple_of(Panels::WIDTH as u64);
-        let keys = product(rows(self.head_dim), padded(self.block_tokens));
-        let values = product(rows(self.block_tokens), padded(self.head_dim));
-        let numbers = keys.zip(values).and_then(|(k, v)| k.checked_add(v));
-        let stored = numbers.and_then(|n| product(n, self.element.number_bytes()));
-        let scales = product(2 * u64::from(self.block_tokens), self.element.scale_bytes());
-        let tile = stored.zip(scales).and_then(|(n, s)| n.checked_add(s));
-        let tiles = product(self.layers.into(), self.kv_heads.into());
-        let bytes = tile.zip(tiles).and_then(|(a, b)| product(a, b));
+        let numbers = (self.keys().wide_len() + self.values().wide_len())
+            * u128::from(self.element.number_bytes());
+        let scales = u128::from(2 * u64::from(self.block_tokens) * self.element.scale_bytes());
+        let tiles = u128::from(self.layers) * u128::from(self.kv_heads);
+        let bytes = (numbers + scales).checked_mul(tiles).and_then(|n| i64::try_from(n).ok());
         let none = [self.layers, self.kv_heads, self.block_tokens, self.head_dim].contains(&0);
-        let bytes = bytes.filter(|n| !none && *n <= i64::MAX as u64);
-        bytes.ok_or(KvError::Layout(*self))
+        bytes.filter(|_| !none).map(i64::unsigned_abs).ok_or(KvError::Layout(*self))
     }
 
     /// How many blocks a budget holds.
@@ -107,7 +100,7 @@ pub struct Panels {
 
 impl Panels {
     /// Columns of a panel.
-    pub const WIDTH: usize = 16;
+    pub const WIDTH: usize = cascata_kernels::PANEL;
 
     /// Rows, those that fill up pairs included.
     pub fn stored_rows(&self) -> usize {
@@ -117,6 +110,11 @@ impl Panels {
     /// Numbers, those that fill up included.
     pub fn len(&self) -> usize {
         self.stored_rows() * self.columns.next_multiple_of(Self::WIDTH)
+    }
+
+    /// The same, where sizes are not known to fit memory.
+    fn wide_len(&self) -> u128 {
+        self.stored_rows() as u128 * self.columns.next_multiple_of(Self::WIDTH) as u128
     }
 
     /// Whether there are none.

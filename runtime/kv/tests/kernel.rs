@@ -9,13 +9,9 @@ use proptest::prelude::*;
 use std::ops::Range;
 
 /// Tasks on threads of their own.
-struct Spawn(usize);
+struct Spawn;
 
 impl Threads for Spawn {
-    fn count(&self) -> usize {
-        self.0
-    }
-
     fn run(&self, tasks: usize, job: &(dyn Fn(Range<usize>) + Sync)) -> Result<(), String> {
         std::thread::scope(|scope| {
             (0..tasks).for_each(|task| drop(scope.spawn(move || job(task..task + 1))));
@@ -38,14 +34,14 @@ fn sizes() -> impl Strategy<Value = Sizes> {
 
 fn by_kernel(
     isa: Isa,
-    threads: &dyn Threads,
+    (shares, threads): (usize, &dyn Threads),
     world: &World,
     attention: &Attention,
     batch: &StepBatch,
     q: &[f32],
 ) -> Vec<f32> {
     let mut kernel = AttentionKernel::new(isa);
-    kernel.begin(batch, attention.heads, world.store.layout(), threads.count());
+    kernel.begin(batch, attention.heads, world.store.layout(), shares);
     let mut out = vec![f32::NAN; q.len()];
     kernel
         .run(attention, q, Layer { kv: &world.store, number: 0 }, batch, threads, &mut out)
@@ -73,7 +69,7 @@ proptest! {
         let batch = world.whole_batch(&branches);
         let q = world.queries(&batch);
         let want = run(&world, &attention, &batch, &q);
-        let found = by_kernel(isa, &OneThread, &world, &attention, &batch, &q);
+        let found = by_kernel(isa, (1, &OneThread), &world, &attention, &batch, &q);
         // Products of bf16 round queries and weights, too: a score by 2^-8 of its parts.
         let by_tiles = element == KvElement::BF16 && isa.min(Isa::detect()) == Isa::Amx;
         let bound = if by_tiles { 0.1 } else { 2e-5 };
@@ -95,15 +91,15 @@ proptest! {
         let batch = world.whole_batch(&branches);
         let q = world.queries(&batch);
         let isa = Isa::detect();
-        let together = by_kernel(isa, &OneThread, &world, &attention, &batch, &q);
-        let spread = by_kernel(isa, &Spawn(threads), &world, &attention, &batch, &q);
+        let together = by_kernel(isa, (1, &OneThread), &world, &attention, &batch, &q);
+        let spread = by_kernel(isa, (threads, &Spawn), &world, &attention, &batch, &q);
         prop_assert_eq!(bits(&spread), bits(&together));
         let rows: Vec<usize> = branches.iter().map(|b| b.3).collect();
         let mut at = 0;
         for sequence in 0..branches.len() {
             let alone = world.batch(&[sequence], &rows);
             let len = alone.rows() * sizes.heads * sizes.dim;
-            let out = by_kernel(isa, &OneThread, &world, &attention, &alone, &q[at..at + len]);
+            let out = by_kernel(isa, (1, &OneThread), &world, &attention, &alone, &q[at..at + len]);
             prop_assert_eq!(bits(&out), bits(&together[at..at + len]));
             at += len;
         }
@@ -129,7 +125,7 @@ fn long_prompts() {
         let batch = world.whole_batch(&branches);
         let q = world.queries(&batch);
         let want = run(&world, &attention, &batch, &q);
-        let found = by_kernel(Isa::detect(), &Spawn(3), &world, &attention, &batch, &q);
+        let found = by_kernel(Isa::detect(), (3, &Spawn), &world, &attention, &batch, &q);
         let apart = found.iter().zip(&want).map(|(f, w)| (f - w).abs()).fold(0.0, f32::max);
         assert!(apart < bound, "{element}: {apart}");
     }
@@ -142,14 +138,14 @@ fn rows_without_keys_give_zeros_and_a_nan_shows() {
     batch.push(0, 0, 0);
     let (plain, row) = (attention(0, SMALL), SMALL.heads * SMALL.dim);
     let q = vec![1.0; row];
-    let alone = by_kernel(Isa::detect(), &OneThread, &world, &plain, &batch, &q);
+    let alone = by_kernel(Isa::detect(), (1, &OneThread), &world, &plain, &batch, &q);
     assert_eq!(alone, vec![0.0; row]);
     world.grow(&[(0, 0.0, 3, 1)]);
     let slot = world.tables[0].slot(1);
     let kv = SMALL.kv_heads * SMALL.dim;
     world.store.append(0, slot, &vec![f32::NAN; kv], &vec![0.0; kv]);
     let batch = world.batch(&[0], &[1]);
-    let out = by_kernel(Isa::detect(), &OneThread, &world, &plain, &batch, &q);
+    let out = by_kernel(Isa::detect(), (1, &OneThread), &world, &plain, &batch, &q);
     assert!(out.iter().all(|x| x.is_nan()), "{out:?}");
     // A row does not see what stands after it.
     world.store.append(0, slot, &vec![0.5; kv], &vec![0.5; kv]);
@@ -157,7 +153,7 @@ fn rows_without_keys_give_zeros_and_a_nan_shows() {
     world.store.append(0, last, &vec![f32::NAN; kv], &vec![f32::INFINITY; kv]);
     let batch = world.batch(&[0], &[2]);
     let q = [q.clone(), q].concat();
-    let out = by_kernel(Isa::detect(), &OneThread, &world, &plain, &batch, &q);
+    let out = by_kernel(Isa::detect(), (1, &OneThread), &world, &plain, &batch, &q);
     assert!(out[..row].iter().all(|x| x.is_finite()), "{out:?}");
     assert!(out[row..].iter().all(|x| x.is_nan()), "{out:?}");
 }

@@ -26,14 +26,8 @@ impl<I: InputSet + ?Sized, O: OutputSet> Run<'_, I, O> {
         else {
             return refused("the buffers of an attention overlap or are no floats: the artifact is inconsistent, recompile the model and report this".into());
         };
-        let profiler = self.watch.as_deref_mut().and_then(|w| w.profiler.as_mut());
-        let started = profiler.as_ref().map(|_| std::time::Instant::now());
         let [q, k, v] = operands;
         let rows = CacheAttention { step, q, k, v };
-        let done = cache.attend(&rows, y, Threads(exe.runtime.pool()));
-        if let (Some(profiler), Some(started)) = (profiler, started) {
-            profiler.record_attention(started, (block, at), step);
-        }
-        done.or_else(refused)
+        cache.attend(&rows, y, Threads(exe.runtime.pool())).or_else(refused)
     }
 }

@@ -311,20 +311,17 @@ impl Checker<'_, '_> {
         if counts.min() == Some(0) || !step.heads.is_multiple_of(step.kv_heads.max(1)) {
             self.errors.push(at, "its heads, sizes and window are no counts that go together");
         }
-        let rows = |entry: &Entry, buffer: u32| {
-            entry.buffers.get(buffer as usize).and_then(|b| b.ty.shape.first()).cloned()
-        };
+        let buffers = &self.entry.buffers;
+        let rows = buffers.get(step.result as usize).and_then(|b| b.ty.shape.first());
         for (buffer, length) in step.row_lengths() {
-            if !self.errors.index(at, "buffer", buffer, self.entry.buffers.len()) {
+            if !self.errors.index(at, "buffer", buffer, buffers.len()) {
                 continue;
             }
-            let b = &self.entry.buffers[buffer as usize];
+            let b = &buffers[buffer as usize];
             let dense = b.ty.dtype == DType::F32 && b.ty.encoding == Encoding::Dense;
-            let first = rows(self.entry, buffer)
-                .filter(|r| Some(r) == rows(self.entry, step.result).as_ref());
             let bytes = i64::try_from(length).ok().and_then(|n| n.checked_mul(4));
-            let whole = first.zip(bytes).is_some_and(|(rows, bytes)| b.bytes == rows * bytes);
-            if !dense || !whole {
+            let whole = rows.zip(bytes).is_some_and(|(n, bytes)| b.bytes == n.clone() * bytes);
+            if !dense || !whole || b.ty.shape.first() != rows {
                 self.errors.push(at, format!("'{}' is not dense f32[rows,{length}]", b.name));
             }
         }

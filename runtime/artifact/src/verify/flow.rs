@@ -3,8 +3,7 @@
 
 use super::entry::step_path;
 use super::{Errors, Program, tensor_type};
-use crate::CacheAttentionStep;
-use crate::manifest::{Branch, Entry, Launch, Loop, Step, Storage, TextStep};
+use crate::manifest::{Branch, Entry, Launch, Loop, Step, Storage};
 use cascata_types::{Dim, SymbolId};
 use std::collections::HashSet;
 
@@ -93,8 +92,8 @@ impl Flow<'_, '_> {
                     self.read(*buffer);
                     symbols.iter().for_each(|s| self.bind(*s));
                 }
-                Step::Text(text) => self.text(text),
-                Step::CacheAttention(attention) => self.cache_attention(attention),
+                Step::Text(text) => self.fills(&text.operands, text.result),
+                Step::CacheAttention(a) => self.fills(&a.operands, a.result),
                 Step::If(branch) => self.branch(branch),
                 Step::Loop(l) => self.repeat(l),
             }
@@ -235,16 +234,11 @@ impl Flow<'_, '_> {
         }
     }
 
-    fn text(&mut self, text: &TextStep) {
-        text.operands.iter().for_each(|b| self.read(*b));
-        self.write(text.result, true);
-        self.read(text.result);
-    }
-
-    fn cache_attention(&mut self, attention: &CacheAttentionStep) {
-        attention.operands.iter().for_each(|b| self.read(*b));
-        self.write(attention.result, true);
-        self.read(attention.result);
+    /// The host reads buffers and fills one.
+    fn fills(&mut self, operands: &[u32], result: u32) {
+        operands.iter().for_each(|b| self.read(*b));
+        self.write(result, true);
+        self.read(result);
     }
 
     /// A buffer that is touched: it lives, its size is known, it has been written.
